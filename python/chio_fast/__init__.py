@@ -1,0 +1,1 @@
+"""In-process policy enforcement with signed receipts for agents that live on Kafka."""

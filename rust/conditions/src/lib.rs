@@ -1,0 +1,1 @@
+//! Conditions of rules: CEL with limits, typed predicates over one pass of the JSON.

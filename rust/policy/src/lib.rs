@@ -1,0 +1,1 @@
+//! Policies: scopes, rules, the compiled trie and decisions.

@@ -1,0 +1,1 @@
+//! Receipts: bodies, Merkle tree, checkpoints, signing and verifying.

@@ -1,0 +1,1 @@
+//! The receipt log: batch store, issuer claim, sealer, index and queries.
