@@ -1,0 +1,181 @@
+"""The naive reference evaluator: the definition of a decision, read line by line.
+
+It looks at every rule of the policy for every request, matches patterns segment by segment, evaluates condition trees
+instead of text and reads JSON with its own strict parser. It shares no code with the engine and is the oracle that the
+engine is tested against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tests.policy import semantics, strict_json
+from tests.policy.expressions import Name, Node, children
+from tests.policy.model import Identity, PolicyModel, Record, Request, Rule
+
+FOREVER = 2**63 - 1
+# A decision that read the clock is good for this long.
+NOW_LIFETIME_MS = 1000
+# Strongest first.
+PRECEDENCE = ("deny", "escalate", "delay", "allow")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A decision as the reference sees it.
+
+    Attributes:
+        verdict: allow, deny, escalate or delay.
+        rule: id of the rule that decided; empty when none matched.
+        errors: for every rule whose condition erred, the classes of error that may be reported.
+        guards: names of the guards that are due.
+        valid_until: Unix milliseconds; `FOREVER` when only a new policy can change the decision.
+    """
+
+    verdict: str
+    rule: str
+    errors: dict[str, frozenset[str]]
+    guards: frozenset[str]
+    valid_until: int
+
+
+def decide(policy: PolicyModel, request: Request) -> Outcome:
+    """Decide `request` by the definition."""
+    environment = environment_of(policy, request)
+    valid_until = FOREVER
+    errors: dict[str, frozenset[str]] = {}
+    held: list[Rule] = []
+    votes: list[tuple[str, str]] = []
+    for rule in matching_rules(policy, request):
+        for boundary in (rule.not_before, rule.expires_at):
+            if boundary is not None and boundary > request.now:
+                valid_until = min(valid_until, boundary)
+        if not in_window(rule, request.now):
+            continue
+        if rule.when is not None and reads_now(rule.when):
+            valid_until = min(valid_until, request.now + NOW_LIFETIME_MS)
+        try:
+            if rule.when is None or semantics.condition(rule.when, environment):
+                held.append(rule)
+                votes.append((rule.effect, rule.id))
+        except semantics.ConditionError as error:
+            errors[rule.id] = error.classes
+            if rule.effect != "allow":
+                votes.append(("deny", rule.id))
+    for effect in PRECEDENCE:
+        for vote, rule_id in votes:
+            if vote == effect:
+                due = frozenset() if effect == "deny" else frozenset(name for rule in held for name in rule.guards)
+                return Outcome(effect, rule_id, errors, due, valid_until)
+    return Outcome("deny", "", errors, frozenset(), valid_until)
+
+
+def has_scope(policy: PolicyModel, request: Request) -> bool:
+    """Whether the rules alone allow `request`."""
+    return decide(policy, request).verdict == "allow"
+
+
+def all_rules(policy: PolicyModel) -> Iterator[Rule]:
+    """Every rule in the order of the document; a capability is an allow rule without condition."""
+    for identity in policy.identities:
+        for pattern in identity.capabilities:
+            yield Rule(f"capability:{identity.name}:{pattern}", "allow", (identity.name,), (pattern,))
+    yield from policy.rules
+
+
+def matching_rules(policy: PolicyModel, request: Request) -> list[Rule]:
+    """The rules that speak of this identity and this scope."""
+    return [
+        rule
+        for rule in all_rules(policy)
+        if any(identity_matches(pattern, request.identity) for pattern in rule.identities)
+        and any(scope_matches(pattern, request.scope) for pattern in rule.scopes)
+    ]
+
+
+def identity_matches(pattern: str, identity: str) -> bool:
+    """Whether an identity pattern (exact, `prefix*` or `*`) covers `identity`."""
+    return segment_matches(pattern, identity)
+
+
+def scope_matches(pattern: str, scope: str) -> bool:
+    """Whether a scope pattern covers `scope`, segment by segment."""
+    return _segments_match(pattern.split(":"), scope.split(":"))
+
+
+def _segments_match(pattern: Sequence[str], scope: Sequence[str]) -> bool:
+    if not pattern or not scope:
+        return not pattern and not scope
+    if pattern[0] == "**":
+        return True
+    return segment_matches(pattern[0], scope[0]) and _segments_match(pattern[1:], scope[1:])
+
+
+def segment_matches(pattern: str, segment: str) -> bool:
+    """Whether one segment of a pattern (literal, `prefix*` or `*`) covers one segment of a name."""
+    if pattern.endswith("*"):
+        return segment.startswith(pattern[:-1])
+    return pattern == segment
+
+
+def in_window(rule: Rule, now: int) -> bool:
+    """Whether `now` is in [not_before, expires_at)."""
+    return (rule.not_before is None or rule.not_before <= now) and (rule.expires_at is None or now < rule.expires_at)
+
+
+def reads_now(node: Node) -> bool:
+    """Whether an expression mentions the clock."""
+    return node == Name("now") or any(map(reads_now, children(node)))
+
+
+def environment_of(policy: PolicyModel, request: Request) -> dict[str, Any]:
+    """The variables of a condition; what does not exist at this boundary is absent, and reading it errs."""
+    environment: dict[str, Any] = {
+        "identity": {"name": request.identity, "attributes": attributes_of(policy.identities, request.identity)},
+        "scope": request.scope,
+        "kind": request.kind,
+        "now": request.now,
+    }
+    if request.event is not None:
+        environment["event"] = _record(request.event, inbound=True)
+    if request.kind == "invoke":
+        if request.tool is not None:
+            environment["tool"] = request.tool
+        if request.arguments is not None:
+            environment["arguments"] = _json(request.arguments)
+    if request.kind == "produce" and request.output is not None:
+        environment["output"] = _record(request.output, inbound=False)
+    return environment
+
+
+def attributes_of(identities: Sequence[Identity], name: str) -> dict[str, Any]:
+    """The attributes that the policy gives to exactly this identity."""
+    for identity in identities:
+        if identity.name == name:
+            return identity.attributes
+    return {}
+
+
+def _record(record: Record, *, inbound: bool) -> dict[str, Any]:
+    fields: dict[str, Any] = {"topic": record.topic}
+    if inbound:
+        fields |= {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
+    fields |= {
+        "key": record.key,
+        "headers": dict(record.headers),
+        "value": _json(record.value),
+        "size": len(record.value or b""),
+    }
+    return fields
+
+
+def _json(data: bytes | None) -> Any:
+    """The value of a JSON text; null for a tombstone; unreadable when it is not acceptable JSON."""
+    if data is None:
+        return None
+    try:
+        return strict_json.parse(data)
+    except strict_json.StrictJsonError:
+        return semantics.Unreadable(semantics.JSON)
