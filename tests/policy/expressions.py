@@ -15,8 +15,29 @@ from tests.policy.strict_json import Uint
 IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 # Words that the CEL grammar keeps for itself: not usable after a dot.
 RESERVED = frozenset(
-    "as break const continue else false for function if import in let loop null package namespace return true var "
-    "void while".split()
+    {
+        "as",
+        "break",
+        "const",
+        "continue",
+        "else",
+        "false",
+        "for",
+        "function",
+        "if",
+        "import",
+        "in",
+        "let",
+        "loop",
+        "namespace",
+        "null",
+        "package",
+        "return",
+        "true",
+        "var",
+        "void",
+        "while",
+    }
 )
 # Binding strength of the binary operators, weakest first; a ternary is weaker than all of them.
 LEVELS = {
@@ -32,6 +53,15 @@ PRIMARY_LEVEL = 7
 
 class Node:
     """One node of a tree."""
+
+
+def path(dotted: str) -> Node:
+    """The node for a dotted name: `path("event.value.amount")`."""
+    first, *rest = dotted.split(".")
+    node: Node = Name(first)
+    for name in rest:
+        node = Field(node, name)
+    return node
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +173,7 @@ def text(node: Node) -> str:
     return _render(node)[0]
 
 
-def _render(node: Node) -> tuple[str, int]:
+def _render(node: Node) -> tuple[str, int]:  # noqa: C901 - one arm for each kind of node
     """Text and binding strength of `node`."""
     match node:
         case Lit(value):

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.policy.generate_conditions import STRINGS, ConditionGenerator, usual_document
 from tests.policy.model import Identity, PolicyModel, Record, Request, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 NOW = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 KINDS = ("consume", "invoke", "produce")

@@ -8,8 +8,7 @@ records' values, so that comparisons meet their boundaries.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.policy.expressions import (
     Binary,
@@ -28,6 +27,9 @@ from tests.policy.expressions import (
     Ternary,
 )
 from tests.policy.strict_json import Uint
+
+if TYPE_CHECKING:
+    from random import Random
 
 INTEGERS = (-1, 0, 1, 2, 3, 999, 1000, 1001, 2**53, 2**53 + 1, 2**63 - 1, -(2**63))
 UNSIGNED = (Uint(0), Uint(1), Uint(1000), Uint(2**63), Uint(2**64 - 1))

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import datetime
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.policy import expressions
-from tests.policy.expressions import Node
+
+if TYPE_CHECKING:
+    from tests.policy.expressions import Node
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,15 @@ engine is tested against.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tests.policy import semantics, strict_json
 from tests.policy.expressions import Name, Node, children
 from tests.policy.model import Identity, PolicyModel, Record, Request, Rule
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
 FOREVER = 2**63 - 1
 # A decision that read the clock is good for this long.
@@ -44,18 +46,13 @@ class Outcome:
 def decide(policy: PolicyModel, request: Request) -> Outcome:
     """Decide `request` by the definition."""
     environment = environment_of(policy, request)
-    valid_until = FOREVER
+    matching = matching_rules(policy, request)
     errors: dict[str, frozenset[str]] = {}
     held: list[Rule] = []
     votes: list[tuple[str, str]] = []
-    for rule in matching_rules(policy, request):
-        for boundary in (rule.not_before, rule.expires_at):
-            if boundary is not None and boundary > request.now:
-                valid_until = min(valid_until, boundary)
+    for rule in matching:
         if not in_window(rule, request.now):
             continue
-        if rule.when is not None and reads_now(rule.when):
-            valid_until = min(valid_until, request.now + NOW_LIFETIME_MS)
         try:
             if rule.when is None or semantics.condition(rule.when, environment):
                 held.append(rule)
@@ -64,12 +61,27 @@ def decide(policy: PolicyModel, request: Request) -> Outcome:
             errors[rule.id] = error.classes
             if rule.effect != "allow":
                 votes.append(("deny", rule.id))
+    verdict, decisive = strongest(votes)
+    due = frozenset(name for rule in held for name in rule.guards) if verdict != "deny" else frozenset()
+    return Outcome(verdict, decisive, errors, due, valid_until(matching, request.now))
+
+
+def strongest(votes: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """The strongest effect and the first rule that votes for it; no vote is a deny."""
     for effect in PRECEDENCE:
         for vote, rule_id in votes:
             if vote == effect:
-                due = frozenset() if effect == "deny" else frozenset(name for rule in held for name in rule.guards)
-                return Outcome(effect, rule_id, errors, due, valid_until)
-    return Outcome("deny", "", errors, frozenset(), valid_until)
+                return effect, rule_id
+    return "deny", ""
+
+
+def valid_until(matching: Sequence[Rule], now: int) -> int:
+    """Until when the decision holds: the next boundary of a window, or a moment if a condition reads the clock."""
+    boundaries = [boundary for rule in matching for boundary in (rule.not_before, rule.expires_at)]
+    limits = [boundary for boundary in boundaries if boundary is not None and boundary > now]
+    if any(in_window(rule, now) and rule.when is not None and reads_now(rule.when) for rule in matching):
+        limits.append(now + NOW_LIFETIME_MS)
+    return min(limits, default=FOREVER)
 
 
 def has_scope(policy: PolicyModel, request: Request) -> bool:
@@ -163,12 +175,22 @@ def _record(record: Record, *, inbound: bool) -> dict[str, Any]:
     if inbound:
         fields |= {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
     fields |= {
-        "key": record.key,
-        "headers": dict(record.headers),
+        "key": _text(record.key),
+        "headers": {name: _text(value) for name, value in record.headers},
         "value": _json(record.value),
         "size": len(record.value or b""),
     }
     return fields
+
+
+def _text(data: bytes | None) -> Any:
+    """A key or a header as a condition sees it: a string; null when absent; unreadable when it is not UTF-8."""
+    if data is None:
+        return None
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return semantics.Unreadable(semantics.TYPE)
 
 
 def _json(data: bytes | None) -> Any:

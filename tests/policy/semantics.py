@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import operator
 import re
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from tests.policy.expressions import (
     Binary,
@@ -29,6 +29,9 @@ from tests.policy.expressions import (
     Ternary,
 )
 from tests.policy.strict_json import I64_MAX, I64_MIN, U64_MAX, Uint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
 
 # Classes of errors. The engine's codes are finer; `tests.policy.engine` maps each to its class.
 MISSING = "missing"  # a field, key, index or variable that is not there
@@ -87,7 +90,7 @@ def condition(node: Node, environment: Mapping[str, Any]) -> bool:
     return result
 
 
-def evaluate(node: Node, environment: Mapping[str, Any]) -> Any:
+def evaluate(node: Node, environment: Mapping[str, Any]) -> Any:  # noqa: C901 - one arm for each kind of node
     """The value of `node`.
 
     Raises:
@@ -109,7 +112,8 @@ def evaluate(node: Node, environment: Mapping[str, Any]) -> Any:
         case Negate(of):
             return _negate(evaluate(of, environment))
         case Binary("&&" | "||" as op, left, right):
-            return _fold([lambda: evaluate(left, environment), lambda: evaluate(right, environment)], op == "||")
+            terms = [partial(evaluate, operand, environment) for operand in (left, right)]
+            return _fold(terms, decisive=op == "||")
         case Binary(op, left, right):
             return BINARY[op](*_operands(left, right, environment))
         case Ternary(test, then, otherwise):
@@ -143,7 +147,7 @@ def _operands(left: Node, right: Node, environment: Mapping[str, Any]) -> list[A
     return _values([left, right], environment)
 
 
-def _fold(terms: list[Callable[[], Any]], decisive: bool) -> bool:
+def _fold(terms: Iterable[Callable[[], Any]], *, decisive: bool) -> bool:
     """`||` (decisive true) and `&&` (decisive false) over any number of terms.
 
     One decisive term decides, whatever the others are; without one, any error is the result.
@@ -163,10 +167,7 @@ def _fold(terms: list[Callable[[], Any]], decisive: bool) -> bool:
 def _quantifier(macro: str, over: Any, variable: str, test: Node, environment: Mapping[str, Any]) -> bool:
     if type(over) not in (list, dict):
         raise ConditionError(TYPE)
-    terms = [
-        lambda element=element: evaluate(test, {**environment, variable: element})  # type: ignore[misc]
-        for element in over
-    ]
+    terms = [partial(evaluate, test, {**environment, variable: element}) for element in over]
     if macro in ("all", "exists"):
         return _fold(terms, decisive=macro == "exists")
     # exists_one absorbs nothing: the count needs every term.

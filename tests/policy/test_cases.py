@@ -1,0 +1,18 @@
+"""Every named case gives the decision of the definition, in the reference evaluator and in the engine."""
+
+from __future__ import annotations
+
+import pytest
+from tests.policy import reference
+from tests.policy.cases import CASES, Case
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_reference_decides_as_defined(case: Case) -> None:
+    outcome = reference.decide(case.policy, case.request)
+    assert (outcome.verdict, outcome.rule) == (case.verdict, case.rule)
+    assert outcome.errors.keys() == case.errors.keys()
+    for rule, expected in case.errors.items():
+        assert expected in outcome.errors[rule]
+    assert outcome.guards == case.guards
+    assert outcome.valid_until == case.valid_until
