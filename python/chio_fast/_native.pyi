@@ -1,0 +1,375 @@
+"""The extension: converts, calls the Rust crates, maps their errors onto `chio_fast.errors`."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self, TypeAlias
+
+from confluent_kafka import KafkaError, Message
+
+from chio_fast.decision import Decision, Explanation, GuardRun, Kind
+from chio_fast.message import EventLike, Headers
+
+StrPath: TypeAlias = str | os.PathLike[str]
+
+class Policy:
+    """An immutable compiled policy.
+
+    `decide` and its relatives take the request as keywords. `event` is the inbound event, at all three boundaries;
+    `tool` and `arguments` belong to `invoke`, `output` to `produce`. `now` is Unix time in ms, by default the clock's.
+    """
+
+    @staticmethod
+    def from_file(path: StrPath) -> Policy:
+        """Compile a YAML file, or a JSON one if its name ends in `.json`.
+
+        Raises:
+            PolicyError: the file cannot be read or is not a policy.
+        """
+
+    @staticmethod
+    def from_yaml(text: str, *, source: str = "<yaml>") -> Policy: ...
+    @staticmethod
+    def from_json(text: str, *, source: str = "<json>") -> Policy: ...
+    @staticmethod
+    def from_dict(document: Mapping[str, Any], *, source: str = "<dict>") -> Policy: ...
+    @property
+    def version(self) -> str:
+        """BLAKE3 hash of the canonical form, hexadecimal."""
+
+    @property
+    def canonical(self) -> str:
+        """The canonical document, JSON."""
+
+    @property
+    def source(self) -> str:
+        """Where the text came from; a file's path, or a word in angle brackets."""
+
+    @property
+    def guards(self) -> tuple[str, ...]:
+        """Names of the guards that rules ask for."""
+
+    def decide(
+        self,
+        identity: str,
+        scope: str,
+        *,
+        kind: Kind = "consume",
+        event: EventLike | None = None,
+        tool: str | None = None,
+        arguments: Any = None,
+        output: EventLike | None = None,
+        now: int | None = None,
+    ) -> Decision:
+        """Decide by the rules alone: no guard runs, no receipt is issued.
+
+        Raises:
+            TypeError: `event` or `output` is neither a message nor a dictionary of the documented form.
+            ValueError: `kind` is no boundary, or `arguments` cannot be written as JSON.
+        """
+
+    def has_scope(
+        self,
+        identity: str,
+        scope: str,
+        *,
+        kind: Kind = "consume",
+        event: EventLike | None = None,
+        tool: str | None = None,
+        arguments: Any = None,
+        output: EventLike | None = None,
+        now: int | None = None,
+    ) -> bool:
+        """Say whether the rules alone allow it."""
+
+    def explain(
+        self,
+        identity: str,
+        scope: str,
+        *,
+        kind: Kind = "consume",
+        event: EventLike | None = None,
+        tool: str | None = None,
+        arguments: Any = None,
+        output: EventLike | None = None,
+        now: int | None = None,
+    ) -> Explanation:
+        """Tell every rule that matched, what its condition gave, and which one decided."""
+
+class Signer:
+    """A signing key; the secret part never comes out of it."""
+
+    @staticmethod
+    def from_file(path: StrPath) -> Signer:
+        """Read a key file, which nobody but its owner may be able to read.
+
+        Raises:
+            SigningKeyError: it is missing, malformed, or readable by others.
+        """
+
+    @staticmethod
+    def from_env(name: str = "CHIO_SIGNING_KEY") -> Signer:
+        """Read a key from an environment variable: hexadecimal seed, or path of a key file."""
+
+    @staticmethod
+    def generate(path: StrPath) -> Signer:
+        """Create a key file of mode 0600; an existing file is refused."""
+
+    @property
+    def public_key(self) -> bytes:
+        """The 32 bytes of the Ed25519 public key."""
+
+    @property
+    def key_id(self) -> str:
+        """First 16 bytes of BLAKE3(public key), hexadecimal."""
+
+class Log:
+    """The issuing side of a receipt log: this process's claim, epoch and sealer thread."""
+
+    @staticmethod
+    def open(
+        path: StrPath,
+        *,
+        issuer: str | None = None,
+        identity: str | None = None,
+        signer: Signer | None = None,
+        durability: Literal["full", "relaxed"] = "full",
+        digest_key: bytes | None = None,
+        linger_ms: int | None = None,
+        max_batch: int | None = None,
+        max_unsealed_bytes: int | None = None,
+    ) -> Log: ...
+    @property
+    def path(self) -> str: ...
+    @property
+    def issuer(self) -> str:
+        """Configured name, `@`, the log's id."""
+
+    @property
+    def epoch(self) -> int: ...
+    @property
+    def public_key(self) -> bytes: ...
+    @property
+    def created_key(self) -> str | None:
+        """Path of the key file that this call created, else None."""
+
+    @property
+    def issued(self) -> int:
+        """Ordinal of the last receipt issued."""
+
+    @property
+    def durable(self) -> int:
+        """Ordinal up to which receipts are durable."""
+
+    def seal(self) -> int:
+        """Ask for a seal of what was issued; returns the ordinal to wait for."""
+
+    def wait_durable(self, ordinal: int, timeout: float | None = None) -> bool:
+        """Wait (seconds, None: without end) until the ordinal is durable; False if the time ran out first.
+
+        Raises:
+            LogError: sealing failed, and why.
+        """
+
+    def attempts(self, ordinals: Sequence[int]) -> list[int | None]:
+        """Give the `attempt` of recently sealed receipts; None where it is not remembered any longer."""
+
+    def close(self) -> None:
+        """Seal, wait until it is durable, give the claim back; further calls raise."""
+
+    def stats(self) -> bytes:
+        """Counters as JSON, see `chio_fast.log.LogStats`."""
+
+class Gate:
+    """The native half of an `Enforcer`: the current policy, and the way into the log."""
+
+    def __init__(self, log: Log, policy: Policy, *, guards: Sequence[str] = ()) -> None:
+        """Join a log and a policy; `guards` names those that run for every decision."""
+
+    @property
+    def policy(self) -> Policy: ...
+    @property
+    def log(self) -> Log: ...
+    def set_policy(self, policy: Policy) -> None:
+        """Decide by this policy from now on; a batch holds decisions of one version, so this seals."""
+
+    def partition(
+        self,
+        topic: str,
+        number: int,
+        *,
+        scope: str,
+        identity: str,
+        cluster: str | None = None,
+        topic_id: str | None = None,
+        group: str | None = None,
+        stamp: int = 0,
+    ) -> Partition:
+        """Resolve what all events of a partition share. Make one per assignment."""
+
+    def admit(
+        self, messages: Sequence[Message], partitions: Mapping[tuple[str, int], Partition]
+    ) -> tuple[list[Event], list[Message], list[Message]]:
+        """Decide a list of messages, without receipts yet.
+
+        Returns:
+            Events in the order given, each with its partition's stamp of now; messages that carry an error (also end of
+            partition); and strays, whose partition is not in `partitions`, undecided.
+        """
+
+    def issue(self, events: Sequence[Event]) -> tuple[list[Event], list[Event], list[Event]]:
+        """Give receipts to events that are handed out now, all under one lock, in the order given.
+
+        Decisions of an older policy, or past their validity, are made again first. Events whose stamp is not their
+        partition's any longer are left out. Events that already have a receipt keep it.
+
+        Returns:
+            Allowed events, denied ones, and those with guards that are due and have not run. If there are any of the
+            last kind, no receipt was issued at all: run the guards, then call again.
+
+        Raises:
+            LogError: sealing failed, or the log is closed or was opened before a fork.
+        """
+
+    def request(
+        self,
+        identity: str,
+        scope: str,
+        *,
+        kind: Kind = "consume",
+        event: EventLike | None = None,
+        tool: str | None = None,
+        arguments: bytes | None = None,
+        output: EventLike | None = None,
+        parents: Sequence[str] = (),
+        correlation: str | None = None,
+    ) -> Check:
+        """Decide one request, without a receipt yet; `arguments` is JSON text."""
+
+    def issue_checks(self, checks: Sequence[Check]) -> list[Check]:
+        """Give receipts to checks, as `issue` does to events.
+
+        Returns:
+            Those with guards that are due and have not run; if there are any, no receipt was issued at all.
+        """
+
+    def effect(self, check: Check, *, result: bytes | None, error: str | None, duration_ms: int) -> str:
+        """Issue the receipt of what became of an allowed tool call: digest of the JSON `result`, or an error."""
+
+class Partition:
+    """What all events of one assigned partition share."""
+
+    stamp: int
+    """Assignment epoch; raise it on each assign, revoke, lost and seek."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def number(self) -> int: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def identity(self) -> str: ...
+
+class Check:
+    """One request with its decision."""
+
+    @property
+    def guards_due(self) -> tuple[str, ...]:
+        """Guards that have to run before a receipt can be issued."""
+
+    @property
+    def decision(self) -> Decision: ...
+    @property
+    def receipt_id(self) -> str | None: ...
+    @property
+    def ordinal(self) -> int | None: ...
+    @property
+    def identity(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def event(self) -> EventLike | None: ...
+    @property
+    def output(self) -> EventLike | None: ...
+    @property
+    def tool(self) -> str | None: ...
+    @property
+    def arguments(self) -> bytes | None: ...
+    def guards_ran(self, runs: Sequence[GuardRun]) -> None:
+        """Record what the due guards said; a due guard that is missing here stays due."""
+
+    def has_scope(self, scope: str) -> bool:
+        """Say whether the rules alone allow this identity another scope for the same request."""
+
+class Event:
+    """A decided message: the whole surface of a confluent_kafka Message, and its decision."""
+
+    @property
+    def raw(self) -> Message:
+        """The client's own message."""
+
+    @property
+    def chio_receipt_id(self) -> str | None:
+        """Id of the receipt; None until the event is handed out."""
+
+    @property
+    def chio_decision(self) -> Decision:
+        """What was decided about this event."""
+
+    @property
+    def identity(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def kind(self) -> Literal["consume"]: ...
+    @property
+    def request(self) -> str:
+        """Name of the request: `chio-kafka-{topic}-{partition}-{offset}`."""
+
+    @property
+    def stamp(self) -> int:
+        """Stamp of the partition when the event was admitted."""
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the stamp is still the partition's."""
+
+    @property
+    def ordinal(self) -> int | None:
+        """Ordinal of the receipt; None until the event is handed out."""
+
+    @property
+    def guards_due(self) -> tuple[str, ...]:
+        """Guards that have to run before the event can be handed out."""
+
+    def guards_ran(self, runs: Sequence[GuardRun]) -> None:
+        """Record what the due guards said; a due guard that is missing here stays due."""
+
+    def has_scope(self, scope: str) -> bool:
+        """Say whether the rules alone allow this identity another scope for this event."""
+
+    def __enter__(self) -> Self:
+        """Make this the current event: checks and tool calls inside see it and name its receipt as parent."""
+
+    def __exit__(self, *exc: object) -> None: ...
+    def topic(self) -> str: ...
+    def partition(self) -> int: ...
+    def offset(self) -> int: ...
+    def key(self) -> Any: ...
+    def value(self) -> Any: ...
+    def timestamp(self) -> tuple[int, int]: ...
+    def headers(self) -> Headers | None: ...
+    def error(self) -> KafkaError | None: ...
+    def latency(self) -> float | None: ...
+    def leader_epoch(self) -> int | None: ...
+    def delivery_count(self) -> int | None: ...
+    def deserialized_key(self) -> Any: ...
+    def deserialized_value(self) -> Any: ...
+    def set_headers(self, headers: Any) -> None: ...
+    def set_key(self, key: Any) -> None: ...
+    def set_value(self, value: Any) -> None: ...
+    def set_topic(self, topic: str) -> None: ...
+    def set_error(self, error: KafkaError | None) -> None: ...
+    def __len__(self) -> int: ...

@@ -1,0 +1,144 @@
+"""What was decided, and what a guard may answer."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+Verdict = Literal["allow", "deny", "escalate", "delay"]
+"""The word; whatever is not `allow` stops the event or the call."""
+
+Kind = Literal["consume", "invoke", "produce"]
+"""The boundary at which something is decided."""
+
+
+class RuleError(msgspec.Struct, frozen=True):
+    """A rule whose condition erred while the decision was made.
+
+    Attributes:
+        rule: id of the rule.
+        code: what went wrong, a word of a fixed list, such as `no_such_field`.
+    """
+
+    rule: str
+    code: str
+
+
+class GuardRun(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A guard that was evaluated for the decision.
+
+    Attributes:
+        name: the guard's name.
+        verdict: `allow` or `deny`.
+        reason: why it denied, empty if it allowed.
+        error: a word if it did not answer properly: `raised`, `timeout`, `invalid_answer`; None otherwise.
+    """
+
+    name: str
+    verdict: Literal["allow", "deny"]
+    reason: str = ""
+    error: str | None = None
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What the policy, and the guards if any ran, say about one request.
+
+    It is true in a boolean context exactly if the verdict is `allow`.
+
+    Attributes:
+        identity: who asked.
+        scope: the permission asked for.
+        kind: the boundary.
+        verdict: `allow`, `deny`, `escalate` or `delay`.
+        rule: rule that decided: its id, `capability:{identity}:{pattern}`, `guard:{name}`, or empty if nothing matched.
+        reason: a sentence for people.
+        errors: rules whose condition erred.
+        guards: names of the guards that are due (`decide`) or were evaluated (`check`).
+        policy_version: hash of the policy's canonical form, hexadecimal.
+        receipt_id: id of the receipt; None if none was issued (`decide`).
+        timestamp: Unix time in ms at which it was decided.
+        guard_runs: what each evaluated guard said.
+    """
+
+    identity: str
+    scope: str
+    kind: Kind
+    verdict: Verdict
+    rule: str
+    reason: str
+    errors: tuple[RuleError, ...]
+    guards: tuple[str, ...]
+    policy_version: str
+    timestamp: int
+    receipt_id: str | None = None
+    guard_runs: tuple[GuardRun, ...] = ()
+
+    @property
+    def allowed(self) -> bool:
+        """Whether the verdict is `allow`."""
+        return self.verdict == "allow"
+
+    def __bool__(self) -> bool:
+        """Give `allowed`, so that `if policy.decide(...)` cannot let a denial through."""
+        return self.verdict == "allow"
+
+
+class Allow:
+    """A guard's answer: nothing speaks against it."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "Allow()"
+
+
+class Deny:
+    """A guard's answer: no.
+
+    Args:
+        reason: a sentence that goes into the receipt and the DLQ record.
+    """
+
+    __slots__ = ("reason",)
+
+    def __init__(self, reason: str) -> None:
+        self.reason = str(reason)
+
+    def __repr__(self) -> str:
+        return f"Deny({self.reason!r})"
+
+
+class ExplainedRule(msgspec.Struct, frozen=True):
+    """A rule whose identity and scope match the request.
+
+    Attributes:
+        rule: id of the rule.
+        effect: its effect.
+        condition: text of the condition; None if it has none.
+        result: what the condition gave: `true`, `false`, or the code of its error; `outside_window` if it did not
+            apply at that time.
+        guards: guards that it names.
+        reason: its own reason, if any.
+        decided: whether this rule decided.
+    """
+
+    rule: str
+    effect: Verdict
+    condition: str | None
+    result: str
+    guards: tuple[str, ...]
+    reason: str
+    decided: bool
+
+
+class Explanation(msgspec.Struct, frozen=True):
+    """Why a decision is what it is.
+
+    Attributes:
+        decision: the decision by the rules alone.
+        rules: every rule that matched.
+    """
+
+    decision: Decision
+    rules: tuple[ExplainedRule, ...]

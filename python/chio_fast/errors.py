@@ -1,0 +1,180 @@
+"""Every exception that chio_fast raises, in one tree under `ChioError`.
+
+The extension `chio_fast._native` imports them from here and maps its own failures onto them in one place.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from chio_fast.decision import Decision
+
+
+class ChioError(Exception):
+    """Anything that chio_fast refuses or that fails inside it."""
+
+
+class ChioConfigError(ChioError, ValueError):
+    """A setting or argument is missing, contradictory or unsafe; the message says what to write instead."""
+
+
+class PolicyError(ChioError, ValueError):
+    """A policy document is malformed, or names something that is not there.
+
+    Attributes:
+        source: file name or description of where the text came from.
+        line: line of the document, from 1, where it is known.
+        rule: id of the rule at fault, where there is one.
+    """
+
+    def __init__(self, message: str, source: str = "", line: int | None = None, rule: str | None = None) -> None:
+        super().__init__(message)
+        self.source = source
+        self.line = line
+        self.rule = rule
+
+
+class GuardError(ChioError):
+    """Guards cannot run any longer, so nothing can be decided: the pool is full of guards that do not return."""
+
+
+class ChioDenied(ChioError):  # noqa: N818 - the name is part of the documented surface
+    """A tool call was not allowed, so the tool did not run.
+
+    Attributes:
+        decision: what was decided, with its receipt id; its verdict is `deny`, `escalate` or `delay`.
+    """
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(
+            f"`{decision.identity}` may not use `{decision.scope}`: {decision.verdict} by "
+            f"{f'rule `{decision.rule}`' if decision.rule else 'default'}: {decision.reason}"
+        )
+        self.decision = decision
+
+
+class ChioRevoked(ChioError):  # noqa: N818 - the name is part of the documented surface
+    """An event's partition was revoked, lost or sought since it was handed out: nothing may be done for it any more."""
+
+
+class ChioCommitError(ChioError):
+    """Offsets could not be committed; the events since the last commit are delivered again after a restart."""
+
+
+class ChioAutoCommitError(ChioCommitError):
+    """Somebody else moved the group's committed offsets: most often an `enable.auto.commit` that was left on."""
+
+
+class ChioDeadLetterError(ChioError):
+    """A denial did not reach its DLQ topic, so the offsets behind it are not committed."""
+
+
+class VerifyError(ChioError):
+    """A receipt, batch or log is not authentic, or contradicts itself."""
+
+
+class SigningKeyError(ChioError):
+    """A signing key or trust file is missing, malformed, readable by others, or not the one that the log expects."""
+
+
+class LogError(ChioError):
+    """The receipt log refuses or fails; without evidence nothing is committed.
+
+    Attributes:
+        code: stable word for the kind of failure, such as `full` or `claimed`.
+    """
+
+    def __init__(self, message: str, code: str = "io") -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class LogMissingError(LogError):
+    """There is no receipt log at this path."""
+
+
+class LogForeignError(LogError):
+    """The file is not a receipt log."""
+
+
+class LogNewerError(LogError):
+    """The log was written by a newer version of chio_fast."""
+
+
+class LogCorruptError(LogError):
+    """What is stored contradicts itself."""
+
+
+class LogReadOnlyError(LogError):
+    """The log cannot be written by this user or on this file system."""
+
+
+class LogFullError(LogError):
+    """There is no room left for another batch."""
+
+
+class LogNetworkFileSystemError(LogError):
+    """The log would lie on a file system whose locks and syncs cannot be relied upon."""
+
+
+class LogClaimedError(LogError):
+    """Another process, or another log object of this one, writes under this issuer's name."""
+
+
+class LogSupersededError(LogError):
+    """Somebody else appended under this issuer's name although this process held the claim."""
+
+
+class LogKeyMismatchError(LogError, SigningKeyError):
+    """The issuer's last checkpoint was signed with another key, and no rotation was recorded."""
+
+
+class LogOptionsError(LogError, ChioConfigError):
+    """Options contradict those with which this process opened the log before, or are out of range."""
+
+
+class LogForkedError(LogError):
+    """The log was opened before a `fork` and used in the child, which must open its own."""
+
+
+class LogClosedError(LogError):
+    """The log was closed."""
+
+
+class LogBusyError(LogError):
+    """Another process held the write lock for too long."""
+
+
+class LogStateError(LogError):
+    """A batch's state does not allow this outcome."""
+
+
+class ReceiptNotFoundError(LogError, LookupError):
+    """No such receipt or batch in this log."""
+
+
+class LogQueryError(LogError, ValueError):
+    """A query is malformed."""
+
+
+LOG_ERRORS: dict[str, type[LogError]] = {
+    "missing": LogMissingError,
+    "foreign": LogForeignError,
+    "newer": LogNewerError,
+    "corrupt": LogCorruptError,
+    "read_only": LogReadOnlyError,
+    "full": LogFullError,
+    "network_file_system": LogNetworkFileSystemError,
+    "claimed": LogClaimedError,
+    "superseded": LogSupersededError,
+    "key_mismatch": LogKeyMismatchError,
+    "options": LogOptionsError,
+    "forked": LogForkedError,
+    "closed": LogClosedError,
+    "busy": LogBusyError,
+    "state": LogStateError,
+    "not_found": ReceiptNotFoundError,
+    "query": LogQueryError,
+}
+"""Exception by the native failure's code; `key` is a `SigningKeyError`, every other code the plain `LogError`."""
