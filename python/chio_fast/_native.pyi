@@ -230,6 +230,9 @@ class Gate:
             LogError: sealing failed, or the log is closed or was opened before a fork.
         """
 
+    def rollback(self, events: Sequence[Event]) -> None:
+        """Issue `rollback` receipts for events that have a receipt and are not handed out after all."""
+
     def request(
         self,
         identity: str,
@@ -260,6 +263,12 @@ class Partition:
 
     stamp: int
     """Assignment epoch; raise it on each assign, revoke, lost and seek."""
+
+    position: int
+    """Offset after the last event that `issue` gave a receipt, -1 before the first; `issue` sets it, a seek may too."""
+
+    handed: int
+    """Offset after the last *allowed* event that `issue` gave a receipt, -1 before the first; likewise."""
 
     @property
     def topic(self) -> str: ...
@@ -339,6 +348,10 @@ class Event:
     @property
     def ordinal(self) -> int | None:
         """Ordinal of the receipt; None until the event is handed out."""
+
+    @property
+    def floor(self) -> int:
+        """`Partition.handed` just before this event was issued: from there to here nothing was handed out."""
 
     @property
     def guards_due(self) -> tuple[str, ...]:

@@ -1,0 +1,8 @@
+"""The Kafka layer: the governed consumer, its asyncio form, and the dead letter producer.
+
+The only package of chio_fast that imports confluent_kafka.
+"""
+
+from chio_fast.kafka.dlq import ChioDeadLetterProducer
+
+__all__ = ["ChioDeadLetterProducer"]

@@ -1,0 +1,156 @@
+"""Client settings: which are required for safety, which cost speed without a reason, and which are refused.
+
+One confluent configuration describes consumer, DLQ producer and admin client. Settings that only one kind of
+client knows are kept from the others, because librdkafka logs a warning for each that it must ignore.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from chio_fast.errors import ChioConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from confluent_kafka import KafkaError
+
+log = logging.getLogger("chio_fast.kafka")
+
+CONSUMER_ONLY_PREFIXES = ("fetch.", "group.", "auto.", "queued.", "offset.store.", "consume.")
+CONSUMER_ONLY = frozenset({
+    "allow.auto.create.topics", "check.crcs", "coordinator.query.interval.ms", "enable.auto.commit",
+    "enable.auto.offset.store", "enable.partition.eof", "heartbeat.interval.ms", "isolation.level",
+    "max.partition.fetch.bytes", "max.poll.interval.ms", "on_commit", "partition.assignment.strategy",
+    "session.timeout.ms",
+})  # fmt: skip
+PRODUCER_ONLY_PREFIXES = ("batch.", "compression.", "queue.buffering.", "transaction", "enable.gapless")
+PRODUCER_ONLY = frozenset({
+    "acks", "delivery.report.only.error", "delivery.timeout.ms", "enable.idempotence", "linger.ms",
+    "message.send.max.retries", "message.timeout.ms", "on_delivery", "partitioner", "queuing.strategy",
+    "request.required.acks", "request.timeout.ms", "retries", "sticky.partitioning.linger.ms",
+    "topic.metadata.propagation.max.ms",
+})  # fmt: skip
+
+# Defaults that a caller may override. `fetch.queue.backoff.ms` is 1,000 in librdkafka, which caps the draining of a
+# backlog; an offset that is out of range must not skip events in silence, hence `earliest`.
+TUNED_CONSUMER: dict[str, Any] = {
+    "auto.offset.reset": "earliest",
+    "fetch.queue.backoff.ms": 10,
+    "isolation.level": "read_committed",
+}
+# A denial must be acknowledged before its offset is committed: waiting for company costs more than it saves, and a
+# topic that does not exist should be reported in seconds.
+TUNED_PRODUCER: dict[str, Any] = {
+    "compression.type": "lz4",
+    "delivery.timeout.ms": 60_000,
+    "linger.ms": 2,
+    "topic.metadata.propagation.max.ms": 5_000,
+}
+
+FALSE_WORDS = (False, "false", "False", "FALSE", 0, "0")
+TRUE_WORDS = (True, "true", "True", "TRUE", 1, "1")
+
+
+def is_consumer_only(name: str) -> bool:
+    """Say whether librdkafka knows setting `name` for consumers alone."""
+    return name in CONSUMER_ONLY or name.startswith(CONSUMER_ONLY_PREFIXES)
+
+
+def is_producer_only(name: str) -> bool:
+    """Say whether librdkafka knows setting `name` for producers alone."""
+    return name in PRODUCER_ONLY or name.startswith(PRODUCER_ONLY_PREFIXES)
+
+
+def consumer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+    """Give the settings of a governed consumer.
+
+    Args:
+        conf: one confluent configuration; producer settings in it are left out.
+        on_error: hears every client-level error; an `error_cb` of the configuration is called as well.
+
+    Raises:
+        ChioConfigError: a setting would let an offset be committed that the application never saw.
+    """
+    if not conf.get("group.id"):
+        raise ChioConfigError("the configuration has no `group.id`; write the name of the consumer group")
+    for name in ("enable.auto.commit", "enable.auto.offset.store"):
+        if conf.get(name, False) not in FALSE_WORDS:
+            raise ChioConfigError(
+                f"`{name}` is `{conf[name]}`: the client would commit events that were prefetched and never handed "
+                f"out; remove it or write `{name}=false`"
+            )
+    mine = {name: value for name, value in conf.items() if not is_producer_only(name)}
+    return {
+        **TUNED_CONSUMER,
+        **mine,
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "error_cb": chain_error_callbacks(conf.get("error_cb"), on_error),
+    }
+
+
+def producer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+    """Give the settings of the DLQ producer: idempotent, acknowledged by all in-sync replicas.
+
+    Args:
+        conf: one confluent configuration; consumer settings in it are left out.
+        on_error: hears every client-level error; an `error_cb` of the configuration is called as well.
+
+    Raises:
+        ChioConfigError: a setting would let a denial be reported as delivered before it is safe.
+    """
+    for name in ("acks", "request.required.acks"):
+        if conf.get(name, "all") not in ("all", -1, "-1"):
+            raise ChioConfigError(
+                f"`{name}` is `{conf[name]}`: a denial could be lost after its offset is committed; "
+                f"remove it or write `{name}=all`"
+            )
+    if conf.get("enable.idempotence", True) not in TRUE_WORDS:
+        raise ChioConfigError(
+            "`enable.idempotence` is off: a retry could write a denial twice; remove it or write "
+            "`enable.idempotence=true`"
+        )
+    if "transactional.id" in conf:
+        raise ChioConfigError(
+            "`transactional.id` is set, but a consumer's DLQ producer writes outside transactions; remove it"
+        )
+    mine = {name: value for name, value in conf.items() if not is_consumer_only(name)}
+    if "message.timeout.ms" in mine:
+        mine["delivery.timeout.ms"] = mine.pop("message.timeout.ms")
+    return {
+        **TUNED_PRODUCER,
+        **mine,
+        "acks": "all",
+        "enable.idempotence": True,
+        "error_cb": chain_error_callbacks(conf.get("error_cb"), on_error),
+    }
+
+
+def admin_config(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of the admin client: those that every kind of client knows."""
+    shared = {
+        name: value for name, value in conf.items() if not is_consumer_only(name) and not is_producer_only(name)
+    }
+    return {**shared, "error_cb": chain_error_callbacks(None, lambda error: log.debug("admin client: %s", error))}
+
+
+def chain_error_callbacks(
+    own: Callable[[KafkaError], None] | None, on_error: Callable[[KafkaError], None]
+) -> Callable[[KafkaError], None]:
+    """Join the application's `error_cb` with the wrapper's.
+
+    An exception out of a client callback makes the client throw away the messages of the running call, so none is
+    let through.
+    """
+
+    def error_cb(error: KafkaError) -> None:
+        on_error(error)
+        if own is not None:
+            try:
+                own(error)
+            except Exception:
+                log.exception("the configured error_cb raised")
+
+    return error_cb

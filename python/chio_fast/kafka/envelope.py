@@ -1,0 +1,208 @@
+"""The DLQ record: what was denied, from where, and why, as one JSON object or byte-exact with the denial in headers."""
+
+from __future__ import annotations
+
+import base64
+from enum import IntEnum
+from typing import Any, Literal, NamedTuple
+
+import msgspec
+from blake3 import blake3
+
+HEADER_RECEIPT = "X-Chio-Receipt"
+HEADER_SCOPE = "X-Chio-Scope"
+HEADER_REASON = "X-Chio-Denial-Reason"
+HEADER_TOPIC = "X-Chio-Original-Topic"
+HEADER_REQUEST = "X-Chio-Request"
+HEADER_DENIAL = "X-Chio-Denial"
+
+Encoding = Literal["utf-8", "base64"]
+TIMESTAMP_NOT_AVAILABLE = 0
+
+
+class Denial(msgspec.Struct, frozen=True):
+    """The decision that sent an event to the DLQ."""
+
+    receipt_id: str | None
+    verdict: str
+    reason: str
+    scope_requested: str
+    identity: str
+    rule: str | None
+    guards_evaluated: list[str]
+    timestamp: int | None
+    """When the decision was made, in Unix milliseconds."""
+
+
+class Header(msgspec.Struct, frozen=True):
+    """One header of the original record; names may repeat, order counts."""
+
+    name: str
+    value: str | None
+    encoding: Encoding = "utf-8"
+
+
+class DeadLetter(msgspec.Struct, frozen=True):
+    """The value of a DLQ record. Bytes that are not UTF-8 are written in base64, as the `_encoding` field says."""
+
+    original_topic: str
+    original_partition: int | None
+    original_offset: int | None
+    original_timestamp: int | None
+    """Of the original record, in Unix milliseconds."""
+    original_key: str | None
+    original_key_encoding: Encoding
+    original_value: str | None
+    original_value_encoding: Encoding
+    original_value_omitted: bool
+    """True: the value was left out, so `original_value` is null whatever it was."""
+    original_value_digest: str | None
+    """BLAKE3 of the value in hexadecimal; null for a tombstone."""
+    original_headers: list[Header]
+    request: str
+    """`chio-kafka-{topic}-{partition}-{offset}`: the same for every delivery of the same event."""
+    attempt: int | None
+    """1 for the first decision on this event, higher for each later one; null where it is not known."""
+    chio_denial: Denial
+
+
+class Form(IntEnum):
+    """How much of the original a record holds; each next form is smaller."""
+
+    FULL = 0
+    WITHOUT_VALUE = 1
+    DENIAL_ONLY = 2
+    """Neither value nor key nor headers."""
+
+
+class Record(NamedTuple):
+    """A DLQ record ready to be produced."""
+
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(DeadLetter)
+
+
+def decode(value: bytes) -> DeadLetter:
+    """Read the value of a DLQ record in JSON mode.
+
+    Raises:
+        msgspec.ValidationError: it is not one.
+    """
+    return _decoder.decode(value)
+
+
+def restore(text: str | None, encoding: Encoding) -> bytes | None:
+    """Give back the bytes that `text` stands for."""
+    if text is None:
+        return None
+    return base64.b64decode(text, validate=True) if encoding == "base64" else text.encode()
+
+
+def request_of(event: Any) -> str:
+    """Name the delivery-independent request of `event`, for people."""
+    return f"chio-kafka-{event.topic()}-{event.partition()}-{event.offset()}"
+
+
+def build(event: Any, decision: Any, *, attempt: int | None, form: Form) -> DeadLetter:
+    """Describe a denied event.
+
+    Args:
+        event: anything with the accessors of a confluent Message.
+        decision: anything with the documented fields of a decision.
+        attempt: how often this event has been decided on.
+        form: how much of the original to keep.
+    """
+    value = _bytes(event.value())
+    key, key_encoding = _text(None if form is Form.DENIAL_ONLY else _bytes(event.key()))
+    text, encoding = _text(value if form is Form.FULL else None)
+    return DeadLetter(
+        original_topic=event.topic(),
+        original_partition=event.partition(),
+        original_offset=event.offset(),
+        original_timestamp=_timestamp(event),
+        original_key=key,
+        original_key_encoding=key_encoding,
+        original_value=text,
+        original_value_encoding=encoding,
+        original_value_omitted=form is not Form.FULL,
+        original_value_digest=None if value is None else blake3(value).hexdigest(),
+        original_headers=[] if form is Form.DENIAL_ONLY else [_header(*pair) for pair in event.headers() or []],
+        request=request_of(event),
+        attempt=attempt,
+        chio_denial=_denial(decision),
+    )
+
+
+def json_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Record:
+    """Give the record whose value is the JSON envelope; the key stays the original's, so partitioning does too."""
+    letter = build(event, decision, attempt=attempt, form=form)
+    key = None if form is Form.DENIAL_ONLY else _bytes(event.key())
+    return Record(key, _encoder.encode(letter), _own_headers(letter))
+
+
+def exact_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Record:
+    """Give the record that repeats key, value and headers byte for byte and tells of the denial in further headers."""
+    letter = build(event, decision, attempt=attempt, form=Form.DENIAL_ONLY)
+    letter = msgspec.structs.replace(letter, original_value_omitted=form is not Form.FULL)
+    denial: list[tuple[str, bytes | None]] = [(HEADER_DENIAL, _encoder.encode(letter))]
+    if form is Form.DENIAL_ONLY:
+        return Record(None, None, _own_headers(letter) + denial)
+    original = [(name, None if value is None else _required(value)) for name, value in event.headers() or []]
+    value = _bytes(event.value()) if form is Form.FULL else None
+    return Record(_bytes(event.key()), value, original + _own_headers(letter) + denial)
+
+
+def _own_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
+    denial = letter.chio_denial
+    return [
+        (HEADER_RECEIPT, (denial.receipt_id or "").encode()),
+        (HEADER_REASON, denial.reason.encode()),
+        (HEADER_TOPIC, letter.original_topic.encode()),
+        (HEADER_REQUEST, letter.request.encode()),
+    ]
+
+
+def _denial(decision: Any) -> Denial:
+    guards = getattr(decision, "guards_evaluated", None) or getattr(decision, "guards", None) or []
+    return Denial(
+        receipt_id=getattr(decision, "receipt_id", None),
+        verdict=str(getattr(decision, "verdict", "deny")),
+        reason=str(decision.reason or ""),
+        scope_requested=str(getattr(decision, "scope_requested", None) or getattr(decision, "scope", None) or ""),
+        identity=str(decision.identity or ""),
+        rule=getattr(decision, "rule", None),
+        guards_evaluated=[str(getattr(guard, "name", guard)) for guard in guards],
+        timestamp=getattr(decision, "timestamp", None),
+    )
+
+
+def _header(name: str, value: bytes | str | None) -> Header:
+    text, encoding = _text(None if value is None else _required(value))
+    return Header(name, text, encoding)
+
+
+def _timestamp(event: Any) -> int | None:
+    kind, milliseconds = event.timestamp()
+    return None if kind == TIMESTAMP_NOT_AVAILABLE else milliseconds
+
+
+def _text(value: bytes | None) -> tuple[str | None, Encoding]:
+    if value is None:
+        return None, "utf-8"
+    try:
+        return value.decode(), "utf-8"
+    except UnicodeDecodeError:
+        return base64.b64encode(value).decode(), "base64"
+
+
+def _bytes(value: bytes | str | None) -> bytes | None:
+    return None if value is None else _required(value)
+
+
+def _required(value: bytes | str) -> bytes:
+    return value.encode() if isinstance(value, str) else bytes(value)
