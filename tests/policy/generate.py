@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,7 @@ class PolicyGenerator:
             event=event,
             tool=self.random.choice(("search", "refund")) if kind == "invoke" else None,
             arguments=self._arguments() if kind == "invoke" else None,
-            output=self._record() if kind == "produce" else None,
+            output=self._output() if kind == "produce" else None,
         )
 
     def _aim(self, policy: PolicyModel) -> tuple[str | None, str | None]:
@@ -153,6 +154,10 @@ class PolicyGenerator:
             reason=self.random.choice((None, "because")),
         )
 
+    def _output(self) -> Record:
+        """A record on its way out has no place in a partition and no time yet."""
+        return replace(self._record(), partition=None, offset=None, timestamp=None)
+
     def _record(self) -> Record:
         return Record(
             topic=self.random.choice(("orders", "gold", "eur")),
@@ -172,6 +177,8 @@ class PolicyGenerator:
             headers.append(("X-Tenant", b"gold"))
         if self.random.random() < 0.2:
             headers.append(("empty", b""))
+        if self.random.random() < 0.1:
+            headers.append(("trace", self.random.choice((None, b"\xff", b"last"))))
         return tuple(headers)
 
     def _value(self) -> bytes | None:

@@ -15,11 +15,12 @@ from tests.policy.expressions import Name, Node, children
 from tests.policy.model import Identity, PolicyModel, Record, Request, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 FOREVER = 2**63 - 1
 # A decision that read the clock is good for this long.
 NOW_LIFETIME_MS = 1000
+OUTSIDE_WINDOW = "outside_window"
 # Strongest first.
 PRECEDENCE = ("deny", "escalate", "delay", "allow")
 
@@ -45,25 +46,44 @@ class Outcome:
 
 def decide(policy: PolicyModel, request: Request) -> Outcome:
     """Decide `request` by the definition."""
-    environment = environment_of(policy, request)
     matching = matching_rules(policy, request)
+    environment = environment_of(policy, request)
     errors: dict[str, frozenset[str]] = {}
     held: list[Rule] = []
     votes: list[tuple[str, str]] = []
     for rule in matching:
-        if not in_window(rule, request.now):
-            continue
-        try:
-            if rule.when is None or semantics.condition(rule.when, environment):
-                held.append(rule)
-                votes.append((rule.effect, rule.id))
-        except semantics.ConditionError as error:
-            errors[rule.id] = error.classes
+        result = result_of(rule, request, environment)
+        if result == {"true"}:
+            held.append(rule)
+            votes.append((rule.effect, rule.id))
+        elif not result & {"false", OUTSIDE_WINDOW}:
+            errors[rule.id] = result
             if rule.effect != "allow":
                 votes.append(("deny", rule.id))
     verdict, decisive = strongest(votes)
     due = frozenset(name for rule in held for name in rule.guards) if verdict != "deny" else frozenset()
     return Outcome(verdict, decisive, errors, due, valid_until(matching, request.now))
+
+
+def explain(policy: PolicyModel, request: Request) -> list[tuple[str, frozenset[str], bool]]:
+    """Every rule that matches: its id, what its condition may give, and whether it decides."""
+    environment = environment_of(policy, request)
+    decisive = decide(policy, request).rule
+    return [
+        (rule.id, result_of(rule, request, environment), rule.id == decisive)
+        for rule in matching_rules(policy, request)
+    ]
+
+
+def result_of(rule: Rule, request: Request, environment: Mapping[str, Any]) -> frozenset[str]:
+    """What a matching rule gives: `true`, `false`, `outside_window`, or the classes of error that may be reported."""
+    if not in_window(rule, request.now):
+        return frozenset({OUTSIDE_WINDOW})
+    try:
+        held = rule.when is None or semantics.condition(rule.when, environment)
+    except semantics.ConditionError as error:
+        return error.classes
+    return frozenset({"true" if held else "false"})
 
 
 def strongest(votes: Sequence[tuple[str, str]]) -> tuple[str, str]:
@@ -151,14 +171,14 @@ def environment_of(policy: PolicyModel, request: Request) -> dict[str, Any]:
         "now": request.now,
     }
     if request.event is not None:
-        environment["event"] = _record(request.event, inbound=True)
+        environment["event"] = _record(request.event)
     if request.kind == "invoke":
         if request.tool is not None:
             environment["tool"] = request.tool
         if request.arguments is not None:
             environment["arguments"] = _json(request.arguments)
     if request.kind == "produce" and request.output is not None:
-        environment["output"] = _record(request.output, inbound=False)
+        environment["output"] = _record(request.output)
     return environment
 
 
@@ -170,27 +190,26 @@ def attributes_of(identities: Sequence[Identity], name: str) -> dict[str, Any]:
     return {}
 
 
-def _record(record: Record, *, inbound: bool) -> dict[str, Any]:
-    fields: dict[str, Any] = {"topic": record.topic}
-    if inbound:
-        fields |= {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
-    fields |= {
+def _record(record: Record) -> dict[str, Any]:
+    fields: dict[str, Any] = {
+        "topic": record.topic,
         "key": _text(record.key),
         "headers": {name: _text(value) for name, value in record.headers},
         "value": _json(record.value),
         "size": len(record.value or b""),
     }
-    return fields
+    known = {"partition": record.partition, "offset": record.offset, "timestamp": record.timestamp}
+    return fields | {name: value for name, value in known.items() if value is not None}
 
 
 def _text(data: bytes | None) -> Any:
-    """A key or a header as a condition sees it: a string; null when absent; unreadable when it is not UTF-8."""
+    """A key or a header as a condition sees it: null when absent, a string when it is UTF-8, else bytes."""
     if data is None:
         return None
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
-        return semantics.Unreadable(semantics.TYPE)
+        return data
 
 
 def _json(data: bytes | None) -> Any:
