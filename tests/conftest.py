@@ -1,0 +1,66 @@
+"""What every test may use: the one real broker that they share, and a loud word when it could not run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.kafka import distribution
+from tests.kafka.broker import Broker
+
+BROKER_FIXTURES = {"broker", "new_topic", "cluster"}
+REQUIRE_BROKER = "CHIO_REQUIRE_BROKER"
+
+_unavailable = pytest.StashKey[str]()
+_without_broker = pytest.StashKey[int]()
+
+
+@pytest.fixture(scope="session")
+def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One running Kafka broker for the whole session; a test that kills it starts it again before it ends."""
+    require_broker(request.config)
+    with Broker(tmp_path_factory.mktemp("kafka") / "broker") as running:
+        yield running
+
+
+def require_broker(config: pytest.Config) -> None:
+    """Skips the test when no broker can run here; fails it instead when `CHIO_REQUIRE_BROKER=1` is set."""
+    if _unavailable not in config.stash:
+        try:
+            distribution.prepare()
+        except distribution.BrokerUnavailableError as error:
+            config.stash[_unavailable] = str(error)
+    reason = config.stash.get(_unavailable, None)
+    if reason is None:
+        return
+    if os.environ.get(REQUIRE_BROKER) == "1":
+        pytest.fail(reason, pytrace=False)
+    config.stash[_without_broker] = config.stash.get(_without_broker, 0) + 1
+    pytest.skip(reason)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks every test that uses the broker, in the report too: CI counts them there."""
+    for item in items:
+        if BROKER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.broker)
+            item.user_properties.append(("broker", "real"))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+    """Counts each test that goes without the broker, not only the first one that asked for it."""
+    if item.get_closest_marker("broker"):
+        require_broker(item.config)
+    yield
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Says at the end, in red, how many promises were not tested because there was no broker."""
+    count = config.stash.get(_without_broker, 0)
+    if count:
+        terminalreporter.section("THE BROKER TESTS DID NOT RUN", red=True, bold=True)
+        terminalreporter.line(f"{count} tests were skipped: {config.stash[_unavailable]}", red=True)
