@@ -213,7 +213,8 @@ class Gate:
 
         Returns:
             Events in the order given, each with its partition's stamp of now; messages that carry an error (also end of
-            partition); and strays, whose partition is not in `partitions`, undecided.
+            partition); and strays, undecided: their partition is not in `partitions`, or their offset is below its
+            `admitted` (the topic was created anew).
         """
 
     def issue(self, events: Sequence[Event]) -> tuple[list[Event], list[Event], list[Event]]:
@@ -263,6 +264,9 @@ class Partition:
 
     stamp: int
     """Assignment epoch; raise it on each assign, revoke, lost and seek."""
+
+    admitted: int
+    """Offset after the last event that `admit` took, -1 before the first; a seek sets it back to -1."""
 
     position: int
     """Offset after the last event that `issue` gave a receipt, -1 before the first; `issue` sets it, a seek may too."""
