@@ -1,1 +1,45 @@
-//! Receipts: bodies, Merkle tree, checkpoints, signing and verifying.
+//! Receipts: bodies, Merkle tree, checkpoints, signing and verifying. No I/O, no threads; time is passed in.
+//!
+//! The format is specified in `docs/receipt-format.md`; the test vectors in `tests/vectors` bind both verifiers to it.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`id`] | receipt ids and their source |
+//! | [`request`] | partition and request keys |
+//! | [`words`] | the closed vocabularies |
+//! | [`template`], [`draft`], [`pending`] | what waits for sealing |
+//! | [`digest`], [`jcs`], [`tree`] | content digests, canonical JSON, the Merkle tree |
+//! | [`chain`], [`mod@seal`], [`sign`] | making and signing a batch |
+//! | [`checkpoint`], [`body`], [`frame`] | reading a batch |
+
+mod body;
+pub mod chain;
+pub mod checkpoint;
+pub mod digest;
+pub mod draft;
+pub mod frame;
+mod hash;
+pub mod hex;
+pub mod id;
+pub mod jcs;
+mod lanes;
+pub mod number;
+pub mod pending;
+pub mod request;
+pub mod seal;
+pub mod sign;
+pub mod template;
+pub mod text;
+pub mod tree;
+pub mod words;
+
+pub use chain::{Chain, Compression, Mode, SealContext, SealError};
+pub use draft::{Attempt, AttemptQuery, Content, Draft, OutcomeDraft, PushError, Shown};
+pub use frame::{Coverage, FrameMeta};
+pub use id::{IdSource, ReceiptId};
+pub use pending::Pending;
+pub use request::{PartitionKey, PartitionParts, RequestKey, request_key};
+pub use seal::{Sealed, seal};
+pub use sign::{KeyId, Signer, key_id};
+pub use template::{EventTarget, GuardRun, MAX_LIST, TargetTemplate, Template, TemplateFields};
+pub use words::{Durability, Evidence, GuardVerdict, Kind, OutcomeWord, Verdict};
