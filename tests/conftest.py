@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
+from tests import drills
 from tests.kafka import distribution
 from tests.kafka.broker import Broker
 
@@ -15,6 +17,22 @@ REQUIRE_BROKER = "CHIO_REQUIRE_BROKER"
 
 _unavailable = pytest.StashKey[str]()
 _without_broker = pytest.StashKey[int]()
+_drills = pytest.StashKey[dict[str, dict[str, object]]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Lets `make drill` name the document that gets the figures."""
+    parser.addoption("--drill-report", type=Path, help="the Markdown file that gets the table of the drills that ran")
+
+
+@pytest.fixture
+def drill_report(request: pytest.FixtureRequest) -> Callable[..., None]:
+    """Notes the figures of a drill for the report: `drill_report("kill -9 of the consumer", seed=7, kills=200, lost=0)`."""
+
+    def note(name: str, **figures: object) -> None:
+        request.config.stash.setdefault(_drills, {})[name] = figures
+
+    return note
 
 
 @pytest.fixture(scope="session")
@@ -59,8 +77,11 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says at the end, in red, how many promises were not tested because there was no broker."""
+    """Says at the end, in red, how many promises were not tested because there was no broker; writes the drills down."""
     count = config.stash.get(_without_broker, 0)
     if count:
         terminalreporter.section("THE BROKER TESTS DID NOT RUN", red=True, bold=True)
         terminalreporter.line(f"{count} tests were skipped: {config.stash[_unavailable]}", red=True)
+    found, document = config.stash.get(_drills, {}), config.getoption("drill_report")
+    if found and document:
+        drills.write_table(document, found)
