@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from chio_fast.enforcer import CheckRequest, Enforcer, EnforcerStats
     from chio_fast.errors import (
         ChioConfigError,
+        ChioDeadLetterError,
         ChioDenied,
         ChioError,
         ChioRevoked,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from chio_fast.kafka import AsyncChioConsumer, ChioConsumerMiddleware, ChioDeadLetterProducer
     from chio_fast.keys import TrustFile
     from chio_fast.log import Receipt, ReceiptLog
-    from chio_fast.watch import PolicyWatcher
+    from chio_fast.policy import PolicyWatcher
 
 __all__ = [
     "Allow",
@@ -35,6 +36,7 @@ __all__ = [
     "CheckRequest",
     "ChioConfigError",
     "ChioConsumerMiddleware",
+    "ChioDeadLetterError",
     "ChioDeadLetterProducer",
     "ChioDenied",
     "ChioError",
@@ -68,6 +70,7 @@ _HOMES = {
     "enforcer": ("CheckRequest", "Enforcer", "EnforcerStats"),
     "errors": (
         "ChioConfigError",
+        "ChioDeadLetterError",
         "ChioDenied",
         "ChioError",
         "ChioRevoked",
@@ -81,7 +84,7 @@ _HOMES = {
     "kafka": ("AsyncChioConsumer", "ChioConsumerMiddleware", "ChioDeadLetterProducer"),
     "keys": ("TrustFile",),
     "log": ("Receipt", "ReceiptLog"),
-    "watch": ("PolicyWatcher",),
+    "policy": ("PolicyWatcher",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -13,6 +13,10 @@ Kind = Literal["consume", "invoke", "produce"]
 """The boundary at which something is decided."""
 
 
+FOREVER = 2**63 - 1
+"""Later than any time: until the policy changes."""
+
+
 class RuleError(msgspec.Struct, frozen=True):
     """A rule whose condition erred while the decision was made.
 
@@ -25,20 +29,22 @@ class RuleError(msgspec.Struct, frozen=True):
     code: str
 
 
+GuardVerdict = Literal["allow", "deny", "error", "timeout"]
+"""What became of a guard; whatever is not `allow` denies."""
+
+
 class GuardRun(msgspec.Struct, frozen=True, omit_defaults=True):
     """A guard that was evaluated for the decision.
 
     Attributes:
         name: the guard's name.
-        verdict: `allow` or `deny`.
-        reason: why it denied, empty if it allowed.
-        error: a word if it did not answer properly: `raised`, `timeout`, `invalid_answer`; None otherwise.
+        verdict: `allow`, `deny`, `error` (it raised, or its answer was neither `Allow` nor `Deny`) or `timeout`.
+        reason: why it denied or what went wrong, empty if it allowed.
     """
 
     name: str
-    verdict: Literal["allow", "deny"]
+    verdict: GuardVerdict
     reason: str = ""
-    error: str | None = None
 
 
 class Decision(msgspec.Struct, frozen=True):
@@ -56,6 +62,7 @@ class Decision(msgspec.Struct, frozen=True):
         errors: rules whose condition erred.
         guards: names of the guards that are due (`decide`) or were evaluated (`check`).
         policy_version: hash of the policy's canonical form, hexadecimal.
+        valid_until: Unix time in ms at which it has to be made again; `FOREVER` if it holds while the policy does.
         receipt_id: id of the receipt; None if none was issued (`decide`).
         timestamp: Unix time in ms at which it was decided.
         guard_runs: what each evaluated guard said.
@@ -71,6 +78,7 @@ class Decision(msgspec.Struct, frozen=True):
     guards: tuple[str, ...]
     policy_version: str
     timestamp: int
+    valid_until: int = FOREVER
     receipt_id: str | None = None
     guard_runs: tuple[GuardRun, ...] = ()
 

@@ -1,0 +1,53 @@
+"""What comes from the environment when an argument is not given.
+
+| variable | meaning | without it |
+|---|---|---|
+| `CHIO_POLICY` | path of the policy file | construction fails |
+| `CHIO_RECEIPT_LOG` | path of the receipt log | `chio-receipts.db` in the working directory |
+| `CHIO_SIGNING_KEY` | seed or path of the key file | the log's own key file |
+| `CHIO_IDENTITY` | who acts | construction fails where an identity is needed |
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from chio_fast.errors import ChioConfigError
+
+POLICY = "CHIO_POLICY"
+RECEIPT_LOG = "CHIO_RECEIPT_LOG"
+SIGNING_KEY = "CHIO_SIGNING_KEY"
+IDENTITY = "CHIO_IDENTITY"
+
+DEFAULT_RECEIPT_LOG = Path("chio-receipts.db")
+
+
+def policy_path() -> Path:
+    """Path of the policy file.
+
+    Raises:
+        ChioConfigError: the environment names none.
+    """
+    path = os.environ.get(POLICY)
+    if not path:
+        raise ChioConfigError(
+            'there is no policy, and nothing passes unevaluated: give `policy=Policy.from_file("policy.yaml")` or its '
+            f"path, or set the environment variable `{POLICY}` to the path"
+        )
+    return Path(path)
+
+
+def receipt_log_path() -> Path:
+    """Path of the receipt log."""
+    return Path(os.environ.get(RECEIPT_LOG) or DEFAULT_RECEIPT_LOG)
+
+
+def identity() -> str | None:
+    """Who acts, where the environment says so."""
+    return os.environ.get(IDENTITY) or None
+
+
+def has_signing_key() -> bool:
+    """Whether the environment names a signing key."""
+    return bool(os.environ.get(SIGNING_KEY))
