@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.policy import engine, generate, generate_json
+from tests.policy import engine, generate, generate_json, reference
 
 SHARDS = 8
 CASES_PER_SHARD = 12_500
@@ -32,7 +32,7 @@ def test_the_json_scanner_agrees_with_the_strict_parser() -> None:
 
 def test_the_generated_cases_reach_every_kind_of_decision() -> None:
     outcomes = [
-        engine.reference.decide(policy, request)
+        reference.decide(policy, request)
         for policy, requests in generate.take("coverage", 5000)
         for request in requests
     ]
@@ -45,4 +45,4 @@ def test_the_generated_cases_reach_every_kind_of_decision() -> None:
     }
     for wanted in ("rule", "guards", "errors"):
         assert sum(bool(getattr(outcome, wanted)) for outcome in outcomes) > 300
-    assert sum(outcome.valid_until != engine.reference.FOREVER for outcome in outcomes) > 300
+    assert sum(outcome.valid_until != reference.FOREVER for outcome in outcomes) > 300

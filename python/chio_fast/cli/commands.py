@@ -1,0 +1,10 @@
+"""The application with every command group attached."""
+
+from __future__ import annotations
+
+from chio_fast.cli import policy
+from chio_fast.cli.app import app
+
+app.add_typer(policy.app, name="policy")
+
+__all__ = ["app"]

@@ -1,0 +1,130 @@
+"""How commands print: tables and colours on a terminal, plain text in a pipe, JSON where asked.
+
+Results go to standard output; notes, progress and errors to standard error, so that a pipe carries results only.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+STYLES = {
+    "allow": "green",
+    "deny": "red",
+    "escalate": "yellow",
+    "delay": "yellow",
+    "ok": "green",
+    "warning": "yellow",
+    "error": "red",
+    "pass": "green",
+    "fail": "red",
+    "verified": "green",
+    "asserted": "yellow",
+    "committed": "green",
+    "recorded": "green",
+    "prepared": "yellow",
+    "rolled_back": "red",
+}
+"""Words that are coloured where they stand alone in a cell."""
+
+
+class Output:
+    """What one command prints.
+
+    Args:
+        as_json: print JSON instead of text.
+    """
+
+    def __init__(self, as_json: bool = False) -> None:
+        self.as_json = as_json
+        # Made when the command runs, so that a redirected stream is the one that is used.
+        self._out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether results go to a person's screen."""
+        return self._out.is_terminal
+
+    def json(self, value: Any) -> None:
+        """Print one JSON document on one line."""
+        sys.stdout.write(to_json(value) + "\n")
+
+    def line(self, text: str = "", style: str | None = None) -> None:
+        """Print one line of the result; nothing in it is markup."""
+        self._out.print(escape(text), style=style)
+
+    def heading(self, text: str) -> None:
+        """Print the title of a section."""
+        self._out.print(f"\n[bold]{escape(text)}[/bold]")
+
+    def note(self, text: str) -> None:
+        """Tell the person at the terminal something that is not part of the result."""
+        self._err.print(escape(text), style="dim")
+
+    def warn(self, text: str) -> None:
+        """Tell of something that works but should not stay so."""
+        self._err.print(f"[yellow]warning:[/yellow] {escape(text)}")
+
+    def fields(self, pairs: Sequence[tuple[str, Any]]) -> None:
+        """Print names and values, one pair a line."""
+        width = max(len(name) for name, _ in pairs)
+        for name, value in pairs:
+            self._out.print(f"[bold]{escape(name.ljust(width))}[/bold]  {_cell(value, plain=False)}")
+
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
+        """Print rows under column names: a drawn table on a terminal, aligned columns in a pipe."""
+        if self.is_terminal:
+            table = Table(*columns, title=title, title_justify="left", title_style="bold", header_style="bold")
+            for row in rows:
+                table.add_row(*(_cell(value, plain=False) for value in row))
+            self._out.print(table, soft_wrap=False)
+            return
+        if title:
+            self.line(title)
+        texts = [list(columns), *([_cell(value, plain=True) for value in row] for row in rows)]
+        widths = [max(len(row[column]) for row in texts) for column in range(len(columns))]
+        for row in texts:
+            self.line("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+
+    @contextmanager
+    def progress(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
+        """Show progress on standard error while the block runs; yields a function that takes the work done so far."""
+        if not self._err.is_terminal:
+            yield lambda done: None
+            return
+        columns = (SpinnerColumn(), TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._err, transient=True) as progress:
+            task = progress.add_task(label, total=total)
+            yield lambda done: progress.update(task, completed=done)
+
+
+def fail(message: str) -> None:
+    """Print the one line of an error on standard error."""
+    Console(file=sys.stderr, highlight=False, soft_wrap=True).print(f"[bold red]error:[/bold red] {escape(message)}")
+
+
+def to_json(value: Any) -> str:
+    """`value` as one line of JSON, msgspec structs included."""
+    return msgspec.json.encode(value, enc_hook=str).decode()
+
+
+def _cell(value: Any, *, plain: bool) -> str:
+    """A cell's text, coloured if it is one of the known words and colours are wanted."""
+    if value is None or value == "":
+        return "-"
+    text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if plain:
+        return text.replace("\n", " ")
+    style = STYLES.get(text)
+    return f"[{style}]{escape(text)}[/{style}]" if style else escape(text)
