@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture
 def drill_report(request: pytest.FixtureRequest) -> Callable[..., None]:
-    """Notes the figures of a drill for the report: `drill_report("kill -9 of the consumer", seed=7, kills=200, lost=0)`."""
+    """Notes the figures of a drill for the report: `drill_report("kill -9 of a consumer", seed=7, kills=200)`."""
 
     def note(name: str, **figures: object) -> None:
         request.config.stash.setdefault(_drills, {})[name] = figures
@@ -77,7 +77,7 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says at the end, in red, how many promises were not tested because there was no broker; writes the drills down."""
+    """Says in red how many promises were not tested because there was no broker; writes the drills down."""
     count = config.stash.get(_without_broker, 0)
     if count:
         terminalreporter.section("THE BROKER TESTS DID NOT RUN", red=True, bold=True)
