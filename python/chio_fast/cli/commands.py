@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from chio_fast.cli import policy
+from chio_fast.cli import dlq, policy
 from chio_fast.cli.app import app
 
 app.add_typer(policy.app, name="policy")
+app.add_typer(dlq.app, name="dlq")
 
 __all__ = ["app"]
