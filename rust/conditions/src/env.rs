@@ -2,6 +2,8 @@
 
 use serde_json::{Map, Value};
 
+use crate::literal::Literal;
+
 /// The boundary at which a decision is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
@@ -26,8 +28,14 @@ impl Kind {
 }
 
 /// The attributes that a policy gives to an identity: JSON members that conditions read as `identity.attributes`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Attributes(Map<String, Value>);
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attributes(Literal);
+
+impl Default for Attributes {
+    fn default() -> Self {
+        Self(Literal::Map(Vec::new()))
+    }
+}
 
 impl Attributes {
     /// No attributes.
@@ -36,15 +44,13 @@ impl Attributes {
         Self::default()
     }
 
-    /// Wraps the members of a JSON object.
+    /// Attributes from the members of a JSON object, nested ones included.
     #[must_use]
-    pub fn from_json(members: Map<String, Value>) -> Self {
-        Self(members)
+    pub fn from_json(members: &Map<String, Value>) -> Self {
+        Self(Literal::from_object(members))
     }
 
-    /// The members as JSON.
-    #[must_use]
-    pub fn as_json(&self) -> &Map<String, Value> {
+    pub(crate) fn literal(&self) -> &Literal {
         &self.0
     }
 }

@@ -99,17 +99,11 @@ pub struct CompileError {
 
 impl CompileError {
     pub(crate) fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            offset: None,
-        }
+        Self { message: message.into(), offset: None }
     }
 
     pub(crate) fn at(offset: usize, message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            offset: Some(offset),
-        }
+        Self { message: message.into(), offset: Some(offset) }
     }
 }
 

@@ -16,10 +16,5 @@ pub struct Limits {
 }
 
 /// The limits that every condition is held to.
-pub const LIMITS: Limits = Limits {
-    length: 4096,
-    nesting: 32,
-    comprehension_depth: 2,
-    steps: 1_000_000,
-    json_nesting: 64,
-};
+pub const LIMITS: Limits =
+    Limits { length: 4096, nesting: 32, comprehension_depth: 2, steps: 1_000_000, json_nesting: 64 };

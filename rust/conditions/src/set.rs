@@ -1,23 +1,21 @@
 //! Conditions as the rest of the engine uses them.
 
-use crate::{CompileError, Env, ErrorCode, Reads};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Space that evaluation reuses: the scanned fields of one request.
-///
-/// Call [`Scratch::reset`] for every request; between two resets every evaluation must get the same environment.
-#[derive(Debug, Default)]
-pub struct Scratch {}
+use crate::cost::{self, Cost, children};
+use crate::eval::{Frame, holds};
+use crate::functions::{Arithmetic, Function};
+use crate::lower::Lowering;
+use crate::parse::parse;
+use crate::program::{Document, Node};
+use crate::scratch::{Plans, Scratch};
+use crate::{CompileError, Env, ErrorCode, LIMITS, Reads};
 
-impl Scratch {
-    /// Empty scratch space.
-    #[must_use]
-    pub fn new() -> Self {
-        Self::default()
-    }
+/// Bytes of a text that count as one value when the steps of a comprehension are bounded.
+const BYTES_PER_VALUE: u64 = 64;
 
-    /// Forgets what was scanned, keeps the memory.
-    pub fn reset(&mut self) {}
-}
+/// Numbers of the sets, so that scratch space can tell whose scans it holds.
+static NEXT_SET: AtomicU64 = AtomicU64::new(1);
 
 /// One compiled condition: immutable, shareable between threads.
 #[derive(Debug)]
@@ -29,9 +27,7 @@ impl Condition {
     /// # Errors
     /// When the text breaks a limit, is not CEL, or uses what conditions do not have.
     pub fn compile(text: &str) -> Result<Self, CompileError> {
-        ConditionSet::compile(&[text])
-            .map(Self)
-            .map_err(|(_, error)| error)
+        ConditionSet::compile(&[text]).map(Self).map_err(|(_, error)| error)
     }
 
     /// Whether the condition holds.
@@ -48,17 +44,29 @@ impl Condition {
         self.0.reads(0)
     }
 
-    /// Whether it runs as a typed predicate; otherwise the interpreter evaluates it.
+    /// Whether evaluation allocates nothing once the scratch space has grown: the condition builds no string, list or
+    /// map.
     #[must_use]
-    pub fn is_compiled(&self) -> bool {
-        self.0.is_compiled(0)
+    pub fn is_allocation_free(&self) -> bool {
+        self.0.is_allocation_free(0)
     }
 }
 
 /// Conditions that are compiled together share one table of fields, so that one pass over the JSON serves them all.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct ConditionSet {
-    conditions: Vec<Reads>,
+    id: u64,
+    conditions: Vec<Compiled>,
+    plans: Plans,
+}
+
+#[derive(Debug)]
+struct Compiled {
+    node: Node,
+    reads: Reads,
+    documents: [bool; 3],
+    /// The bound on steps, where there is a comprehension.
+    cost: Option<Cost>,
 }
 
 impl ConditionSet {
@@ -67,34 +75,42 @@ impl ConditionSet {
     /// # Errors
     /// The index of the first text that is not acceptable, and why.
     pub fn compile(texts: &[&str]) -> Result<Self, (usize, CompileError)> {
-        let _ = texts;
-        Ok(Self::default())
+        let mut plans = Plans::default();
+        let mut conditions = Vec::with_capacity(texts.len());
+        for (index, text) in texts.iter().enumerate() {
+            conditions.push(Compiled::new(text, &mut plans).map_err(|error| (index, error))?);
+        }
+        Ok(Self { id: NEXT_SET.fetch_add(1, Ordering::Relaxed), conditions, plans })
     }
 
     /// Whether the condition at `index` holds.
     ///
     /// # Errors
     /// When the result is an error or not a bool, or there is no such condition ([`ErrorCode::Internal`]).
-    pub fn eval(
-        &self,
-        index: usize,
-        env: &Env<'_>,
-        scratch: &mut Scratch,
-    ) -> Result<bool, ErrorCode> {
-        let _ = (index, env, scratch);
-        Err(ErrorCode::Internal)
+    pub fn eval(&self, index: usize, env: &Env<'_>, scratch: &mut Scratch) -> Result<bool, ErrorCode> {
+        let condition = self.conditions.get(index).ok_or(ErrorCode::Internal)?;
+        scratch.serve(self.id);
+        for (document, needed) in Document::ALL.into_iter().zip(condition.documents) {
+            if needed {
+                scratch.load(document, &self.plans, env);
+            }
+        }
+        if condition.cost.is_some_and(|cost| cost.at(condition.size(env, scratch)) > LIMITS.steps) {
+            return Err(ErrorCode::StepLimit);
+        }
+        holds(&condition.node, &Frame::new(env, scratch))
     }
 
     /// What the condition at `index` reads.
     #[must_use]
     pub fn reads(&self, index: usize) -> Reads {
-        self.conditions.get(index).copied().unwrap_or_default()
+        self.conditions.get(index).map_or(Reads::NONE, |condition| condition.reads)
     }
 
-    /// Whether the condition at `index` runs as a typed predicate.
+    /// Whether evaluating the condition at `index` allocates nothing once the scratch space has grown.
     #[must_use]
-    pub fn is_compiled(&self, index: usize) -> bool {
-        self.conditions.get(index).is_some()
+    pub fn is_allocation_free(&self, index: usize) -> bool {
+        self.conditions.get(index).is_some_and(|condition| !builds(&condition.node))
     }
 
     /// Number of conditions.
@@ -108,4 +124,47 @@ impl ConditionSet {
     pub fn is_empty(&self) -> bool {
         self.conditions.is_empty()
     }
+}
+
+impl Compiled {
+    fn new(text: &str, plans: &mut Plans) -> Result<Self, CompileError> {
+        let (expression, source_info) = parse(text)?;
+        let mut lowering = Lowering::new(plans, &source_info);
+        let node = lowering.lower(&expression)?;
+        let (reads, documents) = (lowering.reads, lowering.documents);
+        Ok(Self { cost: cost::of_condition(&node), node, reads, documents })
+    }
+
+    /// Number of values that the condition could walk over.
+    fn size(&self, env: &Env<'_>, scratch: &Scratch) -> u64 {
+        let mut size = if self.reads.contains(Reads::ATTRIBUTES) { env.attributes.literal().values() } else { 0 };
+        for (document, needed) in Document::ALL.into_iter().zip(self.documents) {
+            if let (true, Ok(scan), Ok(Some(text))) = (needed, scratch.scan(document), env.text(document)) {
+                size += scan.values() + text.len() as u64 / BYTES_PER_VALUE;
+            }
+        }
+        for record in [env.event, env.output].into_iter().flatten() {
+            if self.reads.contains(Reads::HEADERS) {
+                let bytes: usize =
+                    record.headers.iter().map(|(name, value)| name.len() + value.map_or(0, <[u8]>::len)).sum();
+                size += record.headers.len() as u64 + bytes as u64 / BYTES_PER_VALUE;
+            }
+            if self.reads.contains(Reads::KEY) {
+                size += record.key.map_or(0, <[u8]>::len) as u64 / BYTES_PER_VALUE;
+            }
+        }
+        size
+    }
+}
+
+/// Whether a node builds strings, lists or maps.
+fn builds(node: &Node) -> bool {
+    matches!(
+        node,
+        Node::List(_)
+            | Node::Map(_)
+            | Node::Transform { .. }
+            | Node::Call(Function::Str | Function::Bytes, _)
+            | Node::Arithmetic { operator: Arithmetic::Add, builds: true, .. }
+    ) || children(node).into_iter().any(builds)
 }
