@@ -31,10 +31,7 @@ impl Claim {
         check_name(name)?;
         match Self::attempt(log, name)? {
             Ok(claim) => Ok(claim),
-            Err(holder) => Err(LogError::Claimed {
-                issuer: name.to_owned(),
-                holder,
-            }),
+            Err(holder) => Err(LogError::Claimed { issuer: name.to_owned(), holder }),
         }
     }
 
@@ -50,10 +47,7 @@ impl Claim {
                 Err(holder) => last_holder = holder,
             }
         }
-        Err(LogError::Claimed {
-            issuer: format!("{identity}@{host}#0…{}", MAX_SLOTS - 1),
-            holder: last_holder,
-        })
+        Err(LogError::Claimed { issuer: format!("{identity}@{host}#0…{}", MAX_SLOTS - 1), holder: last_holder })
     }
 
     /// The configured or found name, without the log's id.
@@ -81,11 +75,7 @@ impl Claim {
                 ),
             });
         }
-        let mut claim = Self {
-            file: ManuallyDrop::new(file),
-            name: name.to_owned(),
-            opened,
-        };
+        let mut claim = Self { file: ManuallyDrop::new(file), name: name.to_owned(), opened };
         let file = &mut *claim.file;
         // SAFETY: the descriptor is open for the length of the call.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
@@ -96,10 +86,7 @@ impl Claim {
             };
         }
         let holder = format!("process {} on {}", std::process::id(), host_name());
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| file.write_all(holder.as_bytes()));
+        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
         written.map_err(|error| LogError::from_io(&path, &error))?;
         Ok(Ok(claim))
     }
@@ -120,15 +107,9 @@ fn check_name(name: &str) -> Result<(), LogError> {
     let detail = if name.is_empty() {
         "issuer name is empty: give a name, or leave it out".to_owned()
     } else if name.len() > MAX_NAME {
-        format!(
-            "issuer name has {} bytes: use at most {MAX_NAME}",
-            name.len()
-        )
+        format!("issuer name has {} bytes: use at most {MAX_NAME}", name.len())
     } else if name.chars().any(char::is_control) {
-        format!(
-            "issuer name `{}` holds control characters: use printable ones",
-            name.escape_debug()
-        )
+        format!("issuer name `{}` holds control characters: use printable ones", name.escape_debug())
     } else {
         return Ok(());
     };
@@ -146,22 +127,10 @@ fn lock_path(log: &Path, name: &str) -> Result<PathBuf, LogError> {
         }
         _ => {}
     }
-    let readable: String = name
-        .chars()
-        .take(64)
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || "-_@#".contains(c) {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect();
+    let readable: String =
+        name.chars().take(64).map(|c| if c.is_ascii_alphanumeric() || "-_@#".contains(c) { c } else { '_' }).collect();
     let hash = blake3::hash(name.as_bytes()).to_hex();
-    Ok(directory.join(format!(
-        "{readable}-{}.lock",
-        hash.get(..16).unwrap_or_default()
-    )))
+    Ok(directory.join(format!("{readable}-{}.lock", hash.get(..16).unwrap_or_default())))
 }
 
 fn read_holder(file: &mut File) -> String {

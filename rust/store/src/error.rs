@@ -8,21 +8,14 @@ use std::path::{Path, PathBuf};
 /// It is `Clone` because a failure of the sealer is sticky: every later call returns the same one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
-#[allow(
-    missing_docs,
-    reason = "the fields are named for what the sentence of their variant says"
-)]
+#[allow(missing_docs, reason = "the fields are named for what the sentence of their variant says")]
 pub enum LogError {
     /// There is no receipt log at this path.
     Missing { path: PathBuf },
     /// The file is not a receipt log: another SQLite database, or no database at all.
     Foreign { path: PathBuf },
     /// The file was written by a newer version of this library.
-    Newer {
-        path: PathBuf,
-        found: i64,
-        known: i64,
-    },
+    Newer { path: PathBuf, found: i64, known: i64 },
     /// What is stored contradicts itself.
     Corrupt { path: PathBuf, detail: String },
     /// The file, its directory or its file system does not allow writing.
@@ -36,11 +29,7 @@ pub enum LogError {
     /// Somebody else appended under this issuer's name: the claim was circumvented.
     Superseded { issuer: String, detail: String },
     /// The issuer's last checkpoint was signed with another key.
-    KeyMismatch {
-        issuer: String,
-        stored: String,
-        given: String,
-    },
+    KeyMismatch { issuer: String, stored: String, given: String },
     /// A seed or trust file cannot be used.
     Key { place: String, detail: String },
     /// The options contradict those with which this process already opened the log, or are out of range.
@@ -51,6 +40,8 @@ pub enum LogError {
     Closed { path: PathBuf },
     /// Another process held the write lock for longer than the busy timeout.
     Busy { path: PathBuf },
+    /// A batch could not be sealed.
+    Seal { detail: String },
     /// A batch's state does not allow this outcome.
     State { detail: String },
     /// No such receipt or batch in this log.
@@ -80,6 +71,7 @@ impl LogError {
             Self::Forked { .. } => "forked",
             Self::Closed { .. } => "closed",
             Self::Busy { .. } => "busy",
+            Self::Seal { .. } => "seal",
             Self::State { .. } => "state",
             Self::NotFound { .. } => "not_found",
             Self::Query { .. } => "query",
@@ -94,10 +86,7 @@ impl LogError {
             Some(libc::ENOSPC | libc::EDQUOT) => Self::Full { path },
             Some(libc::EROFS | libc::EACCES | libc::EPERM) => Self::ReadOnly { path },
             Some(libc::ENOENT) => Self::Missing { path },
-            _ => Self::Io {
-                path,
-                detail: error.to_string(),
-            },
+            _ => Self::Io { path, detail: error.to_string() },
         }
     }
 
@@ -109,23 +98,28 @@ impl LogError {
             Some(Code::DiskFull) => Self::Full { path },
             Some(Code::ReadOnly | Code::PermissionDenied) => Self::ReadOnly { path },
             Some(Code::NotADatabase) => Self::Foreign { path },
-            Some(Code::DatabaseCorrupt) => Self::Corrupt {
-                path,
-                detail: error.to_string(),
-            },
+            Some(Code::DatabaseCorrupt) => Self::Corrupt { path, detail: error.to_string() },
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self::Busy { path },
-            _ => Self::Io {
-                path,
-                detail: error.to_string(),
-            },
+            _ => Self::Io { path, detail: error.to_string() },
+        }
+    }
+
+    /// The same failure, of the file that the user named rather than of one that was used on the way.
+    pub(crate) fn at(self, path: &Path) -> Self {
+        let path = path.to_path_buf();
+        match self {
+            Self::Full { .. } => Self::Full { path },
+            Self::ReadOnly { .. } => Self::ReadOnly { path },
+            Self::Foreign { .. } => Self::Foreign { path },
+            Self::Busy { .. } => Self::Busy { path },
+            Self::Corrupt { detail, .. } => Self::Corrupt { path, detail },
+            Self::Io { detail, .. } => Self::Io { path, detail },
+            other => other,
         }
     }
 
     pub(crate) fn corrupt(path: &Path, detail: impl Into<String>) -> Self {
-        Self::Corrupt {
-            path: path.to_path_buf(),
-            detail: detail.into(),
-        }
+        Self::Corrupt { path: path.to_path_buf(), detail: detail.into() }
     }
 }
 
@@ -137,11 +131,9 @@ impl fmt::Display for LogError {
                 "no receipt log at `{}`: check the path, or open it for writing once, which creates it",
                 path.display()
             ),
-            Self::Foreign { path } => write!(
-                f,
-                "`{}` is not a receipt log: choose another path; nothing was changed",
-                path.display()
-            ),
+            Self::Foreign { path } => {
+                write!(f, "`{}` is not a receipt log: choose another path; nothing was changed", path.display())
+            }
             Self::Newer { path, found, known } => {
                 write!(
                     f,
@@ -159,21 +151,16 @@ impl fmt::Display for LogError {
                 "receipt log `{}` cannot be written: give this user write permission to the file and its directory",
                 path.display()
             ),
-            Self::Full { path } => write!(
-                f,
-                "no room left to write `{}`: free space on its file system, then restart",
-                path.display()
-            ),
+            Self::Full { path } => {
+                write!(f, "no room left to write `{}`: free space on its file system, then restart", path.display())
+            }
             Self::NetworkFileSystem { path, kind } => write!(
                 f,
                 "`{}` is on a `{kind}` file system, whose locks and syncs cannot be relied upon: put the receipt log on a local disk",
                 path.display()
             ),
             Self::Claimed { issuer, holder } => {
-                write!(
-                    f,
-                    "issuer `{issuer}` is claimed by {holder}: stop it, or give this process another issuer name"
-                )
+                write!(f, "issuer `{issuer}` is claimed by {holder}: stop it, or give this process another issuer name")
             }
             Self::Superseded { issuer, detail } => {
                 write!(
@@ -181,28 +168,19 @@ impl fmt::Display for LogError {
                     "somebody else appended as issuer `{issuer}`: {detail}; stop the other writer, then restart this one"
                 )
             }
-            Self::KeyMismatch {
-                issuer,
-                stored,
-                given,
-            } => write!(
+            Self::KeyMismatch { issuer, stored, given } => write!(
                 f,
                 "issuer `{issuer}` signed with key `{stored}`, and this key is `{given}`: use the former key, or record the change with `chio-fast key rotate`"
             ),
             Self::Key { place, detail } => write!(f, "key `{place}`: {detail}"),
-            Self::Options { detail } | Self::State { detail } | Self::Query { detail } => {
-                f.write_str(detail)
-            }
+            Self::Options { detail } | Self::State { detail } | Self::Query { detail } => f.write_str(detail),
+            Self::Seal { detail } => write!(f, "batch cannot be sealed: {detail}"),
             Self::Forked { path } => write!(
                 f,
                 "receipt log `{}` was opened before a fork: open it again in the child process",
                 path.display()
             ),
-            Self::Closed { path } => write!(
-                f,
-                "receipt log `{}` is closed: open it again",
-                path.display()
-            ),
+            Self::Closed { path } => write!(f, "receipt log `{}` is closed: open it again", path.display()),
             Self::Busy { path } => write!(
                 f,
                 "another process has held the write lock of `{}` for too long: find it with `fuser`, and keep backups and shells off the file",

@@ -1,18 +1,35 @@
-//! Noticing a `fork`.
+//! Surviving a `fork`.
 //!
-//! A child inherits the parent's SQLite handles, lock files and memory, but not the sealer thread.
-//! Using any of them would corrupt the parent's log or hang, so everything opened before the fork refuses in the child.
-//! A handler counts the forks that this process descends from; whoever opens something keeps the count of that moment.
+//! A child inherits the parent's memory, lock files and SQLite handles, but none of its other threads and none of its
+//! `fcntl` locks. Using what was inherited would hang or corrupt the log. Three measures keep both processes whole:
+//!
+//! 1. Whatever is opened remembers its [`Generation`]; in the child it refuses with [`crate::LogError::Forked`].
+//! 2. Lock files of claims are closed in the child, or a claim would outlive the parent that made it.
+//! 3. SQLite keeps a list of files and of the locks that it believes this process holds on them. A child that inherited it
+//!    could open the log again without ever taking a lock. So a fork waits for running operations (they hold the
+//!    [`gate`]) and closes every connection; the parent's next operation opens its own again.
 
+use std::cell::RefCell;
 use std::os::fd::RawFd;
-use std::sync::Once;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::{Mutex, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
-/// Forks between the first process that loaded this library and the present one.
+/// What must let go of a file before a fork. Called while no operation runs.
+pub(crate) trait CloseBeforeFork: Send + Sync {
+    fn close_before_fork(&self);
+}
+
+/// Forks between the process that loaded this library and the present one.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
 
-/// Lock files that the child must let go of, or a claim would outlive the parent that made it.
-/// A fixed array, because a fork handler must neither allocate nor lock. Free slots hold -1.
+/// Held for reading by every operation on a file, for writing by a fork.
+static GATE: RwLock<()> = RwLock::new(());
+
+/// What is to be closed. Locked only by holders of the gate, so no child inherits it locked.
+static OPEN: Mutex<Vec<Weak<dyn CloseBeforeFork>>> = Mutex::new(Vec::new());
+
+/// Lock files to be closed in the child: a fixed array, because a handler there must neither allocate nor lock.
+/// Free places hold -1.
 static CLAIMS: [AtomicI32; MAX_CLAIMS] = [const { AtomicI32::new(-1) }; MAX_CLAIMS];
 
 /// Receipt logs that one process can have open for writing at the same time.
@@ -20,16 +37,52 @@ pub(crate) const MAX_CLAIMS: usize = 256;
 
 static REGISTER: Once = Once::new();
 
+thread_local! {
+    /// The gate, between the two halves of a fork that this thread performs.
+    static FORKING: RefCell<Option<RwLockWriteGuard<'static, ()>>> = const { RefCell::new(None) };
+}
+
+extern "C" fn before() {
+    let gate = GATE.write().unwrap_or_else(PoisonError::into_inner);
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.retain(|resource| match resource.upgrade() {
+        Some(resource) => {
+            resource.close_before_fork();
+            true
+        }
+        None => false,
+    });
+    drop(open);
+    let _ = FORKING.try_with(|forking| forking.replace(Some(gate)));
+}
+
+extern "C" fn in_parent() {
+    let _ = FORKING.try_with(|forking| forking.take());
+}
+
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
-    for slot in &CLAIMS {
-        let descriptor = slot.swap(-1, Ordering::Relaxed);
+    for place in &CLAIMS {
+        let descriptor = place.swap(-1, Ordering::Relaxed);
         if descriptor >= 0 {
-            // SAFETY: `close` is async-signal-safe, and the descriptor was registered by its owner, which is unusable in
-            // this process. A `flock` belongs to the open file description: closing the child's copy keeps the parent's lock.
+            // SAFETY: `close` is async-signal-safe, and the descriptor was registered by its owner, which refuses to work
+            // in this process. A `flock` belongs to the open file description: closing the child's copy keeps the parent's.
             unsafe { libc::close(descriptor) };
         }
     }
+    let _ = FORKING.try_with(|forking| forking.take());
+}
+
+/// Keeps a fork away until the guard is dropped. Not to be taken twice by one thread: a waiting fork would block the second.
+pub(crate) fn gate() -> RwLockReadGuard<'static, ()> {
+    GATE.read().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has `resource` closed before every fork. The caller holds the gate.
+pub(crate) fn close_before_fork(resource: Weak<dyn CloseBeforeFork>) {
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    open.retain(|known| known.strong_count() > 0);
+    open.push(resource);
 }
 
 /// The moment at which something was opened.
@@ -37,11 +90,11 @@ extern "C" fn in_child() {
 pub(crate) struct Generation(u64);
 
 impl Generation {
-    /// The present one. The first call registers the handler, so call it before opening what it guards.
+    /// The present one. The first call registers the handlers, so call it before opening what it guards.
     pub(crate) fn current() -> Self {
         REGISTER.call_once(|| {
-            // SAFETY: the handler is a plain function that lives as long as the program, and touches only atomics.
-            unsafe { libc::pthread_atfork(None, None, Some(in_child)) };
+            // SAFETY: the handlers are plain functions that live as long as the program.
+            unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
         });
         Self(GENERATION.load(Ordering::Relaxed))
     }
@@ -54,19 +107,13 @@ impl Generation {
 
 /// Keeps `descriptor` for the child to close. False when the table is full.
 pub(crate) fn register_claim(descriptor: RawFd) -> bool {
-    CLAIMS.iter().any(|slot| {
-        slot.compare_exchange(-1, descriptor, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-    })
+    CLAIMS.iter().any(|place| place.compare_exchange(-1, descriptor, Ordering::Relaxed, Ordering::Relaxed).is_ok())
 }
 
-/// Undoes `register_claim`, before the owner closes the descriptor.
+/// Undoes [`register_claim`], before the owner closes the descriptor.
 pub(crate) fn forget_claim(descriptor: RawFd) {
-    for slot in &CLAIMS {
-        if slot
-            .compare_exchange(descriptor, -1, Ordering::Relaxed, Ordering::Relaxed)
-            .is_ok()
-        {
+    for place in &CLAIMS {
+        if place.compare_exchange(descriptor, -1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             return;
         }
     }

@@ -21,13 +21,8 @@ pub(crate) struct FileId {
 /// (<https://sqlite.org/howtocorrupt.html>, section 2.2).
 pub(crate) fn file_id(path: &Path) -> Result<Option<FileId>, LogError> {
     match std::fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() => Ok(Some(FileId {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-        })),
-        Ok(_) => Err(LogError::Foreign {
-            path: path.to_path_buf(),
-        }),
+        Ok(metadata) if metadata.is_file() => Ok(Some(FileId { device: metadata.dev(), inode: metadata.ino() })),
+        Ok(_) => Err(LogError::Foreign { path: path.to_path_buf() }),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(LogError::from_io(path, &error)),
     }
@@ -39,18 +34,13 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, LogError> {
         return Ok(resolved);
     }
     let name = path.file_name().ok_or_else(|| LogError::Options {
-        detail: format!(
-            "`{}` names no file: give the receipt log a file name",
-            path.display()
-        ),
+        detail: format!("`{}` names no file: give the receipt log a file name", path.display()),
     })?;
     let directory = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let directory = directory
-        .canonicalize()
-        .map_err(|error| LogError::from_io(directory, &error))?;
+    let directory = directory.canonicalize().map_err(|error| LogError::from_io(directory, &error))?;
     Ok(directory.join(name))
 }
 
@@ -79,33 +69,23 @@ const REFUSED: [(u64, &str); 17] = [
 pub(crate) fn refuse_network(path: &Path) -> Result<(), LogError> {
     let directory = path.parent().unwrap_or(path);
     match refused_kind(file_system_magic(directory)?) {
-        Some(kind) => Err(LogError::NetworkFileSystem {
-            path: path.to_path_buf(),
-            kind: kind.to_owned(),
-        }),
+        Some(kind) => Err(LogError::NetworkFileSystem { path: path.to_path_buf(), kind: kind.to_owned() }),
         None => Ok(()),
     }
 }
 
 fn refused_kind(magic: u64) -> Option<&'static str> {
-    REFUSED
-        .iter()
-        .find(|(refused, _)| *refused == magic)
-        .map(|(_, kind)| *kind)
+    REFUSED.iter().find(|(refused, _)| *refused == magic).map(|(_, kind)| *kind)
 }
 
 #[cfg(target_os = "linux")]
 fn file_system_magic(directory: &Path) -> Result<u64, LogError> {
-    let text = CString::new(directory.as_os_str().as_bytes()).map_err(|_| LogError::Options {
-        detail: "the path of the receipt log holds a zero byte".to_owned(),
-    })?;
+    let text = CString::new(directory.as_os_str().as_bytes())
+        .map_err(|_| LogError::Options { detail: "the path of the receipt log holds a zero byte".to_owned() })?;
     let mut stat = std::mem::MaybeUninit::<libc::statfs>::uninit();
     // SAFETY: `text` ends with zero, and `stat` is writable.
     if unsafe { libc::statfs(text.as_ptr(), stat.as_mut_ptr()) } != 0 {
-        return Err(LogError::from_io(
-            directory,
-            &std::io::Error::last_os_error(),
-        ));
+        return Err(LogError::from_io(directory, &std::io::Error::last_os_error()));
     }
     // SAFETY: statfs succeeded, so it filled the structure.
     let kind = unsafe { stat.assume_init() }.f_type;

@@ -1,0 +1,181 @@
+//! The receipt log as a writer sees it.
+
+use std::ops::Range;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use chio_receipts::PartitionKey;
+
+use crate::error::LogError;
+use crate::options::{BatchSpec, LogOptions};
+use crate::queue::Issue;
+use crate::recent::SealedReceipt;
+use crate::registry;
+use crate::shared::Shared;
+use crate::stats::LogStats;
+
+/// One user's handle on a receipt log that is open for writing.
+///
+/// All handles on one file in one process share the claim, the epoch and the sealer thread. The log closes when the last
+/// handle closes. Every method may be called from any thread.
+#[derive(Debug)]
+pub struct Log {
+    shared: Arc<Shared>,
+    closed: AtomicBool,
+}
+
+impl Log {
+    /// Opens the log at `path` for writing, creates it when there is none, claims an issuer's name and starts an epoch.
+    ///
+    /// # Errors
+    /// Every [`LogError`] that names the file, its format, the claim or the key; `Options` when this process has the log
+    /// open already with other options.
+    pub fn open(path: &Path, options: &LogOptions) -> Result<Arc<Self>, LogError> {
+        options.check()?;
+        let shared = registry::open(path, options)?;
+        Ok(Arc::new(Self { shared, closed: AtomicBool::new(false) }))
+    }
+
+    /// Issues receipts of one policy version under one lock, and returns the ordinal of the last receipt that the log has
+    /// issued by then. Waits first while too much is unsealed.
+    ///
+    /// # Errors
+    /// The sealer's failure, if it has failed; `Closed`, `Forked`.
+    pub fn issue(&self, policy_version: [u8; 32], drafts: impl FnOnce(&mut Issue<'_>)) -> Result<u64, LogError> {
+        self.wait_for_room(None)?;
+        self.issue_now(policy_version, drafts)
+    }
+
+    /// Like [`Log::issue`], but never waits: for callers that hold a lock which the wait must not hold, such as Python's,
+    /// and that have seen [`Log::has_room`].
+    ///
+    /// # Errors
+    /// As for [`Log::issue`].
+    pub fn issue_now(&self, policy_version: [u8; 32], drafts: impl FnOnce(&mut Issue<'_>)) -> Result<u64, LogError> {
+        self.usable()?;
+        self.shared.issue(&BatchSpec::recorded(policy_version), drafts)
+    }
+
+    /// Issues the receipts of a transaction, an attempt, or outcomes as batches of their own, sealed at once.
+    ///
+    /// A transaction's receipts are one batch, whatever `max_batch` says.
+    ///
+    /// # Errors
+    /// As for [`Log::issue`].
+    pub fn issue_batch(&self, spec: &BatchSpec, drafts: impl FnOnce(&mut Issue<'_>)) -> Result<u64, LogError> {
+        self.wait_for_room(None)?;
+        self.shared.issue_apart(spec, drafts)
+    }
+
+    /// Whether [`Log::issue`] would go ahead without waiting.
+    pub fn has_room(&self) -> bool {
+        self.shared.has_room()
+    }
+
+    /// Waits until there is room, at most `timeout`; false if there is none by then.
+    ///
+    /// # Errors
+    /// As for [`Log::issue`].
+    pub fn wait_for_room(&self, timeout: Option<Duration>) -> Result<bool, LogError> {
+        self.usable()?;
+        self.shared.wait_for_room(timeout)
+    }
+
+    /// Ordinal of the last receipt issued; 0 before the first.
+    pub fn issued(&self) -> u64 {
+        self.shared.issued()
+    }
+
+    /// Every receipt up to this ordinal is durable.
+    pub fn durable(&self) -> u64 {
+        self.shared.durable()
+    }
+
+    /// Asks for everything issued so far to be sealed now, and returns the ordinal to wait for.
+    pub fn seal(&self) -> u64 {
+        self.shared.seal()
+    }
+
+    /// Waits until every receipt up to `ordinal` is durable, at most `timeout`; false if it is not by then.
+    ///
+    /// # Errors
+    /// The sealer's failure, if it has failed and will not make this ordinal durable; `Options` for an ordinal that was
+    /// not issued; `Closed`, `Forked`.
+    pub fn wait_durable(&self, ordinal: u64, timeout: Option<Duration>) -> Result<bool, LogError> {
+        self.usable()?;
+        self.shared.wait_durable(ordinal, timeout)
+    }
+
+    /// To be called when a partition is assigned: another process may have had it, so what this one knows of its attempts
+    /// counts no more.
+    pub fn partition_assigned(&self, partition: PartitionKey) {
+        self.shared.forget(partition);
+    }
+
+    /// What became of recently sealed receipts, by ordinal; `None` for those that are not durable yet or left the window
+    /// of the last million.
+    pub fn sealed(&self, ordinals: Range<u64>) -> Vec<Option<SealedReceipt>> {
+        self.shared.sealed(ordinals)
+    }
+
+    /// The issuer's full name: configured or default name, `@`, the log's id.
+    pub fn issuer(&self) -> &str {
+        &self.shared.issuer
+    }
+
+    /// The epoch that this process started.
+    pub fn epoch(&self) -> u64 {
+        self.shared.epoch
+    }
+
+    /// The log's file, with links resolved.
+    pub fn path(&self) -> &Path {
+        &self.shared.path
+    }
+
+    /// Public key that verifies what this log signs.
+    pub fn public_key(&self) -> [u8; 32] {
+        self.shared.signer.public_key()
+    }
+
+    /// The key file that was created together with this log, if that happened: worth a line to the user.
+    pub fn created_key(&self) -> Option<&Path> {
+        self.shared.created_key.as_deref()
+    }
+
+    /// Counters for monitoring.
+    pub fn stats(&self) -> LogStats {
+        self.shared.stats()
+    }
+
+    /// Makes everything issued durable and gives the handle back; the last one ends the sealer and gives up the claim.
+    /// Closing twice does nothing.
+    ///
+    /// # Errors
+    /// The sealer's failure: what was not durable is not in the log.
+    pub fn close(&self) -> Result<(), LogError> {
+        if !self.shared.opened.is_current() || self.closed.swap(true, Ordering::AcqRel) {
+            return Ok(());
+        }
+        registry::close(&self.shared)
+    }
+
+    fn usable(&self) -> Result<(), LogError> {
+        if !self.shared.opened.is_current() {
+            return Err(LogError::Forked { path: self.shared.path.clone() });
+        }
+        if self.closed.load(Ordering::Acquire) {
+            return Err(LogError::Closed { path: self.shared.path.clone() });
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Log {
+    fn drop(&mut self) {
+        // Whoever needs to know about a failure calls `close`, or has waited for its receipts.
+        let _ = self.close();
+    }
+}
