@@ -97,6 +97,8 @@ pub enum SealError {
     Attestation(JcsError),
     /// The issuer's name is empty or longer than [`crate::text::MAX_TEXT`].
     Issuer,
+    /// Group or `transactional.id` of a transaction is empty.
+    Transaction,
     /// The frame would be larger than the format allows.
     TooLarge,
 }
@@ -110,6 +112,7 @@ impl fmt::Display for SealError {
             }
             Self::Attestation(error) => write!(f, "attestation is not JSON: {error}"),
             Self::Issuer => f.write_str("issuer must have 1 to 1024 bytes"),
+            Self::Transaction => f.write_str("a transaction's batch names its group and transactional.id"),
             Self::TooLarge => f.write_str("batch is larger than a frame can hold: seal smaller batches"),
         }
     }

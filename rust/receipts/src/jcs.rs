@@ -1,25 +1,56 @@
 //! RFC 8785, the JSON Canonicalization Scheme.
 
+use std::borrow::Cow;
+
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// Appends `text` as a JSON string in canonical form: only `"`, `\` and control characters are escaped, as shortly as possible.
 pub fn write_string(out: &mut Vec<u8>, text: &str) {
     out.push(b'"');
     let mut rest = text.as_bytes();
-    while let Some(at) = rest.iter().position(|byte| is_escaped(*byte)) {
-        let (plain, tail) = rest.split_at(at);
+    loop {
+        let (plain, tail) = rest.split_at(plain_len(rest));
         out.extend_from_slice(plain);
         let Some((byte, tail)) = tail.split_first() else { break };
         write_escape(out, *byte);
         rest = tail;
     }
-    out.extend_from_slice(rest);
     out.push(b'"');
 }
 
 /// Whether a byte cannot stand for itself within a JSON string.
 pub(crate) const fn is_escaped(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// How many bytes at the start of `bytes` stand for themselves within a JSON string.
+#[inline]
+pub(crate) fn plain_len(bytes: &[u8]) -> usize {
+    let (words, _) = bytes.as_chunks::<8>();
+    let skipped = 8 * words.iter().take_while(|word| !may_escape(u64::from_le_bytes(**word))).count();
+    let rest = bytes.get(skipped..).unwrap_or_default();
+    skipped + rest.iter().take_while(|byte| !is_escaped(**byte)).count()
+}
+
+/// Whether any of eight bytes may need an escape; says yes for some that need none, never no for one that does.
+#[inline]
+const fn may_escape(word: u64) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    // A byte minus n borrows into its high bit exactly where it is below n; bytes above 0x7f are masked out.
+    let control = word.wrapping_sub(LOW * 0x20) & !word;
+    let quote = word ^ (LOW * b'"' as u64);
+    let backslash = word ^ (LOW * b'\\' as u64);
+    (control | (quote.wrapping_sub(LOW) & !quote) | (backslash.wrapping_sub(LOW) & !backslash)) & HIGH != 0
+}
+
+/// The text that `spelled`, a canonical string without its quotes, stands for.
+pub(crate) fn unescape(spelled: &str) -> Cow<'_, str> {
+    if !spelled.contains('\\') {
+        return Cow::Borrowed(spelled);
+    }
+    let quoted = format!("\"{spelled}\"");
+    Cow::Owned(Parser { json: quoted.as_bytes(), at: 0 }.string().unwrap_or_default())
 }
 
 fn write_escape(out: &mut Vec<u8>, byte: u8) {

@@ -85,6 +85,11 @@ fn check<'a>(pending: &Pending, chain: &Chain, context: &SealContext<'a>) -> Res
     if chain.issuer.is_empty() || chain.issuer.len() > MAX_TEXT {
         return Err(SealError::Issuer);
     }
+    if let Mode::Transaction { group, transactional_id } = &context.mode
+        && (group.is_empty() || transactional_id.is_empty())
+    {
+        return Err(SealError::Transaction);
+    }
     let tag = id::tag(&chain.issuer, chain.epoch);
     if let Some(foreign) = pending.entries.iter().map(Entry::id).find(|id| id.tag() != tag) {
         return Err(SealError::ForeignId(foreign));
