@@ -35,13 +35,17 @@ pub enum ErrorCode {
     NumberOutOfRange,
     /// The condition could take more steps on this event than the limit.
     StepLimit,
+    /// The scope of the request is malformed or has wildcards, so no rule was asked.
+    InvalidScope,
+    /// The identity of the request is malformed, so no rule was asked.
+    InvalidIdentity,
     /// The interpreter failed in a way that it should not. Reported like any other error; nothing is granted.
     Internal,
 }
 
 impl ErrorCode {
     /// Every code, in the order of declaration.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NoSuchVariable,
         Self::NoSuchField,
         Self::IndexOutOfRange,
@@ -56,6 +60,8 @@ impl ErrorCode {
         Self::JsonTooDeep,
         Self::NumberOutOfRange,
         Self::StepLimit,
+        Self::InvalidScope,
+        Self::InvalidIdentity,
         Self::Internal,
     ];
 
@@ -77,6 +83,8 @@ impl ErrorCode {
             Self::JsonTooDeep => "json_too_deep",
             Self::NumberOutOfRange => "number_out_of_range",
             Self::StepLimit => "step_limit",
+            Self::InvalidScope => "invalid_scope",
+            Self::InvalidIdentity => "invalid_identity",
             Self::Internal => "internal",
         }
     }
