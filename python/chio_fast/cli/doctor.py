@@ -1,0 +1,223 @@
+"""`chio-fast doctor`: is everything there, and would anything be lost."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from chio_fast import finding, settings
+from chio_fast.cli import enforce_config, options
+from chio_fast.cli.exits import ExitCode
+from chio_fast.cli.output import Output
+from chio_fast.errors import ChioError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from chio_fast.cli.enforce_config import EnforceConfig
+    from chio_fast.finding import Finding
+
+SLOW_SYNC_MS = 50.0
+LOW_SPACE = 1 << 30
+PRIVATE = 0o600
+
+
+def doctor(
+    config_file: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The file of `chio-fast enforce`; flags win over it.")
+    ] = None,
+    bootstrap: options.Bootstrap = None,
+    properties: options.Property = None,
+    group: Annotated[str | None, typer.Option(help="Consumer group.")] = None,
+    identity: Annotated[str | None, typer.Option(envvar="CHIO_IDENTITY", help="Who acts.")] = None,
+    policy: Annotated[str | None, typer.Option(envvar="CHIO_POLICY", help="The policy file.")] = None,
+    receipt_log: Annotated[
+        str | None, typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log.")
+    ] = None,
+    signing_key: Annotated[str | None, typer.Option(help="Key file.")] = None,
+    dlq_topic: Annotated[str | None, typer.Option(help="Topic for what is denied.")] = None,
+    topics: Annotated[
+        list[str] | None, typer.Option("--topic", "-t", help="Topic to consume; repeatable.", metavar="FROM[=TO]")
+    ] = None,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Create DLQ and target topics that are missing; make key files private.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Examine client, cluster, topics, policy, keys and receipt log: one line each, with what to do.
+
+    Whatever is not given is not examined. Exits with 1 if a line is an error.
+
+    Example: `chio-fast doctor -c enforce.yaml --fix`
+    """
+    output = Output(as_json)
+    config = enforce_config.load(config_file)
+    given = {"identity": identity, "policy": policy, "receipt_log": receipt_log, "signing_key": signing_key}
+    for name, value in {**given, "dlq_topic": dlq_topic}.items():
+        if value is not None:
+            setattr(config, name, value)
+    config.kafka |= enforce_config.client_properties(properties or [])
+    config.kafka |= {"bootstrap.servers": bootstrap} if bootstrap else {}
+    config.kafka |= {"group.id": group} if group else {}
+    if topics:
+        config.topics = enforce_config.source_topics(topics)
+    findings = [*_policy(config), *_key(config, fix=fix), *_log(config), *_kafka(config, fix=fix)]
+    if output.as_json:
+        for found in findings:
+            output.json(found)
+    else:
+        output.table(
+            ("", "what", "found", "what to do"),
+            ((found.status, found.what, found.message, found.remedy) for found in findings),
+        )
+    if any(found.status == "error" for found in findings):
+        raise typer.Exit(ExitCode.NO)
+
+
+def _policy(config: EnforceConfig) -> Iterator[Finding]:
+    from chio_fast._native import Policy
+
+    if not config.policy:
+        yield finding.warning("policy", "none given", f"write --policy, or set {settings.POLICY}")
+        return
+    try:
+        policy = Policy.from_file(config.policy)
+    except (ChioError, OSError) as error:
+        yield finding.error("policy", str(error), "correct it; nothing passes without a policy")
+        return
+    yield finding.ok("policy", f"{config.policy}, version {policy.version[:16]}…")
+    if policy.guards:
+        yield finding.warning(
+            "guards", f"the policy names {', '.join(policy.guards)}",
+            "a program must register them; `chio-fast enforce` has none and refuses this policy",
+        )  # fmt: skip
+    if config.identity:
+        yield from _grants(config, policy)
+
+
+def _grants(config: EnforceConfig, policy: Any) -> Iterator[Finding]:
+    """Find topics of which the policy says nothing for this identity, so that all of it would be denied."""
+    wanted = [(scope, "consume") for scope in config.scope_map().values()]
+    wanted += [(scope, "produce") for _, scope in config.routes().values()]
+    for scope, kind in wanted:
+        rules = policy.explain(config.identity, scope, kind=kind).rules
+        if any(rule.effect == "allow" for rule in rules):
+            yield finding.ok(f"grant {scope}", f"{len(rules)} rules speak of `{config.identity}` and this scope")
+        else:
+            yield finding.warning(
+                f"grant {scope}", f"no rule can allow it to `{config.identity}`: every event is denied",
+                f"give the identity the capability `{scope}`, or leave the topic out",
+            )  # fmt: skip
+
+
+def _key(config: EnforceConfig, *, fix: bool) -> Iterator[Finding]:
+    from chio_fast._native import Signer
+
+    if not config.signing_key:
+        return
+    path = Path(config.signing_key)
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & ~PRIVATE and fix:
+            path.chmod(PRIVATE)
+        signer = Signer.from_file(path)
+    except (ChioError, OSError) as error:
+        yield finding.error("key", str(error), f"`chio-fast key generate {path}`, or `chmod 600 {path}`")
+        return
+    yield finding.ok("key", f"{path}, id {signer.key_id}" + (", made private" if mode & ~PRIVATE else ""))
+
+
+def _log(config: EnforceConfig) -> Iterator[Finding]:
+    if not config.receipt_log:
+        return
+    path = Path(config.receipt_log)
+    folder = path.parent
+    if not os.access(folder, os.W_OK):
+        yield finding.error("log", f"`{folder}` is missing or not writable", "create it, or grant write access")
+        return
+    took = _sync_ms(folder)
+    text = f"a durable write in `{folder}` takes {took:.1f} ms"
+    if took > SLOW_SYNC_MS:
+        yield finding.warning("log disk", text, "put the log on a local disk: every commit waits for one such write")
+    else:
+        yield finding.ok("log disk", text)
+    free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
+    if free < LOW_SPACE:
+        yield finding.warning("log space", f"{free >> 20} MiB left", "make room: without it nothing is committed")
+    yield from _log_file(path)
+
+
+def _log_file(path: Path) -> Iterator[Finding]:
+    from chio_fast.log import ReceiptLog
+
+    if not path.exists():
+        yield finding.ok("log", f"`{path}` will be created")
+        return
+    try:
+        log = ReceiptLog.open(path)
+        batches = sum(1 for _ in log.batches())
+    except ChioError as error:
+        yield finding.error("log", str(error), f"`chio-fast verify {path}` tells more")
+    else:
+        yield finding.ok("log", f"`{path}` holds {batches} batches")
+
+
+def _sync_ms(folder: Path) -> float:
+    """Milliseconds that one small durable write takes in `folder`, the median of a few."""
+    probe = folder / f".chio-doctor-{os.getpid()}"
+    times = []
+    try:
+        with probe.open("wb") as file:
+            for _ in range(9):
+                file.write(b"\0" * 4096)
+                file.flush()
+                started = time.perf_counter()
+                os.fsync(file.fileno())
+                times.append((time.perf_counter() - started) * 1000)
+    finally:
+        probe.unlink(missing_ok=True)
+    return sorted(times)[len(times) // 2]
+
+
+def _kafka(config: EnforceConfig, *, fix: bool) -> Iterator[Finding]:
+    from chio_fast.kafka import examine
+
+    yield from examine.client()
+    if not config.kafka.get("bootstrap.servers"):
+        yield finding.warning("brokers", "none given", "write `--bootstrap-servers host:port`")
+        return
+    if config.kafka.get("group.id"):
+        yield from examine.settings(config.kafka)
+    try:
+        cluster = examine.Cluster(config.kafka)
+        yield from cluster.itself()
+        yield from _topics(config, cluster, fix=fix)
+    except examine.KafkaException as error:
+        brokers = config.kafka["bootstrap.servers"]
+        yield finding.error("brokers", f"`{brokers}`: {error.args[0].str()}", "check address, network and credentials")
+
+
+def _topics(config: EnforceConfig, cluster: Any, *, fix: bool) -> Iterator[Finding]:
+    sources, targets = list(config.topics), [target for target, _ in config.routes().values()]
+    own = [*dict.fromkeys([*targets, *([config.dlq_topic] if config.dlq_topic else [])])]
+    created = set()
+    if fix and (wanted := cluster.missing(own)):
+        created = set(wanted)
+        yield from cluster.create(wanted, like=next(iter(sources), None))
+    roles = [(name, "topic") for name in sources] + [(name, "topic") for name in targets]
+    roles += [(config.dlq_topic, "DLQ")] if config.dlq_topic else []
+    for name, role in roles:
+        if name in created:
+            continue
+        if cluster.missing([name]):
+            remedy = "create it" if name in sources else "create it, or run `chio-fast doctor --fix`"
+            yield finding.error(f"{role} {name}", "there is no such topic", remedy)
+        else:
+            yield from cluster.topic(name, role)
+    if config.dlq_topic and not cluster.missing([config.dlq_topic, *sources]):
+        yield from cluster.dlq(config.dlq_topic, sources)

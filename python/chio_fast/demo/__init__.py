@@ -1,0 +1,1 @@
+"""The demonstration: `chio-fast demo`."""
