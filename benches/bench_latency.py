@@ -1,0 +1,140 @@
+"""Latency at 1,000 events per second: what the governed consumer adds until an event is in hand, and until its commit
+is durable."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer
+
+from benches.conftest import ROOT, ROUNDS, volume
+from benches.kafka import raw, workload
+from benches.machine import fdatasync_seconds
+from chio_fast import ChioConsumerMiddleware, Policy
+from tests.kafka.broker import Broker
+
+RATE = 1_000
+LINGER_S = 0.005
+
+
+def test_latency_at_1000_events_per_second(
+    benchmark: Any, figure: Callable[..., None], broker: Broker, disk: Path
+) -> None:
+    count = volume(10_000, 3_000)
+    raw_p99, governed_p99, commits = [], [], []
+
+    def one_round() -> None:
+        mine, durable = _governed_latencies(broker, disk, count)
+        governed_p99.append(_percentile(mine, 99))
+        commits.extend(durable)
+        raw_p99.append(_percentile(_raw_latencies(broker, count), 99))
+
+    benchmark.pedantic(one_round, rounds=ROUNDS, iterations=1)
+    added = statistics.median(governed_p99) - statistics.median(raw_p99)
+    bound = 2 * (fdatasync_seconds(disk) + LINGER_S)
+    where = f"{count:,} events at {RATE:,}/s, {workload.VALUE_BYTES}-byte values"
+    for name, value in (("raw", raw_p99), ("governed", governed_p99)):
+        figure(
+            group="latency",
+            name=f"{name} poll(), sent to in hand, p99",
+            value=statistics.median(value) * 1e3,
+            unit="ms",
+            conditions=where,
+        )
+    figure(
+        group="latency",
+        name="added p99 until in hand",
+        value=added * 1e3,
+        unit="ms",
+        goal="≤ 1 ms",
+        met=added <= 1e-3,
+        conditions=where,
+    )
+    figure(
+        group="latency",
+        name="commit called to durable, median",
+        value=statistics.median(commits) * 1e3,
+        unit="ms",
+        goal=f"≤ {bound * 1e3:.2f} ms = 2 x (fdatasync {(bound / 2 - LINGER_S) * 1e3:.2f} ms + linger 5 ms)",
+        met=statistics.median(commits) <= bound,
+        conditions=where + "; one commit per event, asynchronous",
+    )
+
+
+def _raw_latencies(broker: Broker, count: int) -> list[float]:
+    topic = _new_topic(broker)
+    consumer = Consumer(raw.settings(broker))
+    consumer.subscribe([topic])
+    found = []
+    with _producer(broker, topic, count):
+        while len(found) < count:
+            message = consumer.poll(raw.PATIENCE_S)
+            now = time.monotonic_ns()
+            assert message is not None, f"no message for {raw.PATIENCE_S} s"
+            found.append(_age(message.value(), now))
+            consumer.commit(message, asynchronous=True)
+    consumer.close()
+    return found
+
+
+def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[float], list[float]]:
+    topic = _new_topic(broker)
+    called: dict[tuple[int, int], int] = {}
+    durable: list[float] = []
+
+    def on_commit(error: object, offsets: Any) -> None:
+        assert error is None, error
+        now = time.monotonic_ns()
+        for entry in offsets:
+            start = called.pop((entry.partition, entry.offset - 1), None)
+            if start is not None:
+                durable.append((now - start) / 1e9)
+
+    consumer = ChioConsumerMiddleware(
+        consumer=Consumer(raw.settings(broker)),
+        scope_map={topic: workload.SCOPE},
+        identity=workload.IDENTITY,
+        dlq_topic=broker.create_topic(f"{topic}-dlq"),
+        policy=Policy.from_yaml(workload.policy(None)),
+        receipt_log=disk / f"log-{time.monotonic_ns()}.chio",
+        on_commit=on_commit,
+    )
+    found = []
+    with _producer(broker, topic, count):
+        while len(found) < count:
+            event = consumer.poll(raw.PATIENCE_S)
+            now = time.monotonic_ns()
+            assert event is not None, f"no event for {raw.PATIENCE_S} s"
+            found.append(_age(event.value(), now))
+            called[event.partition(), event.offset()] = time.monotonic_ns()
+            consumer.commit(event)
+    consumer.close()
+    assert durable, "no commit was reported"
+    return found, durable
+
+
+def _new_topic(broker: Broker) -> str:
+    return broker.create_topic(f"paced-{time.monotonic_ns()}", partitions=workload.PARTITIONS)
+
+
+@contextmanager
+def _producer(broker: Broker, topic: str, count: int) -> Iterator[None]:
+    command = [sys.executable, "-m", "benches.kafka.pace", broker.bootstrap, topic, str(RATE), str(count)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    yield
+    assert process.wait(raw.PATIENCE_S) == 0
+
+
+def _age(value: bytes | None, now: int) -> float:
+    return (now - int((value or b"0 ").split(b" ", 1)[0])) / 1e9
+
+
+def _percentile(values: list[float], percent: int) -> float:
+    return statistics.quantiles(values, n=100)[percent - 1]

@@ -1,0 +1,91 @@
+"""The same loops over the governed consumer, and the checks that all its promises were kept while it was timed."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from benches.kafka import workload
+from benches.kafka.raw import BATCH, PATIENCE_S, read, settings
+from benches.kafka.run import Offsets, Run, Watch
+from chio_fast import ChioConsumerMiddleware, Policy, ReceiptLog
+from tests.kafka.broker import Broker
+
+
+class Governed:
+    """A governed consumer over the bench topic, its log in a folder of its own."""
+
+    def __init__(self, broker: Broker, topic: str, folder: Path, denied_percent: int | None = None) -> None:
+        """Prepares a consumer under a policy that denies this share; None is a policy without a condition."""
+        self.topic = topic
+        self.log = folder / f"log-{time.monotonic_ns()}.chio"
+        self.denied_percent = denied_percent
+        self.dlq = broker.create_topic(f"{topic}-dlq-{time.monotonic_ns()}")
+        self.conf = settings(broker)
+        self.consumer = ChioConsumerMiddleware(
+            consumer=Consumer(self.conf),
+            producer=Producer({"bootstrap.servers": broker.bootstrap, "acks": "all", "linger.ms": 5}),
+            scope_map={topic: workload.SCOPE},
+            identity=workload.IDENTITY,
+            dlq_topic=self.dlq,
+            policy=Policy.from_yaml(workload.policy(denied_percent)),
+            receipt_log=self.log,
+        )
+        self._broker = broker
+
+    def consume_loop(self, count: int) -> Run:
+        """`consume(500)`, every event read, one asynchronous commit per batch."""
+        watch, expected = Watch(self._broker), self.allowed(count)
+        handed = total = 0
+        consumer = self.consumer
+        while handed < expected:
+            events = consumer.consume(BATCH, PATIENCE_S)
+            watch.start()
+            assert events, f"no event for {PATIENCE_S} s after {handed} of {expected}"
+            for event in events:
+                total += read(event)
+            handed += len(events)
+            consumer.commit()
+        return self._finish(watch, count, handed, total)
+
+    def poll_loop(self, count: int, *, commit_every: int = BATCH) -> Run:
+        """`poll()`, every event read, one asynchronous commit per `commit_every` events."""
+        watch, expected = Watch(self._broker), self.allowed(count)
+        total = 0
+        consumer = self.consumer
+        for number in range(1, expected + 1):
+            event = consumer.poll(PATIENCE_S)
+            watch.start()
+            assert event is not None, f"no event for {PATIENCE_S} s after {number} of {expected}"
+            total += read(event)
+            if number % commit_every == 0:
+                consumer.commit(event) if commit_every == 1 else consumer.commit()
+        return self._finish(watch, count, expected, total)
+
+    def allowed(self, count: int) -> int:
+        """How many of the first `count` events this policy allows."""
+        return count - count * (self.denied_percent or 0) // 100
+
+    def _finish(self, watch: Watch, count: int, handed: int, total: int) -> Run:
+        self.consumer.close()
+        run = watch.stop(events=count, handed=handed)
+        offsets = Offsets(count, workload.PARTITIONS)
+        if not self.denied_percent:
+            offsets.assert_read(total)
+        offsets.assert_committed(self.conf, self.topic)
+        self._assert_denials_are_in_the_dlq(count - handed)
+        self._assert_every_event_has_its_receipt(count)
+        return run
+
+    def _assert_denials_are_in_the_dlq(self, expected: int) -> None:
+        reader = Consumer(self.conf)
+        _, end = reader.get_watermark_offsets(TopicPartition(self.dlq, 0), PATIENCE_S)
+        reader.close()
+        assert end == expected, f"the DLQ holds {end} records, not {expected}"
+
+    def _assert_every_event_has_its_receipt(self, count: int) -> None:
+        report: Any = ReceiptLog.open(self.log).verify()
+        assert report.receipts == count, f"the log holds {report.receipts} receipts, not {count}"

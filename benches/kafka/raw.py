@@ -1,0 +1,98 @@
+"""The loops that a user writes without chio_fast: what the governed consumer is compared with."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from confluent_kafka import Consumer, Message
+
+from benches.kafka.run import Offsets, Run, Watch
+from benches.kafka.workload import PARTITIONS
+from tests.kafka.broker import Broker
+
+BATCH = 500
+PATIENCE_S = 30.0
+
+
+def settings(broker: Broker) -> dict[str, Any]:
+    """The tuned client settings that both sides of every comparison use, with a group of its own.
+
+    `fetch.queue.backoff.ms` is 1,000 in librdkafka, which caps the draining of a backlog at a third of what the client
+    can do: an untuned baseline would flatter us.
+    """
+    return {
+        "bootstrap.servers": broker.bootstrap,
+        "group.id": f"bench-{uuid.uuid4()}",
+        "auto.offset.reset": "earliest",
+        "enable.auto.commit": False,
+        "fetch.queue.backoff.ms": 10,
+        "isolation.level": "read_committed",
+    }
+
+
+def read(message: Message) -> int:
+    """Reads what a handler needs at least: topic, partition, key, value and offset, which it returns."""
+    message.topic()
+    message.partition()
+    message.key()
+    message.value()
+    return message.offset() or 0
+
+
+def read_with_headers(message: Message) -> int:
+    """The same and the headers."""
+    message.headers()
+    return read(message)
+
+
+def consume_loop(broker: Broker, topic: str, count: int, *, headers: bool = False) -> Run:
+    """`consume(500)`, every message read, one asynchronous commit per batch."""
+    reader = read_with_headers if headers else read
+    conf = settings(broker)
+    consumer = Consumer(conf)
+    consumer.subscribe([topic])
+    watch = Watch(broker)
+    seen = total = 0
+    while seen < count:
+        messages = consumer.consume(1, PATIENCE_S)
+        watch.start()
+        messages += consumer.consume(BATCH - 1, 0)
+        assert messages, f"no message for {PATIENCE_S} s after {seen} of {count}"
+        for message in messages:
+            total += reader(message)
+        seen += len(messages)
+        consumer.commit(asynchronous=True)
+    consumer.commit(asynchronous=False)
+    run = watch.stop(events=seen, handed=seen)
+    consumer.close()
+    check(conf, topic, count, total)
+    return run
+
+
+def poll_loop(broker: Broker, topic: str, count: int, *, commit_every: int = BATCH) -> Run:
+    """`poll()`, every message read, one asynchronous commit per `commit_every` messages."""
+    conf = settings(broker)
+    consumer = Consumer(conf)
+    consumer.subscribe([topic])
+    watch = Watch(broker)
+    total = 0
+    for number in range(1, count + 1):
+        message = consumer.poll(PATIENCE_S)
+        watch.start()
+        assert message is not None, f"no message for {PATIENCE_S} s after {number} of {count}"
+        total += read(message)
+        if number % commit_every == 0:
+            consumer.commit(message, asynchronous=True) if commit_every == 1 else consumer.commit(asynchronous=True)
+    consumer.commit(asynchronous=False)
+    run = watch.stop(events=count, handed=count)
+    consumer.close()
+    check(conf, topic, count, total)
+    return run
+
+
+def check(conf: dict[str, Any], topic: str, count: int, total: int) -> None:
+    """Every event was read once and all of them are committed."""
+    offsets = Offsets(count, PARTITIONS)
+    offsets.assert_read(total)
+    offsets.assert_committed(conf, topic)
