@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from random import Random
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from random import Random
 
 SEED = 20260101
 POLICY = """\

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
-from confluent_kafka import KafkaException, Producer
 
+from chio_fast._native import Event
 from chio_fast.enforcer import CheckRequest
-from chio_fast.errors import ChioConfigError
-from chio_fast.kafka import envelope
-from chio_fast.kafka.config import producer_config
 from chio_fast.kafka.consumer import ChioConsumerMiddleware
 from chio_fast.kafka.dlq import ChioDeadLetterProducer, Letter
+from chio_fast.kafka.producing import Feed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    from chio_fast._native import Event
-    from chio_fast.decision import Decision
     from chio_fast.enforcer import Enforcer
-
-log = logging.getLogger("chio_fast.kafka")
-
-DELIVERY_TIMEOUT = 90.0
-"""Seconds to wait for the acknowledgements of one batch."""
-
-# What a forwarded event says of its own way, in place of what it came with.
-REPLACED_HEADERS = frozenset({envelope.HEADER_RECEIPT, envelope.HEADER_SCOPE})
 
 
 class ForwardCounts(msgspec.Struct):
@@ -59,7 +46,7 @@ class Forwarder:
 
     Args:
         consumer: the governed consumer.
-        producer: for the targets; acknowledged by all in-sync replicas.
+        feed: for the targets; acknowledged by all in-sync replicas.
         dead_letters: for events that may not be produced.
         enforcer: decides; the consumer's own.
         routes: source topic → target topic and the scope that producing there needs.
@@ -68,17 +55,16 @@ class Forwarder:
     def __init__(
         self,
         consumer: ChioConsumerMiddleware,
-        producer: Producer,
+        feed: Feed,
         dead_letters: ChioDeadLetterProducer,
         enforcer: Enforcer,
         routes: Mapping[str, tuple[str, str]],
     ) -> None:
         self.consumer = consumer
-        self._producer = producer
+        self._feed = feed
         self._dead_letters = dead_letters
         self._enforcer = enforcer
         self._routes = dict(routes)
-        self._failure: KafkaException | None = None
         self.counts = ForwardCounts()
 
     @classmethod
@@ -107,18 +93,17 @@ class Forwarder:
         Raises:
             ChioConfigError: a setting is missing or unsafe.
         """
-        producer = Producer(producer_config(conf, lambda error: log.warning("producer: %s", error)))
+        feed = Feed.from_config(conf)
         consumer = ChioConsumerMiddleware.from_config(
             conf,
             scope_map=scope_map,
             identity=enforcer.identity,
             dlq_topic=dlq_topic,
             enforcer=enforcer,
-            producer=producer,
             batch_size=batch_size,
             evidence=evidence,
         )
-        return cls(consumer, producer, ChioDeadLetterProducer(producer, dlq_topic), enforcer, routes)
+        return cls(consumer, feed, ChioDeadLetterProducer(feed.producer, dlq_topic), enforcer, routes)
 
     def __enter__(self) -> Self:
         return self
@@ -144,7 +129,8 @@ class Forwarder:
             ChioError: an event could be neither forwarded nor sent to the DLQ; nothing of the batch is committed.
             KafkaException: the cluster refused a record.
         """
-        events: Sequence[Event] = self.consumer.consume(batch_size, timeout)
+        taken = self.consumer.consume(batch_size, timeout)
+        events = [event for event in taken if isinstance(event, Event)]
         if not events:
             return 0
         routed = [event for event in events if event.topic() in self._routes]
@@ -152,12 +138,13 @@ class Forwarder:
         refused: list[Letter] = []
         for event, decision in zip(routed, decisions, strict=True):
             if decision.allowed:
-                self._produce(event, decision)
+                target, _ = self._routes[event.topic()]
+                self._feed.send(target, event.key(), event.value(), event.headers() or [], receipt=decision)
             else:
                 refused.append(Letter(event, decision))
         if refused:
             self._dead_letters.send_all(refused)
-        self._await_deliveries()
+        self._feed.flush()
         self.consumer.commit()
         self.counts.consumed += len(events)
         self.counts.not_forwarded += len(events) - len(routed)
@@ -169,31 +156,3 @@ class Forwarder:
         target, scope = self._routes[event.topic()]
         output = {"topic": target, "key": event.key(), "value": event.value(), "headers": event.headers() or []}
         return CheckRequest(scope=scope, kind="produce", event=event, output=output)
-
-    def _produce(self, event: Event, decision: Decision) -> None:
-        headers: list[Any] = [pair for pair in event.headers() or [] if pair[0] not in REPLACED_HEADERS]
-        headers.append((envelope.HEADER_RECEIPT, (decision.receipt_id or "").encode()))
-        headers.append((envelope.HEADER_SCOPE, decision.scope.encode()))
-        target, _ = self._routes[event.topic()]
-        while True:
-            try:
-                self._producer.produce(
-                    target, key=event.key(), value=event.value(), headers=headers, on_delivery=self._report
-                )
-            except BufferError:
-                self._producer.poll(0.05)
-            else:
-                return
-
-    def _report(self, error: Any, _message: Any) -> None:
-        if error is not None and self._failure is None:
-            self._failure = KafkaException(error)
-
-    def _await_deliveries(self) -> None:
-        left = self._producer.flush(DELIVERY_TIMEOUT)
-        if self._failure is not None:
-            raise self._failure
-        if left:
-            raise ChioConfigError(
-                f"{left} forwarded events were not acknowledged within {DELIVERY_TIMEOUT:g} s; check the brokers"
-            )

@@ -5,17 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from confluent_kafka import KafkaException, Producer
 
 from chio_fast._native import Policy
 from chio_fast.errors import ChioConfigError
-from chio_fast.kafka.config import producer_config
 from chio_fast.kafka.letters import HEADER_REDRIVEN
+from chio_fast.kafka.producing import Feed
 
 if TYPE_CHECKING:
     from chio_fast.kafka.letters import StoredLetter
-
-FLUSH_SECONDS = 90.0
 
 
 class RedriveCounts(msgspec.Struct):
@@ -47,9 +44,8 @@ class Redrive:
     def __init__(self, conf: dict[str, Any], *, to: str | None, policy_file: str | None, send: bool) -> None:
         self._to = to
         self._policy = Policy.from_file(policy_file) if policy_file else None
-        self._producer = Producer(producer_config(conf, lambda error: None)) if send else None
+        self._feed = Feed.from_config(conf) if send else None
         self._counts = RedriveCounts({}, sent=send)
-        self._failure: KafkaException | None = None
 
     def take(self, stored: StoredLetter) -> None:
         """Send one event again, or count why not.
@@ -70,8 +66,8 @@ class Redrive:
             return
         target = self._to or letter.original_topic
         self._counts.topics[target] = self._counts.topics.get(target, 0) + 1
-        if self._producer is not None:
-            self._send(target, key, value, [*headers, (HEADER_REDRIVEN, stored.place.encode())])
+        if self._feed is not None:
+            self._feed.send(target, key, value, [*headers, (HEADER_REDRIVEN, stored.place.encode())])
 
     def finish(self) -> RedriveCounts:
         """Wait for every acknowledgement.
@@ -80,12 +76,8 @@ class Redrive:
             KafkaException: an event was refused.
             ChioConfigError: the brokers did not acknowledge in time.
         """
-        if self._producer is not None:
-            left = self._producer.flush(FLUSH_SECONDS)
-            if self._failure is not None:
-                raise self._failure
-            if left:
-                raise ChioConfigError(f"{left} events were not acknowledged within {FLUSH_SECONDS:g} s; run it again")
+        if self._feed is not None:
+            self._feed.flush()
         return self._counts
 
     def _allowed(
@@ -105,22 +97,3 @@ class Redrive:
         }
         denial = letter.chio_denial
         return self._policy.decide(denial.identity, denial.scope_requested, event=event).allowed
-
-    def _send(
-        self, topic: str, key: bytes | None, value: bytes | None, headers: list[tuple[str, bytes | None]]
-    ) -> None:
-        if self._failure is not None:
-            raise self._failure
-        assert self._producer is not None  # noqa: S101 - called only when sending
-        while True:
-            try:
-                self._producer.produce(topic, key=key, value=value, headers=list(headers), on_delivery=self._report)
-            except BufferError:
-                self._producer.poll(0.1)
-            else:
-                self._producer.poll(0)
-                return
-
-    def _report(self, error: Any, _message: Any) -> None:
-        if error is not None and self._failure is None:
-            self._failure = KafkaException(error)

@@ -1,0 +1,188 @@
+"""The shop of the demonstration at work: its topics filled, its agents running, everything governed."""
+
+from __future__ import annotations
+
+import json
+import time
+from random import Random
+from typing import TYPE_CHECKING, Any, Self
+
+import msgspec
+
+from chio_fast._native import Event
+from chio_fast.demo import story
+from chio_fast.enforcer import CheckRequest, Enforcer
+from chio_fast.errors import ChioDenied
+from chio_fast.kafka import ChioConsumerMiddleware
+from chio_fast.kafka.mock import MockCluster
+from chio_fast.kafka.producing import Feed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from chio_fast.kafka.stats import ConsumerStats
+
+DLQ_TOPIC = "denied"
+BATCH = 500
+ACT_ON_EVERY = 250
+"""Of how many orders one is charged by an agent; the others are only consumed."""
+IDLE_POLLS = 4
+"""Empty polls of half a second after which a topic counts as read."""
+
+
+class Counts(msgspec.Struct):
+    """What happened in one part of the demonstration.
+
+    Attributes:
+        seconds: wall time.
+        consumed: events handed to the agent.
+        denied: events that went to the DLQ.
+        calls: tool calls that ran.
+        calls_denied: tool calls that did not.
+        produced: events sent.
+        produced_denied: events that were not.
+    """
+
+    seconds: float = 0.0
+    consumed: int = 0
+    denied: int = 0
+    calls: int = 0
+    calls_denied: int = 0
+    produced: int = 0
+    produced_denied: int = 0
+
+    @property
+    def rate(self) -> float:
+        """Events per second through the consume boundary."""
+        return (self.consumed + self.denied) / self.seconds if self.seconds else 0.0
+
+
+class Shop:
+    """The embedded broker, the enforcer and the agents.
+
+    Args:
+        folder: where policy and receipt log lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.random = Random(story.SEED)  # noqa: S311 - a story, not a secret
+        self.cluster = MockCluster()
+        self.conf: dict[str, Any] = {"bootstrap.servers": self.cluster.bootstrap_servers}
+        self.enforcer = Enforcer(folder / "policy.yaml", receipt_log=folder / "receipts.db", identity="shop")
+        self.feed = Feed.from_config(self.conf)
+        self.feed.create(DLQ_TOPIC, "payments", "findings")
+        self.last_payment: str | None = None
+        self.enforcer.tool("charge_payment", lambda order, amount: {"charged": amount, "order": order})
+        self.enforcer.tool("search", lambda url: {"url": url, "hits": 3})
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.enforcer.close()
+        self.cluster.close()
+
+    def seed(self, orders: int, tasks: int, advance: Callable[[int], None]) -> None:
+        """Fill the topics; orders are produced by a governed service, so that chains begin there."""
+        for begin in range(0, orders, BATCH):
+            batch = [story.order(self.random, number) for number in range(begin, min(begin + BATCH, orders))]
+            requests = [
+                CheckRequest(scope="events:produce:orders", identity="order-service", output=record._asdict())
+                for record in batch
+            ]
+            for record, decision in zip(batch, self.enforcer.check_batch(requests), strict=True):
+                self.feed.send(*record, receipt=decision)
+            advance(begin + len(batch))
+        self.enforcer.seal()
+        for number in range(tasks):
+            self.feed.send(*story.task(self.random, number))
+        self.feed.flush()
+
+    def charge_orders(self, advance: Callable[[int], None]) -> Counts:
+        """Payment agents consume all orders and charge some of them."""
+        counts = Counts()
+        with self._consumer("payment-agents", "orders") as consumer:
+            started = time.monotonic()
+            for number, event in enumerate(_events(consumer, counts, started, advance)):
+                if number % ACT_ON_EVERY == 0:
+                    self._charge(event, counts)
+        return counts
+
+    def research(self, advance: Callable[[int], None]) -> Counts:
+        """Research agents handle every task: one search, one finding."""
+        counts = Counts()
+        with self._consumer("research-agents", "research") as consumer:
+            started = time.monotonic()
+            for number, event in enumerate(_events(consumer, counts, started, advance)):
+                with event:
+                    self._search(counts)
+                    finding = json.dumps(story.finding(self.random, number)).encode()
+                    self._produce("findings", "research-agents", finding, counts)
+        return counts
+
+    def settle(self) -> Counts:
+        """The order service hears of the payments."""
+        counts = Counts()
+        with self._consumer("order-service", "payments") as consumer:
+            started = time.monotonic()
+            for event in _events(consumer, counts, started, lambda done: None):
+                self.last_payment = event.chio_receipt_id
+        return counts
+
+    def _consumer(self, identity: str, topic: str) -> ChioConsumerMiddleware:
+        return ChioConsumerMiddleware.from_config(
+            {**self.conf, "group.id": identity},
+            scope_map={topic: f"events:consume:{topic}"},
+            identity=identity,
+            dlq_topic=DLQ_TOPIC,
+            enforcer=self.enforcer,
+            batch_size=BATCH,
+        )
+
+    def _charge(self, event: Event, counts: Counts) -> None:
+        order = json.loads(event.value())
+        arguments = {"order": order["order"], "amount": order["amount"]}
+        with event:
+            self.enforcer.invoke("charge_payment", "tools:charge:card", arguments, identity="payment-agents")
+            counts.calls += 1
+            paid = json.dumps({**arguments, "status": "charged"}).encode()
+            self._produce("payments", "payment-agents", paid, counts)
+
+    def _search(self, counts: Counts) -> None:
+        try:
+            arguments = {"url": story.search_url(self.random)}
+            self.enforcer.invoke("search", "tools:search:web", arguments, identity="research-agents")
+            counts.calls += 1
+        except ChioDenied:
+            counts.calls_denied += 1
+
+    def _produce(self, topic: str, identity: str, value: bytes, counts: Counts) -> None:
+        output = {"topic": topic, "value": value}
+        decision = self.enforcer.check(f"events:produce:{topic}", identity=identity, output=output)
+        if decision.allowed:
+            self.feed.send(topic, None, value, [], receipt=decision)
+            counts.produced += 1
+        else:
+            counts.produced_denied += 1
+
+
+def _events(
+    consumer: ChioConsumerMiddleware, counts: Counts, started: float, advance: Callable[[int], None]
+) -> Iterator[Event]:
+    """Every allowed event until the topic is read, committing batch by batch; fills the counts."""
+    idle = 0
+    while idle < IDLE_POLLS:
+        for event in consumer.consume(BATCH, 0.5):
+            if isinstance(event, Event):
+                yield event
+        stats: ConsumerStats = consumer.stats()
+        if stats.handed_out + stats.denied > counts.consumed + counts.denied:
+            consumer.commit()
+            idle = 0
+            counts.consumed, counts.denied = stats.handed_out, stats.denied
+            counts.seconds = time.monotonic() - started
+            advance(counts.consumed + counts.denied)
+        else:
+            idle += 1
+    consumer.commit(asynchronous=False)

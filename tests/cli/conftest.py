@@ -1,0 +1,91 @@
+"""What the tests of the command line share: running `chio-fast`, a policy, and topics on the real broker."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.kafka.conftest import new_topic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["new_topic"]
+
+POLICY = """\
+chio: policy/v1
+identities:
+  gate:
+    capabilities: ["events:consume:**", "events:produce:**"]
+rules:
+  - id: large-orders
+    effect: escalate
+    identities: [gate]
+    scopes: ["events:consume:**"]
+    when: event.value.amount > 1000
+    reason: large orders wait
+  - id: no-secrets-out
+    effect: deny
+    identities: [gate]
+    scopes: ["events:produce:**"]
+    when: has(output.value.secret)
+    reason: secrets stay inside
+"""
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a run of the command gave."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def documents(self) -> list[Any]:
+        """The lines of standard output as JSON."""
+        return [json.loads(line) for line in self.out.splitlines()]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The environment of a command: nothing of the caller's settings, a home of its own."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CHIO_")}
+    return {**kept, "HOME": str(tmp_path), "COLUMNS": "200"}
+
+
+@pytest.fixture
+def chio(tmp_path: Path, environment: dict[str, str]) -> Callable[..., Ran]:
+    """Runs `chio-fast` in the test's folder, as a user's shell would with a pipe."""
+
+    def run(*arguments: str | Path, timeout: float = 120, stdin: str | None = None) -> Ran:
+        command = [sys.executable, "-m", "chio_fast.cli", *map(str, arguments)]
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            cwd=tmp_path,
+            env=environment,
+            input=stdin,
+            check=False,
+        )
+        assert "Traceback" not in done.stderr, done.stderr
+        return Ran(done.returncode, done.stdout, done.stderr)
+
+    return run
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> Path:
+    """A policy on the disk."""
+    path = tmp_path / "policy.yaml"
+    path.write_text(POLICY)
+    return path
