@@ -3,6 +3,8 @@
 The only package of chio_fast that imports confluent_kafka.
 """
 
+from chio_fast.kafka.consumer import ChioConsumerMiddleware
 from chio_fast.kafka.dlq import ChioDeadLetterProducer
+from chio_fast.kafka.stats import ConsumerStats, PartitionStats
 
-__all__ = ["ChioDeadLetterProducer"]
+__all__ = ["ChioConsumerMiddleware", "ChioDeadLetterProducer", "ConsumerStats", "PartitionStats"]

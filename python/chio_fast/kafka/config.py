@@ -130,9 +130,7 @@ def producer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], No
 
 def admin_config(conf: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings of the admin client: those that every kind of client knows."""
-    shared = {
-        name: value for name, value in conf.items() if not is_consumer_only(name) and not is_producer_only(name)
-    }
+    shared = {name: value for name, value in conf.items() if not is_consumer_only(name) and not is_producer_only(name)}
     return {**shared, "error_cb": chain_error_callbacks(None, lambda error: log.debug("admin client: %s", error))}
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("chio_fast.kafka")
 
 DELIVERY_TIMEOUT = 90.0
-"""Seconds to wait for acknowledgements; longer than the client's own `delivery.timeout.ms`, so that its reason shows."""
+"""Seconds to wait for acknowledgements: longer than the client's own `delivery.timeout.ms`, so its reason shows."""
 
 POLL = 0.05
 """Seconds that one wait for a delivery report takes at most."""
@@ -67,7 +67,7 @@ class ChioDeadLetterProducer:
         if mode not in ("json", "exact"):
             raise ChioConfigError(f"`mode` is `{mode}`; write `json` or `exact`")
         self.dlq_topic = dlq_topic
-        self._producer = producer
+        self.producer = producer
         self._timeout = timeout
         self._first_form = Form.FULL if include_value else Form.WITHOUT_VALUE
         self._record = envelope.json_record if mode == "json" else envelope.exact_record
@@ -120,7 +120,7 @@ class ChioDeadLetterProducer:
                     f"{missing} of {len(letters)} records for topic `{self.dlq_topic}` were not acknowledged within "
                     f"{self._timeout:g} s; check the brokers and the producer's settings"
                 )
-            self._producer.poll(POLL)
+            self.producer.poll(POLL)
         refused = []
         for letter, error in reports:
             if error is None:
@@ -131,19 +131,21 @@ class ChioDeadLetterProducer:
             refused.append((letter, error))
         return refused
 
-    def _produce(self, record: envelope.Record, report: Callable[[KafkaError | None, Any], None], deadline: float) -> None:
+    def _produce(
+        self, record: envelope.Record, report: Callable[[KafkaError | None, Any], None], deadline: float
+    ) -> None:
         """Hand one record to the client; wait while its queue is full."""
         while True:
             try:
-                self._producer.produce(
-                    self.dlq_topic, key=record.key, value=record.value, headers=record.headers, on_delivery=report
+                self.producer.produce(
+                    self.dlq_topic, key=record.key, value=record.value, headers=list(record.headers), on_delivery=report
                 )
             except BufferError:
                 if time.monotonic() > deadline:
                     raise ChioDeadLetterError(
                         f"the producer's queue stayed full for {self._timeout:g} s; check the brokers"
                     ) from None
-                self._producer.poll(POLL)
+                self.producer.poll(POLL)
             except KafkaException as failure:
                 report(failure.args[0], None)
                 return

@@ -1,4 +1,4 @@
-"""What names a topic for good: the cluster's id and the topic's id.
+"""What names a topic for good: the cluster's id and the topic's id; and what else a consumer does not tell of itself.
 
 A topic that was deleted and created again under the same name starts at offset 0 again; only its id tells the two
 apart. Brokers before Kafka 2.8, and librdkafka's mock cluster, have no topic ids; then the name alone counts.
@@ -15,52 +15,52 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from confluent_kafka import Consumer
-    from confluent_kafka.admin import AdminClient, ClusterMetadata
+    from confluent_kafka.admin import AdminClient
+    from confluent_kafka.admin._metadata import ClusterMetadata
 
 log = logging.getLogger("chio_fast.kafka")
 
 TIMEOUT = 10.0
-"""Seconds that one question to the cluster may take."""
+"""Seconds that a question to the cluster may take."""
 
 ZERO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
 
-def cluster_metadata(consumer: Consumer, timeout: float = TIMEOUT) -> ClusterMetadata:
-    """Ask the consumer's cluster for its brokers and topics."""
-    return consumer.list_topics(timeout=timeout)
+class Cluster:
+    """The cluster that a consumer reads from.
+
+    Args:
+        metadata: of the cluster, from `list_topics`.
+        admin: asks for topic ids; without one there are none.
+    """
+
+    def __init__(self, metadata: ClusterMetadata, admin: AdminClient | None) -> None:
+        self.id: str | None = metadata.cluster_id
+        self._admin = admin if metadata.controller_id in metadata.brokers else None
+        self._ids: dict[str, str] = {}
+
+    def topic_id(self, topic: str) -> str | None:
+        """Give the topic's id as `refresh` last saw it."""
+        return self._ids.get(topic)
+
+    def refresh(self, topics: Iterable[str], timeout: float = TIMEOUT) -> None:
+        """Ask for the ids of `topics`; what cannot be answered in `timeout` seconds stays as it was."""
+        names = sorted(set(topics))
+        if self._admin is None or not names:
+            return
+        for name, future in self._admin.describe_topics(TopicCollection(names), request_timeout=timeout).items():
+            try:
+                topic_id = str(future.result().topic_id)
+            except KafkaException as error:
+                log.info("the cluster gives no id for topic `%s`: %s", name, error.args[0])
+                continue
+            if topic_id != ZERO_ID:
+                self._ids[name] = topic_id
 
 
 def bootstrap_servers(metadata: ClusterMetadata) -> str:
     """Give the brokers of `metadata` in the form of `bootstrap.servers`."""
     return ",".join(f"{broker.host}:{broker.port}" for broker in metadata.brokers.values())
-
-
-def topic_ids(
-    admin: AdminClient | None, metadata: ClusterMetadata, topics: Iterable[str], timeout: float = TIMEOUT
-) -> dict[str, str]:
-    """Give the ids of those of `topics` that exist and whose broker gives ids.
-
-    Args:
-        admin: asks the cluster; without one there are no ids.
-        metadata: of the same cluster; one whose controller is none of its brokers cannot describe topics.
-        topics: names.
-        timeout: seconds.
-    """
-    if admin is None or metadata.controller_id not in metadata.brokers:
-        return {}
-    names = [name for name in topics if name in metadata.topics]
-    if not names:
-        return {}
-    found = {}
-    for name, future in admin.describe_topics(TopicCollection(names), request_timeout=timeout).items():
-        try:
-            topic_id = str(future.result().topic_id)
-        except KafkaException as error:
-            log.info("the cluster gives no id for topic `%s`: %s", name, error.args[0])
-            continue
-        if topic_id != ZERO_ID:
-            found[name] = topic_id
-    return found
 
 
 def group_of(consumer: Consumer) -> str | None:
@@ -69,7 +69,7 @@ def group_of(consumer: Consumer) -> str | None:
     A Consumer does not show its configuration. Form of librdkafka (rdkafka_cgrp.c): `CGMDv2:`, four bytes of
     generation, group id, NUL, member id, NUL.
     """
-    blob = consumer.consumer_group_metadata()
+    blob: object = consumer.consumer_group_metadata()
     magic = b"CGMDv2:"
     if not isinstance(blob, bytes) or not blob.startswith(magic):
         return None

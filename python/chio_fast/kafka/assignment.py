@@ -1,0 +1,150 @@
+"""Assigned partitions: which there are, their stamps, and what is known of each."""
+
+from __future__ import annotations
+
+import itertools
+import threading
+from typing import TYPE_CHECKING
+
+from confluent_kafka import OFFSET_INVALID, TopicPartition
+
+from chio_fast.errors import ChioConfigError
+from chio_fast.kafka.frontier import NOTHING, UNKNOWN_FLOOR, Frontier
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from chio_fast._native import Partition
+
+Key = tuple[str, int]
+"""Topic and number of a partition."""
+
+
+class Assigned:
+    """One assignment of one partition, from assign to revoke or lost.
+
+    Attributes:
+        key: topic and number.
+        native: the gate's half: stamp, and the offsets up to which events were admitted and issued.
+        frontier: what may be committed.
+        current: False once the partition was given up; read and written under the commit lock.
+        start: offset, absolute or logical, at which an assign or seek began; None if at the group's committed one.
+        returned: with evidence before action, the offset after the last event that was handed out.
+    """
+
+    __slots__ = ("current", "frontier", "key", "native", "returned", "start")
+
+    def __init__(self, key: Key, native: Partition, start: int | None) -> None:
+        self.key = key
+        self.native = native
+        self.frontier = Frontier()
+        self.current = True
+        self.start = start
+        self.returned: int | None = None
+
+    @property
+    def position(self) -> int:
+        """Offset after the last event that was handed out or denied, `NOTHING` before the first."""
+        return self.native.position if self.returned is None else self.returned
+
+    @property
+    def next_fetch(self) -> int | None:
+        """Offset, absolute or logical, that the client has to deliver next; None if it is the group's committed one."""
+        return self.native.admitted if self.native.admitted != NOTHING else self.start
+
+    def at(self, offset: int) -> TopicPartition:
+        """Give the partition with an offset, as the client takes it."""
+        return TopicPartition(self.key[0], self.key[1], offset)
+
+
+class Assignments:
+    """All partitions that this consumer holds.
+
+    Changed only on the thread that calls the client, in its rebalance callbacks and in `assign` and `seek`; every
+    change happens under `lock`, which the commit thread holds while offsets are on their way to the broker. So no
+    commit lands for a partition that has moved on: the broker takes any partition from a valid member.
+    """
+
+    def __init__(
+        self,
+        scopes: dict[str, str],
+        make_partition: Callable[[str, int, str, int], Partition],
+        *,
+        track_returned: bool,
+    ) -> None:
+        self.lock = threading.Lock()
+        self.natives: dict[Key, Partition] = {}
+        """The gate's view, handed to `admit`."""
+        self._held: dict[Key, Assigned] = {}
+        self._scopes = scopes
+        self._make_partition = make_partition
+        self._track_returned = track_returned
+        self._stamps = itertools.count(1)
+
+    def __iter__(self) -> Iterator[Assigned]:
+        return iter(list(self._held.values()))
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._held
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def get(self, key: Key) -> Assigned | None:
+        """Give the assignment of `key`, or None if it is not held."""
+        return self._held.get(key)
+
+    def scope(self, topic: str) -> str:
+        """Give the scope that a topic needs.
+
+        Raises:
+            ChioConfigError: the topic is not in the scope map.
+        """
+        scope = self._scopes.get(topic)
+        if scope is None:
+            raise ChioConfigError(
+                f"topic `{topic}` has no scope; write `scope_map={{..., {topic!r}: 'events:consume:...'}}`"
+            )
+        return scope
+
+    def take(self, partitions: Iterable[TopicPartition]) -> list[Assigned]:
+        """Begin an assignment of each of `partitions`; one that is held already is begun anew."""
+        taken = []
+        for partition in partitions:
+            key = (partition.topic, partition.partition)
+            native = self._make_partition(*key, self.scope(partition.topic), next(self._stamps))
+            assigned = Assigned(key, native, None if partition.offset == OFFSET_INVALID else partition.offset)
+            if self._track_returned:
+                assigned.returned = NOTHING
+            with self.lock:
+                self._end(key)
+                self._held[key] = assigned
+                self.natives[key] = native
+            taken.append(assigned)
+        return taken
+
+    def give_up(self, keys: Iterable[Key]) -> None:
+        """End the assignment of each of `keys`; events and claims of it are void from now on."""
+        with self.lock:
+            for key in keys:
+                self._end(key)
+
+    def sought(self, assigned: Assigned, offset: int) -> None:
+        """Raise the stamp after a seek; no denial is committed over what the seek skipped, unless it is claimed."""
+        with self.lock:
+            native = assigned.native
+            native.stamp = next(self._stamps)
+            native.admitted = NOTHING
+            native.position = offset if offset >= 0 else NOTHING
+            native.handed = offset if offset >= 0 else UNKNOWN_FLOOR
+            if assigned.returned is not None:
+                assigned.returned = native.position
+            assigned.start = offset
+            assigned.frontier.forget_runs()
+
+    def _end(self, key: Key) -> None:
+        assigned = self._held.pop(key, None)
+        self.natives.pop(key, None)
+        if assigned is not None:
+            assigned.current = False
+            assigned.native.stamp = next(self._stamps)

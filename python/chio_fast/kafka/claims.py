@@ -1,0 +1,93 @@
+"""What the application says it is done with, turned into offsets that may be committed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from chio_fast._native import Event
+from chio_fast.errors import ChioCommitError, ChioError, ChioRevoked
+from chio_fast.kafka.commit import Ticket
+from chio_fast.kafka.frontier import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from confluent_kafka import TopicPartition
+
+    from chio_fast._native import Log
+    from chio_fast.kafka.assignment import Assigned, Assignments
+    from chio_fast.kafka.commit import Commit
+
+GRACE = 5.0
+"""Seconds beyond the commit thread's own time limit that a caller waits for its answer."""
+
+
+class Claims:
+    """Checks claims against hand-out positions and stamps, and queues them."""
+
+    def __init__(self, assignments: Assignments, commit: Commit, receipts: Log) -> None:
+        self._assignments = assignments
+        self._commit = commit
+        self._receipts = receipts
+
+    def commit(
+        self, event: Event | None, offsets: Sequence[TopicPartition] | None, *, wait: bool
+    ) -> list[TopicPartition] | None:
+        """Commit `event`, or `offsets`, or all hand-out positions; see `ChioConsumerMiddleware.commit`."""
+        if event is not None and offsets is not None:
+            raise ChioError("`message` and `offsets` exclude each other; give one of them")
+        if event is not None:
+            claimed = self._of_event(event)
+        elif offsets is not None:
+            claimed = self._of_offsets(offsets)
+        else:
+            claimed = {held: held.position for held in self._assignments if held.position != NOTHING}
+        if not claimed:
+            return [] if wait else None
+        if not wait:
+            self._commit.claim(claimed, self._receipts.issued)
+            return None
+        ticket = Ticket()
+        self._commit.claim(claimed, self._receipts.issued, ticket)
+        if not ticket.wait(self._commit.timeout + GRACE):
+            raise ChioCommitError(
+                f"the commit was not confirmed within {self._commit.timeout + GRACE:g} s; it may still be, and if not, "
+                "the events are delivered again"
+            )
+        if ticket.error is not None:
+            raise ticket.error
+        return ticket.offsets
+
+    def _of_event(self, event: Event) -> dict[Assigned, int]:
+        if not isinstance(event, Event):
+            raise TypeError(f"`message` is a `{type(event).__name__}`; commit an event that this consumer handed out")
+        topic, partition, offset = event.topic(), event.partition(), event.offset()
+        held = self._assignments.get((topic, partition))
+        if held is None or not event.is_current:
+            raise ChioRevoked(
+                f"{topic}[{partition}] was revoked, lost or sought since offset {offset} was handed out; nothing is "
+                "committed, the event is delivered again"
+            )
+        if event.ordinal is None:
+            raise ChioError(f"{topic}[{partition}] offset {offset} was not handed out yet; commit what `poll` returned")
+        return {held: offset + 1}
+
+    def _of_offsets(self, offsets: Sequence[TopicPartition]) -> dict[Assigned, int]:
+        claimed = {}
+        for wanted in offsets:
+            held = self._assignments.get((wanted.topic, wanted.partition))
+            if held is None:
+                raise ChioRevoked(f"{wanted.topic}[{wanted.partition}] is not assigned to this consumer")
+            if wanted.offset < 0:
+                raise ChioError(
+                    f"{wanted.topic}[{wanted.partition}]: `{wanted.offset}` is no absolute offset; write the offset of "
+                    "the next event"
+                )
+            limit = max(held.position, held.start or 0)
+            if wanted.offset > limit:
+                raise ChioError(
+                    f"{wanted.topic}[{wanted.partition}]: offset {wanted.offset} is beyond {limit}, up to where events "
+                    "were handed out; what is between would be lost"
+                )
+            claimed[held] = wanted.offset
+        return claimed

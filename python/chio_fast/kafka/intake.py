@@ -1,0 +1,292 @@
+"""Prefetch and hand-out: every event is decided before it waits, and receipted when it is handed out."""
+
+from __future__ import annotations
+
+import logging
+from itertools import islice
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from confluent_kafka import KafkaError, KafkaException
+
+from chio_fast.errors import GuardError, LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from confluent_kafka import Consumer, Message
+
+    from chio_fast._native import Event, Gate
+    from chio_fast.kafka.assignment import Assignments
+    from chio_fast.kafka.buffer import Buffer
+    from chio_fast.kafka.commit import Commit
+    from chio_fast.kafka.partitions import Partitions
+    from chio_fast.kafka.throttle import Throttle
+    from chio_fast.kafka.trouble import Trouble
+
+    RunGuards = Callable[[Sequence[Event], Callable[[], None]], None]
+    """Runs what is due for events, calling the second argument at least every 100 ms meanwhile."""
+
+log = logging.getLogger("chio_fast.kafka")
+
+ENTER_EVERY = 0.1
+"""Seconds after which the client is entered although events are waiting, so that it stays in its group."""
+SLICE = 0.1
+"""Seconds that one wait inside the client takes at most, so that failures of the background show soon."""
+GUARDED_TOGETHER = 64
+"""Events whose guards run at the same time."""
+
+# What waiting does not heal: the application has to know.
+RAISED = frozenset({
+    KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION,
+    KafkaError.TOPIC_EXCEPTION, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTO_OFFSET_RESET, KafkaError.INCONSISTENT_GROUP_PROTOCOL,
+    KafkaError.INVALID_GROUP_ID, KafkaError.FENCED_INSTANCE_ID, KafkaError.UNSUPPORTED_VERSION,
+})  # fmt: skip
+
+
+class Intake:
+    """Fetches, has the gate decide, hands out.
+
+    Used by one thread at a time. An event is in the buffer from its admission to its hand-out; everything that makes
+    it void in between takes it out there.
+    """
+
+    def __init__(
+        self,
+        *,
+        raw: Consumer,
+        gate: Gate,
+        run_guards: RunGuards,
+        assignments: Assignments,
+        buffer: Buffer,
+        throttle: Throttle,
+        partitions: Partitions,
+        commit: Commit,
+        trouble: Trouble,
+        before_action: bool,
+        on_error: Callable[[KafkaError], None] | None,
+    ) -> None:
+        self._raw = raw
+        self._gate = gate
+        self._issue = gate.issue
+        self._receipts = gate.log
+        self._guard = run_guards
+        self._assignments = assignments
+        self._buffer = buffer
+        self._ready = buffer.ready
+        self._throttle = throttle
+        self._partitions = partitions
+        self._commit = commit
+        self._trouble = trouble
+        self._before_action = before_action
+        self._on_error = on_error
+        self._enter_at = 0.0
+        # Set when a hand-out must not simply take the next event: evidence comes first, or the DLQ is behind.
+        self._careful = before_action
+        self._ends: list[Message] = []
+        self.handed_out = 0
+        self.denied = 0
+        self.client_errors = 0
+
+    def poll(self, timeout: float | None = None) -> Event | Message | None:
+        """Hand out the next allowed event.
+
+        Args:
+            timeout: seconds to wait for one; None or negative waits without end.
+
+        Returns:
+            The event; None if there was none in time; the client's own message for an end of partition, which only
+            comes if the configuration asks for it.
+        """
+        if self._trouble.waiting:
+            self._trouble.deliver()
+        if self._ready and not self._careful:
+            if monotonic() >= self._enter_at:
+                self.keep_alive()
+                if not self._ready:
+                    return self._first(timeout)
+            event = self._ready.popleft()
+            try:
+                allowed, denied, _ = self._issue([event])
+            except LogError as error:
+                self._trouble.stop(error)
+                raise
+            if allowed:
+                self.handed_out += 1
+                return event
+            if denied:
+                self._deny(denied)
+            elif event.is_current:
+                self._ready.appendleft(event)
+        return self._first(timeout)
+
+    def consume(self, count: int, timeout: float | None = None) -> list[Event | Message]:
+        """Hand out up to `count` allowed events: those that are there, without waiting to fill the list.
+
+        Args:
+            count: how many at most.
+            timeout: seconds to wait for the first one; None or negative waits without end.
+        """
+        if self._trouble.waiting:
+            self._trouble.deliver()
+        deadline = None if timeout is None or timeout < 0 else monotonic() + timeout
+        while True:
+            wait = SLICE if deadline is None else min(SLICE, max(0.0, deadline - monotonic()))
+            if self._commit.is_full:
+                self._throttle.stop_fetching()
+                self._admit(self._enter(1, wait))
+            else:
+                self._careful = self._before_action
+                if not self._ready:
+                    self._fetch(count, wait)
+                elif monotonic() >= self._enter_at:
+                    self.keep_alive()
+                events = self._attested(count) if self._before_action else self._hand_out(count)
+                if events or self._ends:
+                    return [*events, *self._take_ends()]
+            if self._trouble.waiting:
+                self._trouble.deliver()
+            if deadline is not None and monotonic() >= deadline and (self._careful or not self._ready):
+                return []
+
+    def keep_alive(self) -> None:
+        """Enter the client without waiting, so that it stays in its group and rebalances are served."""
+        buffered = len(self._ready)
+        self._throttle.observe_work(buffered)
+        self._admit(self._enter(max(1, self._throttle.room(buffered)), 0.0))
+
+    def run_guards_with(self, run_guards: RunGuards) -> None:
+        """Run guards in another way from now on."""
+        self._guard = run_guards
+
+    def close(self) -> None:
+        """Drop what was not handed out."""
+        self._partitions.drop(self._buffer.clear())
+
+    def _first(self, timeout: float | None) -> Event | Message | None:
+        events = self.consume(1, timeout)
+        return events[0] if events else None
+
+    def _fetch(self, count: int, wait: float) -> None:
+        """Wait for one message, then take what else is there: a batch is never waited for."""
+        self._throttle.observe_work(0)
+        room = max(self._throttle.room(0), count)
+        messages = self._enter(1, wait)
+        if messages and room > 1:
+            messages += self._enter(room - 1, 0.0)
+        self._admit(messages)
+
+    def _enter(self, count: int, timeout: float) -> list[Message]:
+        """Call the client, and throw away what a change during the call makes doubtful."""
+        self._partitions.expect_changes()
+        try:
+            messages = self._raw.consume(count, timeout)
+        except BaseException:
+            # A callback of the configuration or a signal handler raised: the client drops what it was about to return.
+            self._partitions.rewind()
+            raise
+        finally:
+            self._enter_at = monotonic() + ENTER_EVERY
+        return self._partitions.settle(messages)
+
+    def _admit(self, messages: list[Message]) -> None:
+        if messages:
+            events, errors, strays = self._gate.admit(messages, self._assignments.natives)
+            self._buffer.add(events)
+            if strays:
+                again = self._partitions.begin_again(strays)
+                self._buffer.add(self._gate.admit(again, self._assignments.natives)[0])
+            for message in errors:
+                self._hear(message)
+            self._throttle.observe_fetch(len(self._ready), len(messages), sum(map(len, messages)))
+        else:
+            self._throttle.observe_fetch(len(self._ready), 0, 0)
+
+    def _hand_out(self, count: int) -> list[Event]:
+        """Give receipts to the next `count` events; those that are denied go to the DLQ."""
+        events = self._buffer.take(count)
+        if not events:
+            return events
+        try:
+            allowed = self._receipted(events)
+        except BaseException:
+            self._ready.extendleft(reversed(events))
+            raise
+        self.handed_out += len(allowed)
+        return allowed
+
+    def _attested(self, count: int) -> list[Event]:
+        """Hand out events whose receipts are durable, see to it that the next ones become so."""
+        ready = self._ready
+        if ready and ready[0].ordinal is None:
+            events = self._buffer.take(self._throttle.batch_size)
+            try:
+                events = self._receipted(events)
+                self._receipts.seal()
+            finally:
+                ready.extendleft(reversed(events))
+        if ready and not self._receipts.wait_durable(ready[0].ordinal or 0, ENTER_EVERY):
+            return []
+        durable = self._receipts.durable
+        handed: list[Event] = []
+        while ready and len(handed) < count and ready[0].ordinal is not None and ready[0].ordinal <= durable:
+            event = ready.popleft()
+            held = self._assignments.get((event.topic(), event.partition()))
+            if held is not None and event.is_current:
+                held.returned = event.offset() + 1
+                handed.append(event)
+        self.handed_out += len(handed)
+        return handed
+
+    def _receipted(self, events: list[Event]) -> list[Event]:
+        """Issue receipts, after the guards that are due; give back those that are allowed."""
+        try:
+            allowed, denied, undecided = self._issue(events)
+            while undecided:
+                self._run_guards(undecided)
+                allowed, denied, undecided = self._issue(events)
+        except (GuardError, LogError) as error:
+            self._trouble.stop(error)
+            raise
+        if denied:
+            self._deny(denied)
+        return allowed
+
+    def _run_guards(self, undecided: list[Event]) -> None:
+        """Run guards for `undecided` and, if they are few, for some that come next; the client is entered meanwhile."""
+        more = max(0, GUARDED_TOGETHER - len(undecided))
+        self._guard([*undecided, *islice(self._ready, more)], self.keep_alive)
+
+    def _deny(self, events: list[Event]) -> None:
+        self.denied += len(events)
+        self._commit.deny(events)
+        self._careful = self._before_action or self._commit.is_full
+
+    def _take_ends(self) -> list[Message]:
+        """Give the ends of partition that are due: when everything before them was handed out."""
+        if self._ready or not self._ends:
+            return []
+        ends, self._ends = self._ends, []
+        return ends
+
+    def _hear(self, message: Message) -> None:
+        """Sort a message that carries an error."""
+        error = message.error()
+        if error is None:
+            return
+        if error.code() == KafkaError._PARTITION_EOF:
+            self._ends.append(message)
+        elif error.fatal():
+            self._trouble.stop(KafkaException(error))
+        elif error.code() in RAISED:
+            self._trouble.raise_once(KafkaException(error))
+        else:
+            self.hear_transient(error)
+
+    def hear_transient(self, error: KafkaError) -> None:
+        """Note an error that the client deals with by itself."""
+        self.client_errors += 1
+        log.warning("the client reports %s: %s", error.name(), error.str())
+        if self._on_error is not None:
+            self._trouble.call(self._on_error, error)

@@ -1,0 +1,284 @@
+"""Which partitions are consumed and from where: rebalances, assign, seek, pause."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+from confluent_kafka import OFFSET_INVALID, KafkaException, Message, TopicPartition
+
+from chio_fast.errors import ChioConfigError, ChioError
+from chio_fast.kafka.frontier import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from confluent_kafka import Consumer
+
+    from chio_fast._native import Event, Gate
+    from chio_fast.kafka.assignment import Assigned, Assignments, Key
+    from chio_fast.kafka.buffer import Buffer
+    from chio_fast.kafka.commit import Commit
+    from chio_fast.kafka.metadata import Cluster
+    from chio_fast.kafka.throttle import Throttle
+    from chio_fast.kafka.tripwire import Tripwire
+    from chio_fast.kafka.trouble import Trouble
+
+log = logging.getLogger("chio_fast.kafka")
+
+METADATA_TIMEOUT = 3.0
+"""Seconds that a rebalance may wait for topic ids."""
+
+
+class Partitions:
+    """Keeps assignments, buffered events and the client in step.
+
+    The client runs rebalance callbacks inside `consume`, on the calling thread. So events of a partition are taken out
+    of the buffer right when it is revoked, lost or sought, and hand-out needs no check per event. What the running
+    call itself returns may be of either side of the change: `settle` throws it away and has it fetched again.
+    """
+
+    def __init__(
+        self,
+        *,
+        raw: Consumer,
+        gate: Gate,
+        cluster: Cluster,
+        assignments: Assignments,
+        buffer: Buffer,
+        throttle: Throttle,
+        commit: Commit,
+        tripwire: Tripwire,
+        trouble: Trouble,
+    ) -> None:
+        self._raw = raw
+        self._gate = gate
+        self._cluster = cluster
+        self._assignments = assignments
+        self._buffer = buffer
+        self._throttle = throttle
+        self._commit = commit
+        self._tripwire = tripwire
+        self._trouble = trouble
+        self._owner: Any = None
+        self._callbacks: dict[str, Callable[[Any, list[TopicPartition]], None] | None] = {}
+        self._touched: dict[Key, Literal["given up", "begun anew", "sought"]] = {}
+        self.dropped = 0
+        self.recreated = 0
+
+    def subscribe(
+        self,
+        owner: Any,
+        topics: Sequence[str],
+        callbacks: dict[str, Callable[[Any, list[TopicPartition]], None] | None],
+    ) -> None:
+        """Subscribe the client; `owner` is what the application's callbacks get as consumer.
+
+        Raises:
+            ChioConfigError: a topic is a pattern or has no scope.
+        """
+        for topic in topics:
+            if topic.startswith("^"):
+                raise ChioConfigError(
+                    f"`{topic}` is a pattern: a topic that nobody gave a scope would be consumed; write out the topics"
+                )
+            self._assignments.scope(topic)
+        self._owner, self._callbacks = owner, callbacks
+        self._raw.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
+
+    # What the client calls, inside `consume` and `close`. Nothing may be raised from here: the client would throw away
+    # the messages of the running call.
+
+    def _on_assign(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
+        try:
+            self._begin(partitions)
+        except Exception as error:  # noqa: BLE001 - events that cannot be governed must not be consumed
+            self._trouble.stop(error if isinstance(error, ChioError) else ChioError(f"assignment failed: {error!r}"))
+        self._tell("on_assign", partitions)
+
+    def _on_revoke(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
+        self._tell("on_revoke", partitions)
+        self._leave(_keys(partitions))
+
+    def _on_lost(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
+        self._end(_keys(partitions))
+        self._tell("on_lost" if self._callbacks.get("on_lost") else "on_revoke", partitions)
+
+    def _tell(self, name: str, partitions: list[TopicPartition]) -> None:
+        callback = self._callbacks.get(name)
+        if callback is None:
+            return
+        try:
+            callback(self._owner, partitions)
+        except BaseException as error:  # noqa: BLE001 - raised by the call that is running, once the client returned
+            self._trouble.raise_once(error)
+
+    # What the application calls.
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        """Take exactly `partitions`; what is held otherwise is left."""
+        for partition in partitions:
+            self._assignments.scope(partition.topic)
+        keys = _keys(partitions)
+        self._leave([held.key for held in self._assignments if held.key not in keys])
+        self._raw.assign(partitions)
+        self._begin(partitions)
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        """Take `partitions` in addition."""
+        for partition in partitions:
+            self._assignments.scope(partition.topic)
+        self._raw.incremental_assign(partitions)
+        self._begin(partitions)
+
+    def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
+        """Leave `partitions`."""
+        self._leave(_keys(partitions))
+        self._raw.incremental_unassign(partitions)
+
+    def unassign(self) -> None:
+        """Leave everything."""
+        self._leave([held.key for held in self._assignments])
+        self._raw.unassign()
+
+    def seek(self, partition: TopicPartition) -> None:
+        """Go to an offset; what is buffered of the partition is dropped, what was handed out of it is void."""
+        self._raw.seek(partition)
+        held = self._assignments.get((partition.topic, partition.partition))
+        if held is not None:
+            self._assignments.sought(held, partition.offset)
+            self._touched[held.key] = "sought"
+            self.drop(self._buffer.remove(held.key, keep_paused=True))
+
+    def pause(self, partitions: list[TopicPartition]) -> None:
+        """Withhold `partitions`, buffered events included."""
+        self._raw.pause(partitions)
+        for key in _keys(partitions):
+            if key in self._assignments:
+                self._buffer.pause(key)
+
+    def resume(self, partitions: list[TopicPartition]) -> None:
+        """Go on with `partitions`, with what was buffered first."""
+        for key in _keys(partitions):
+            self._buffer.resume(key)
+        ready = [part for part in partitions if not self._throttle.is_paused((part.topic, part.partition))]
+        if ready:
+            self._raw.resume(ready)
+
+    def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Give the offsets after the last events handed out or denied; `OFFSET_INVALID` where there is none yet."""
+        found = []
+        for partition in partitions:
+            held = self._assignments.get((partition.topic, partition.partition))
+            position = NOTHING if held is None else held.position
+            offset = OFFSET_INVALID if position == NOTHING else position
+            found.append(TopicPartition(partition.topic, partition.partition, offset))
+        return found
+
+    # What the intake calls.
+
+    def expect_changes(self) -> None:
+        """Forget what changed before; the intake calls this before each call of the client."""
+        if self._touched:
+            self._touched.clear()
+
+    def settle(self, messages: list[Message]) -> list[Message]:
+        """Give back those of `messages` that certainly belong to what is assigned now.
+
+        Messages of a partition that was begun anew or sought while the client was running are fetched again.
+        """
+        if not self._touched or not messages:
+            return messages
+        doubtful = {key for key, change in self._touched.items() if change != "given up"}
+        mixed = doubtful & {_key(message) for message in messages if message.error() is None}
+        for key in mixed:
+            held = self._assignments.get(key)
+            if held is not None:
+                self._restart(held)
+        return [message for message in messages if _key(message) not in mixed]
+
+    def rewind(self) -> None:
+        """Have the client deliver again what it threw away when a call of it raised."""
+        for held in self._assignments:
+            try:
+                reached = self._raw.position([held.at(OFFSET_INVALID)])[0].offset
+                if reached >= 0 and reached != held.next_fetch:
+                    log.info("going back from %d to %s in %s[%d]", reached, held.next_fetch, *held.key)
+                    self._restart(held)
+            except (KafkaException, RuntimeError) as error:
+                log.info("the position of %s[%d] is not to be had: %s", *held.key, error)
+
+    def begin_again(self, strays: list[Message]) -> list[Message]:
+        """Recognise topics that were created anew: their offsets go back although nobody sought.
+
+        Returns:
+            Those of `strays` that are to be admitted again; the others belong to partitions that were given up.
+        """
+        known = [message for message in strays if _key(message) in self._assignments]
+        for key in dict.fromkeys(map(_key, known)):
+            log.warning("offsets of %s[%d] went back without a seek: taken for a topic that was created anew", *key)
+            self.recreated += 1
+            self.drop(self._buffer.remove(key, keep_paused=True))
+            self._begin([TopicPartition(*key, OFFSET_INVALID)])
+        return known
+
+    def drop(self, events: list[Event]) -> None:
+        """Give up events that were not handed out; a receipt that says otherwise is taken back by another one."""
+        self.dropped += len(events)
+        receipted = [event for event in events if event.ordinal is not None]
+        if receipted:
+            self._gate.rollback(receipted)
+
+    def _begin(self, partitions: Iterable[TopicPartition]) -> None:
+        partitions = list(partitions)
+        self._cluster.refresh((partition.topic for partition in partitions), METADATA_TIMEOUT)
+        for held in self._assignments.take(partitions):
+            if held.key in self._touched:
+                self._touched[held.key] = "begun anew"
+            self._throttle.forget(held.key)
+            self.drop(self._buffer.remove(held.key, keep_paused=True))
+        self._tripwire.rearm()
+        self._commit.wake()
+
+    def _leave(self, keys: Sequence[Key]) -> None:
+        """Give up `keys` after everything queued for them is confirmed and committed."""
+        if not keys:
+            return
+        try:
+            self._commit.drain(self._commit.timeout)
+        except BaseException as error:  # noqa: BLE001 - raised by the next call; the partition is gone all the same
+            self._trouble.raise_once(error)
+        self._end(keys)
+
+    def _end(self, keys: Iterable[Key]) -> None:
+        for key in keys:
+            self._touched[key] = "given up"
+            self._throttle.forget(key)
+            self.drop(self._buffer.remove(key))
+        self._assignments.give_up(keys)
+
+    def _restart(self, held: Assigned) -> None:
+        """Have the client fetch a partition again from the first event that was not admitted."""
+        if held.next_fetch is not None:
+            self._raw.seek(held.at(held.next_fetch))
+            return
+        fresh = [held.at(OFFSET_INVALID)]
+        try:
+            self._raw.incremental_unassign(fresh)
+            self._raw.incremental_assign(fresh)
+        except KafkaException:
+            # The client takes incremental changes only under a cooperative protocol.
+            self._raw.assign(
+                [
+                    other.at(OFFSET_INVALID if other is held or other.next_fetch is None else other.next_fetch)
+                    for other in self._assignments
+                ]
+            )
+
+
+def _key(message: Message) -> Key:
+    return message.topic() or "", message.partition() or 0
+
+
+def _keys(partitions: Iterable[TopicPartition]) -> list[Key]:
+    return [(partition.topic, partition.partition) for partition in partitions]

@@ -1,0 +1,61 @@
+"""What a governed consumer has done so far, as one value."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class PartitionStats(msgspec.Struct, frozen=True):
+    """One assigned partition.
+
+    Attributes:
+        topic: name.
+        partition: number.
+        position: offset after the last event that was handed out or denied; -1 before the first.
+        committed: offset of the last commit of this assignment; -1 before the first.
+    """
+
+    topic: str
+    partition: int
+    position: int
+    committed: int
+
+
+class ConsumerStats(msgspec.Struct, frozen=True):
+    """Counters since the consumer was made, and what waits now.
+
+    Attributes:
+        handed_out: events given to the application.
+        denied: events that were not; each has a receipt.
+        dead_letters: DLQ records acknowledged.
+        dropped: prefetched events that were given up unseen, because their partition was revoked, lost or sought.
+        recreated: partitions whose topic turned out to be created anew.
+        buffered: prefetched events that wait for a hand-out.
+        set_aside: prefetched events of paused partitions.
+        backlog: denied events that wait for their DLQ record.
+        throttled: whether fetching is paused because enough is prefetched.
+        client_errors: transient errors that the client reported.
+        commits: commits that the broker accepted.
+        commit_failures: commits that it did not, after retries.
+        receipts_issued: ordinal of the last receipt of the log, by this consumer or others of this process.
+        receipts_durable: ordinal up to which they are durable.
+        policy_version: version by which events are decided now.
+        partitions: those assigned now.
+    """
+
+    handed_out: int
+    denied: int
+    dead_letters: int
+    dropped: int
+    recreated: int
+    buffered: int
+    set_aside: int
+    backlog: int
+    throttled: bool
+    client_errors: int
+    commits: int
+    commit_failures: int
+    receipts_issued: int
+    receipts_durable: int
+    policy_version: str
+    partitions: list[PartitionStats]
