@@ -15,7 +15,7 @@ pub type Hash = [u8; 32];
 /// Leaf of one body, given without padding.
 pub fn leaf(body: &[u8]) -> Hash {
     let mut padded = Cow::Borrowed(body);
-    if body.len() % BLOCK != 0 {
+    if !body.len().is_multiple_of(BLOCK) {
         pad(padded.to_mut(), 0, b' ');
     }
     hash::keyed(Domain::Leaf, &padded)
