@@ -98,7 +98,7 @@ def test_explain_refuses_what_it_cannot_read(
 def test_the_cases_of_the_demonstration_pass(chio: Callable[..., Ran], tmp_path: Path) -> None:
     (tmp_path / "policy.yaml").write_text(story.POLICY)
     (tmp_path / "cases.yaml").write_text(story.CASES)
-    ran = chio("policy", "test", "cases.yaml")
+    ran = chio("policy", "test", "policy.yaml", "cases.yaml")
     assert ran.code == 0, ran.out
     assert "7 of 7 cases passed" in ran.out
 
@@ -106,17 +106,16 @@ def test_the_cases_of_the_demonstration_pass(chio: Callable[..., Ran], tmp_path:
 def test_a_case_that_fails_is_told_and_exits_with_1(chio: Callable[..., Ran], policy_file: Path) -> None:
     cases = policy_file.with_name("cases.yaml")
     cases.write_text(
-        "policy: policy.yaml\n"
         "cases:\n"
         "- {name: all is well, identity: gate, scope: 'events:consume:x', event: {value: {amount: 1}}, expect: allow}\n"
         "- {name: strangers, identity: nobody, scope: 'events:consume:x', expect: allow}\n"
         "- {name: wrong rule, identity: gate, scope: 'events:consume:x', event: {value: {amount: 2000}},\n"
         "   expect: {verdict: escalate, rule: small-orders}}\n"
     )
-    ran = chio("policy", "test", cases)
+    ran = chio("policy", "test", policy_file, cases)
     assert ran.code == 1
     assert "1 of 3 cases passed" in ran.out
-    results = {result["name"]: result for result in chio("policy", "test", cases, "--json").documents}
+    results = {result["name"]: result for result in chio("policy", "test", policy_file, cases, "--json").documents}
     assert [result["passed"] for result in results.values()] == [True, False, False]
     assert "verdict" in results["strangers"]["problem"]
     assert "small-orders" in results["wrong rule"]["problem"]
@@ -125,11 +124,11 @@ def test_a_case_that_fails_is_told_and_exits_with_1(chio: Callable[..., Ran], po
 @pytest.mark.parametrize(
     "text",
     [
-        "policy: policy.yaml\ncases: []\n",
-        "cases: [{name: a, identity: b, scope: c, expect: allow}]\n",
-        "policy: policy.yaml\ncases: [{name: a, identity: b, scope: c, expect: permit}]\n",
-        "policy: policy.yaml\ncases: [{name: a, identity: b, scope: c, expected: allow}]\n",
-        "policy: policy.yaml\ncases: [{name: a, identity: b, scope: c, expect: allow, now: 2026-01-01T00:00:00}]\n",
+        "cases: []\n",
+        "policy: policy.yaml\ncases: [{name: a, identity: b, scope: c, expect: allow}]\n",
+        "cases: [{name: a, identity: b, scope: c, expect: permit}]\n",
+        "cases: [{name: a, identity: b, scope: c, expected: allow}]\n",
+        "cases: [{name: a, identity: b, scope: c, expect: allow, now: 2026-01-01T00:00:00}]\n",
         "[",
         "",
     ],
@@ -137,6 +136,6 @@ def test_a_case_that_fails_is_told_and_exits_with_1(chio: Callable[..., Ran], po
 def test_a_bad_file_of_cases_never_passes(chio: Callable[..., Ran], policy_file: Path, text: str) -> None:
     cases = policy_file.with_name("cases.yaml")
     cases.write_text(text)
-    ran = chio("policy", "test", cases)
+    ran = chio("policy", "test", policy_file, cases)
     assert ran.code == 3
     assert ran.err.startswith("error: ")

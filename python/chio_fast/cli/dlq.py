@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
@@ -23,7 +24,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Events that were not authorised: list them, group them, send them again.", no_args_is_help=True)
 
-Topic = Annotated[str, typer.Argument(help="The DLQ topic.")]
+Topic = Annotated[str | None, typer.Option("--topic", "-t", help="The DLQ topic.")]
+File = Annotated[Path | None, typer.Option("--file", help="Instead of a topic: what `dlq list --json` printed.")]
 Reason = Annotated[str | None, typer.Option(help="Only denials whose reason contains this.")]
 Scope = Annotated[str | None, typer.Option(help="Only denials of this scope.")]
 Identity = Annotated[str | None, typer.Option(help="Only denials of this identity.")]
@@ -66,31 +68,49 @@ def fields_of(stored: StoredLetter) -> dict[str, str]:
     }
 
 
-def read_denials(output: Output, topic: str, conf: dict[str, Any], chosen: Filter) -> Iterator[StoredLetter]:
-    """Every denial in `topic` that passes the filter; what is no denial is counted and told at the end."""
+def source(topic: str | None, file: Path | None, conf: dict[str, Any], since: int | None) -> Iterator[StoredLetter]:
+    """Every record of a DLQ topic, or of the file that was written of one.
+
+    Raises:
+        ChioConfigError: neither or both are given, or no brokers.
+    """
     from chio_fast.kafka import letters
 
+    if (topic is None) == (file is None):
+        raise ChioConfigError("write either `--topic` with the name of the DLQ topic, or `--file`")
+    if file is not None:
+        return letters.read_file(file, since=since)
+    return letters.read(require_brokers(conf), topic or "", since=since)
+
+
+def read_denials(output: Output, stored_letters: Iterator[StoredLetter], chosen: Filter) -> Iterator[StoredLetter]:
+    """Those denials that pass the filter; what is no denial is counted and told at the end."""
     foreign = 0
-    with output.progress(f"reading {topic}") as advance:
-        for number, stored in enumerate(letters.read(conf, topic, since=chosen.since), 1):
+    with output.progress("reading denials") as advance:
+        for number, stored in enumerate(stored_letters, 1):
             advance(number)
             if stored.letter is None:
                 foreign += 1
             elif chosen.wants(stored):
                 yield stored
     if foreign:
-        output.warn(f"{foreign} records of `{topic}` are no denials written by chio_fast, and were passed over")
+        output.warn(f"{foreign} records are no denials written by chio_fast, and were passed over")
 
 
 def client_conf(bootstrap: str | None, properties: list[str] | None) -> dict[str, Any]:
-    """Settings of the client from the options.
+    """Settings of the client from the options."""
+    conf: dict[str, Any] = client_properties(properties or [])
+    if bootstrap:
+        conf["bootstrap.servers"] = bootstrap
+    return conf
+
+
+def require_brokers(conf: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a client that has brokers to talk to.
 
     Raises:
         ChioConfigError: no brokers are given.
     """
-    conf: dict[str, Any] = client_properties(properties or [])
-    if bootstrap:
-        conf["bootstrap.servers"] = bootstrap
     if not conf.get("bootstrap.servers"):
         raise ChioConfigError("the brokers are not given; write `--bootstrap-servers host:port`")
     return conf
@@ -98,7 +118,8 @@ def client_conf(bootstrap: str | None, properties: list[str] | None) -> dict[str
 
 @app.command("list")
 def list_denials(
-    topic: Topic,
+    topic: Topic = None,
+    file: File = None,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
     reason: Reason = None,
@@ -113,19 +134,20 @@ def list_denials(
 ) -> None:
     """Print denials, oldest first in each partition.
 
-    Exits with 1 if there is none. Example: `chio-fast dlq list orders-denied -b localhost:9092 --since 1h`
+    Exits with 1 if there is none. Example: `chio-fast dlq list -b localhost:9092 -t orders-denied --since 1h`
     """
     output = Output(as_json)
     chosen = _filter(reason, scope, identity, rule, original, since, until)
+    found = source(topic, file, client_conf(bootstrap, properties), chosen.since)
     rows: list[StoredLetter] = []
-    for stored in read_denials(output, topic, client_conf(bootstrap, properties), chosen):
+    for stored in read_denials(output, found, chosen):
         if len(rows) == limit:
             output.note(f"more than {limit}; use --limit, or a filter")
             break
         rows.append(stored)
     if output.as_json:
         for stored in rows:
-            output.json({"dlq": stored.place, "timestamp": stored.timestamp, **msgspec.to_builtins(stored.letter)})
+            output.json(stored.written())
     else:
         columns = ("dlq", "time", "event", "identity", "scope", "verdict", "reason")
         output.table(columns, (_row(stored) for stored in rows))
@@ -173,7 +195,8 @@ def _filter(
 
 @app.command()
 def group(
-    topic: Topic,
+    topic: Topic = None,
+    file: File = None,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
     by: Annotated[
@@ -192,16 +215,17 @@ def group(
 ) -> None:
     """Count denials by what they have in common: the pattern is the signal.
 
-    Example: `chio-fast dlq group orders-denied -b localhost:9092 --by rule,identity --since 15m --alert 100`
+    Example: `chio-fast dlq group -b localhost:9092 -t orders-denied --by rule,identity --since 15m --alert 100`
     """
     output = Output(as_json)
     names = [name.strip() for name in by.split(",")]
     if unknown := [name for name in names if name not in FIELDS]:
         raise typer.BadParameter(f"`{unknown[0]}` is none of {', '.join(FIELDS)}", param_hint="--by")
     chosen = _filter(reason, scope, identity, rule, original, since, until)
+    found = source(topic, file, client_conf(bootstrap, properties), chosen.since)
     counts: Counter[tuple[str, ...]] = Counter()
     seen: dict[tuple[str, ...], tuple[int, int]] = {}
-    for stored in read_denials(output, topic, client_conf(bootstrap, properties), chosen):
+    for stored in read_denials(output, found, chosen):
         fields = fields_of(stored)
         key = tuple(fields[name] for name in names)
         counts[key] += 1
@@ -221,7 +245,7 @@ def group(
 
 @app.command()
 def redrive(
-    topic: Topic,
+    topic: Annotated[str, typer.Option("--topic", "-t", help="The DLQ topic.")],
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
     to: Annotated[str | None, typer.Option(help="Send to this topic; by default to the one each came from.")] = None,
@@ -244,15 +268,15 @@ def redrive(
     X-Chio-Redriven with its place in the DLQ, which itself stays as it is, so choose by time, rule or policy and run
     it once. Events whose value was left out of the DLQ are counted and stay.
 
-    Example: `chio-fast dlq redrive orders-denied -b localhost:9092 --policy new-policy.yaml --since 24h --yes`
+    Example: `chio-fast dlq redrive -b localhost:9092 -t orders-denied --policy new-policy.yaml --since 24h --yes`
     """
     from chio_fast.kafka.redrive import Redrive
 
     output = Output(as_json)
-    conf = client_conf(bootstrap, properties)
+    conf = require_brokers(client_conf(bootstrap, properties))
     chosen = _filter(reason, scope, identity, rule, original, since, until)
     drive = Redrive(conf, to=to, policy_file=policy, send=yes)
-    for stored in read_denials(output, topic, conf, chosen):
+    for stored in read_denials(output, source(topic, None, conf, chosen.since), chosen):
         drive.take(stored)
     counts = drive.finish()
     if output.as_json:

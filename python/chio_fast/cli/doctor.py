@@ -197,9 +197,8 @@ def _kafka(config: EnforceConfig, *, fix: bool) -> Iterator[Finding]:
         cluster = examine.Cluster(config.kafka)
         yield from cluster.itself()
         yield from _topics(config, cluster, fix=fix)
-    except examine.KafkaException as error:
-        brokers = config.kafka["bootstrap.servers"]
-        yield finding.error("brokers", f"`{brokers}`: {error.args[0].str()}", "check address, network and credentials")
+    except ChioError as error:
+        yield finding.error("brokers", str(error), "check address, network and credentials")
 
 
 def _topics(config: EnforceConfig, cluster: Any, *, fix: bool) -> Iterator[Finding]:

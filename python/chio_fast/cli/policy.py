@@ -149,15 +149,14 @@ def show_explanation(output: Output, explanation: Explanation) -> None:
 
 @app.command("test")
 def run(
+    file: PolicyFile,
     cases: Annotated[list[Path], typer.Argument(help="Files of cases, YAML or JSON.")],
-    policy: Annotated[Path | None, typer.Option(help="The policy; by default the one that each file names.")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Run files of cases with expected verdicts; for your CI.
 
     A file of cases:
 
-        policy: policy.yaml        # relative to this file
         cases:
           - name: refunds over 1000 wait for a human
             identity: refund-agents
@@ -166,10 +165,13 @@ def run(
             expect: escalate       # or {verdict: escalate, rule: large-refunds}
 
     A case may hold `kind`, `event` and `output` (topic, partition, offset, key, timestamp, headers, value), `tool`,
-    `arguments` and `now`. Exits with 1 if a case fails.
+    `arguments` and `now`; `expect` may name `rule`, `errors` and `guards`. Exits with 1 if a case fails.
+
+    Example: `chio-fast policy test policy.yaml cases.yaml`
     """
     output = Output(as_json)
-    results = [result for file in cases for result in run_cases(file, policy)]
+    policy = Policy.from_file(file)
+    results = [result for path in cases for result in run_cases(path, policy)]
     failed = [result for result in results if not result.passed]
     if output.as_json:
         for result in results:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chio_fast._native import Policy
 from chio_fast.cli.requests import WrittenRequest
 from chio_fast.errors import ChioConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from chio_fast._native import Policy
     from chio_fast.decision import Decision
 
 
@@ -41,7 +41,6 @@ class CaseFile(msgspec.Struct, forbid_unknown_fields=True):
     """A file of cases."""
 
     cases: list[PolicyCase]
-    policy: str | None = None
 
 
 class CaseResult(msgspec.Struct, frozen=True):
@@ -61,22 +60,13 @@ class CaseResult(msgspec.Struct, frozen=True):
         return "pass" if self.passed else "fail"
 
 
-def run_cases(file: Path, policy_file: Path | None) -> list[CaseResult]:
-    """Run one file of cases.
-
-    Args:
-        file: YAML or JSON.
-        policy_file: the policy; None for the one that the file names.
+def run_cases(file: Path, policy: Policy) -> list[CaseResult]:
+    """Run one file of cases, YAML or JSON.
 
     Raises:
-        ChioConfigError: the file is malformed, holds no case, or names no policy.
-        PolicyError: the policy is malformed.
+        ChioConfigError: the file is malformed or holds no case.
     """
-    content = load_cases(file)
-    if policy_file is None and content.policy is None:
-        raise ChioConfigError(f"`{file}` names no policy; write `policy: policy.yaml` into it or use --policy")
-    policy = Policy.from_file(policy_file or file.parent / (content.policy or ""))
-    return [_run(str(file), case, policy) for case in content.cases]
+    return [_run(str(file), case, policy) for case in load_cases(file).cases]
 
 
 def load_cases(file: Path) -> CaseFile:

@@ -58,7 +58,6 @@ rules:
     reason: a task without tenant cannot be billed
 """
 CASES = """\
-policy: policy.yaml
 cases:
   - name: a small order is charged
     identity: payment-agents

@@ -61,12 +61,15 @@ class Cluster:
         conf: settings of the client.
 
     Raises:
-        KafkaException: it cannot be reached.
+        ChioConfigError: it cannot be reached.
     """
 
     def __init__(self, conf: Mapping[str, Any]) -> None:
-        self._admin = AdminClient(admin_config(conf))
-        self._metadata = self._admin.list_topics(timeout=TIMEOUT)
+        try:
+            self._admin = AdminClient(admin_config(conf))
+            self._metadata = self._admin.list_topics(timeout=TIMEOUT)
+        except KafkaException as error:
+            raise ChioConfigError(f"`{conf.get('bootstrap.servers')}`: {error.args[0].str()}") from None
 
     def itself(self) -> Iterator[Finding]:
         """Examine the brokers."""

@@ -15,6 +15,7 @@ from chio_fast.kafka.config import consumer_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
 log = logging.getLogger("chio_fast.kafka")
 
@@ -46,6 +47,10 @@ class StoredLetter(NamedTuple):
     def place(self) -> str:
         """Where the record lies: `topic/partition/offset`."""
         return f"{self.topic}/{self.partition}/{self.offset}"
+
+    def written(self) -> dict[str, Any]:
+        """The denial as `dlq list --json` prints it and `read_file` reads it."""
+        return {"dlq": self.place, "timestamp": self.timestamp, "letter": self.letter}
 
     def original(self) -> tuple[bytes | None, bytes | None, list[tuple[str, bytes | None]]]:
         """Key, value and headers of the event as it was.
@@ -102,6 +107,31 @@ def read(conf: Mapping[str, Any], topic: str, *, since: int | None = None) -> It
                     yield _stored(message)
     finally:
         consumer.close()
+
+
+class _WrittenLetter(msgspec.Struct):
+    dlq: str
+    timestamp: int
+    letter: envelope.DeadLetter | None
+
+
+def read_file(path: Path, *, since: int | None = None) -> Iterator[StoredLetter]:
+    """Give every denial in a file that `dlq list --json` wrote.
+
+    Raises:
+        ChioConfigError: a line is something else.
+        OSError: the file cannot be read.
+    """
+    with path.open("rb") as file:
+        for number, line in enumerate(file, 1):
+            try:
+                written = msgspec.json.decode(line, type=_WrittenLetter)
+                topic, partition, offset = written.dlq.rsplit("/", 2)
+                place = (topic, int(partition), int(offset))
+            except (msgspec.DecodeError, ValueError):
+                raise ChioConfigError(f"`{path}`, line {number}: not a denial as `dlq list --json` prints it") from None
+            if since is None or written.timestamp >= since:
+                yield StoredLetter(*place, written.timestamp, written.letter, None, None, [])
 
 
 def _assign(consumer: Consumer, topic: str, since: int | None) -> set[int]:
