@@ -19,7 +19,7 @@ pub(crate) fn call(name: &str, has_target: bool, operands: Vec<Node>, inside: bo
     let count = operands.len();
     let mut operands = operands.into_iter().map(Box::new);
     match (operands.next(), operands.next(), operands.next(), count) {
-        (Some(operand), None, None, 1) => unary(name, has_target, operand),
+        (Some(operand), None, None, 1) => unary(name, has_target, *operand),
         (Some(left), Some(right), None, 2) => binary(name, has_target, left, right, inside),
         (Some(test), Some(then), Some(otherwise), 3) if name == operators::CONDITIONAL => {
             Ok(Node::Choose { test, then, otherwise })
@@ -28,8 +28,8 @@ pub(crate) fn call(name: &str, has_target: bool, operands: Vec<Node>, inside: bo
     }
 }
 
-fn unary(name: &str, has_target: bool, operand: Box<Node>) -> Result<Node, String> {
-    match (name, *operand) {
+fn unary(name: &str, has_target: bool, operand: Node) -> Result<Node, String> {
+    match (name, operand) {
         (operators::LOGICAL_NOT, operand) => Ok(Node::Not(Box::new(operand))),
         (operators::NEGATE, Node::Constant(Literal::Double(value))) => Ok(Node::Constant(Literal::Double(-value))),
         (operators::NEGATE, operand) => Ok(Node::Negate(Box::new(operand))),
@@ -54,7 +54,7 @@ fn binary(name: &str, has_target: bool, left: Box<Node>, right: Box<Node>, insid
         operators::GREATER => comparison(Comparison::Greater, left, right),
         operators::GREATER_EQUALS => comparison(Comparison::GreaterOrEqual, left, right),
         operators::IN => Ok(Node::In { element: left, container: right }),
-        operators::INDEX => Ok(index(left, right)),
+        operators::INDEX => Ok(index(left, *right)),
         operators::ADD if inside && (is_text_or_list(&left) || is_text_or_list(&right)) => {
             Err("a string or list is built inside a comprehension, which could grow without bound; compare the parts \
                  one by one"
@@ -73,8 +73,8 @@ fn binary(name: &str, has_target: bool, left: Box<Node>, right: Box<Node>, insid
     }
 }
 
-fn index(of: Box<Node>, at: Box<Node>) -> Node {
-    match *at {
+fn index(of: Box<Node>, at: Node) -> Node {
+    match at {
         Node::Constant(Literal::Str(name)) => Node::Member { of, name: name.into() },
         at => Node::Index { of, at: Box::new(at) },
     }
@@ -103,9 +103,17 @@ fn unknown(name: &str, count: usize) -> String {
         _ if Function::named(name).is_some() || matches!(name, "contains" | "startsWith" | "endsWith" | "matches") => {
             format!("`{name}` does not take {count} operands; write `size(x)`, `int(x)` or `x.startsWith(\"a\")`")
         }
-        "has" | "all" | "exists" | "exists_one" | "map" | "filter" => {
-            format!("`{name}` is not used as it must be; write `has(event.value.field)` or `list.{name}(x, x > 0)`")
-        }
         _ => format!("there is no function `{name}`; the functions are {FUNCTIONS}"),
+    }
+}
+
+/// What to write instead of a macro that the parser did not expand, because its operands are not those of a macro.
+pub(crate) fn misused_macro(name: &str) -> Option<String> {
+    match name {
+        "has" => Some("`has` takes a field; write `has(event.value.field)`".to_owned()),
+        "all" | "exists" | "exists_one" | "map" | "filter" => {
+            Some(format!("`{name}` takes a variable and an expression; write `list.{name}(x, x > 0)`"))
+        }
+        _ => None,
     }
 }

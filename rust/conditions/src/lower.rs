@@ -67,11 +67,7 @@ impl<'c> Lowering<'c> {
 
     /// An error at the place of `expression`.
     pub(crate) fn refuse(&self, expression: &IdedExpr, message: impl Into<String>) -> CompileError {
-        let source = &self.source_info.source;
-        let offset = self.source_info.offset_for(expression.id).and_then(|(start, _)| {
-            // The parser counts characters.
-            source.char_indices().map(|(at, _)| at).nth(usize::try_from(start).ok()?)
-        });
+        let offset = self.source_info.offset_for(expression.id).and_then(|(start, _)| usize::try_from(start).ok());
         CompileError { message: message.into(), offset }
     }
 
@@ -161,10 +157,13 @@ impl<'c> Lowering<'c> {
     // -- calls, lists, maps ------------------------------------------------------------------------------------------
 
     fn call(&mut self, expression: &IdedExpr, call: &CallExpr) -> Lowered {
-        if call.func_name == operators::INDEX {
-            if let Some((root, path)) = self.path(expression) {
-                return self.environment(expression, root, &path);
-            }
+        if call.func_name == operators::INDEX
+            && let Some((root, path)) = self.path(expression)
+        {
+            return self.environment(expression, root, &path);
+        }
+        if let Some(message) = calls::misused_macro(&call.func_name) {
+            return Err(self.refuse(expression, message));
         }
         let mut operands = Vec::with_capacity(call.args.len() + 1);
         for operand in call.target.iter().map(|target| &**target).chain(&call.args) {

@@ -35,9 +35,8 @@ fn syntax_error(text: &str, errors: &ParseErrors) -> CompileError {
     let (line, column) = error.pos;
     let offset = usize::try_from(line - 1).ok().and_then(|line| {
         let start: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-        let row = text.get(start..)?;
-        let column = usize::try_from(column).ok()?.saturating_sub(1);
-        Some(start + row.char_indices().nth(column).map_or(row.len(), |(at, _)| at))
+        let at = start + usize::try_from(column).ok()?.saturating_sub(1);
+        text.is_char_boundary(at).then_some(at)
     });
     let reason = error.msg.trim().trim_end_matches('.');
     let reason = reason.strip_prefix("Syntax error: ").unwrap_or(reason);

@@ -5,11 +5,13 @@
 //! goes on after its value. Numbers without fraction and exponent are integers: `int` where they fit i64, else `uint`.
 
 mod cursor;
+mod extract;
 mod names;
 mod plan;
 mod scan;
 mod walk;
 
+pub use extract::extract;
 pub use plan::Plan;
 pub use scan::Scan;
 
