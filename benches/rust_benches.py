@@ -1,0 +1,163 @@
+"""Runs the Rust benches and turns what criterion wrote down into figures."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from benches.figures import Figure
+
+ROOT = Path(__file__).resolve().parents[1]
+CRITERION = ROOT / "target" / "criterion"
+PARTS = "batch 500"
+REFERENCE = "BLAKE3 of 200 bytes"
+
+
+def run(*, reduced: bool) -> list[Figure]:
+    """Runs all benches of `benches/rust`; gives their figures.
+
+    Raises:
+        subprocess.CalledProcessError: a bench failed, which includes that its work was wrong.
+    """
+    shutil.rmtree(CRITERION, ignore_errors=True)
+    times = ("0.3", "0.5") if reduced else ("1", "3")
+    command = ["cargo", "bench", "--locked", "--quiet", "--package", "chio-benches", "--"]
+    command += ["--warm-up-time", times[0], "--measurement-time", times[1]]
+    environment = {key: value for key, value in os.environ.items() if key not in {"VIRTUAL_ENV", "PYTHONPATH"}}
+    subprocess.run(command, cwd=ROOT, check=True, env=environment, stdout=subprocess.DEVNULL)
+    return figures(_medians())
+
+
+def figures(ns: dict[str, float]) -> list[Figure]:
+    """The figures from the median times of one iteration, in ns, by the names of the benches."""
+    reference = ns["reference/blake3-200-bytes"]
+    return [*_decisions(ns, reference), *_engine(ns, reference), *_parts(ns), *_verification(ns, reference)]
+
+
+def _medians() -> dict[str, float]:
+    found = {}
+    for path in CRITERION.rglob("new/estimates.json"):
+        about = json.loads(path.with_name("benchmark.json").read_text())
+        found[about["full_id"]] = json.loads(path.read_text())["median"]["point_estimate"]
+    return found
+
+
+def _decisions(ns: dict[str, float], reference: float) -> list[Figure]:
+    smallest = ns["decision/static/10"]
+    given = []
+    for scopes in (10, 100, 1_000, 10_000, 100_000):
+        time = ns[f"decision/static/{scopes}"]
+        goals = {10_000: ("≤ 100 ns, ≤ 3 x the time at 10 scopes", time <= 100 and time <= 3 * smallest)}
+        goal, met = goals.get(scopes, ("", None))
+        given.append(
+            Figure(
+                group="decision",
+                name=f"Rust, {scopes:,} scopes, static",
+                value=time,
+                unit="ns",
+                ratio=smallest / time,
+                against="the speed at 10 scopes",
+                goal=goal,
+                met=met,
+                conditions="no condition; scopes asked all over the policy",
+            )
+        )
+    for scopes in (10, 10_000):
+        time = ns[f"decision/condition/{scopes}"]
+        given.append(
+            Figure(
+                group="decision",
+                name=f"Rust, {scopes:,} scopes, one condition",
+                value=time,
+                unit="ns",
+                ratio=reference / time,
+                against=REFERENCE,
+                goal="≤ 300 ns",
+                met=time <= 300,
+                conditions="a field of a 200-byte JSON value, read from the text each time",
+            )
+        )
+    return given
+
+
+def _engine(ns: dict[str, float], reference: float) -> list[Figure]:
+    given = []
+    shapes = [("merkle", "Merkle"), ("merkle-condition", "Merkle, with a condition")]
+    for bench, words in shapes:
+        for batch in (1, 10, 100, 500, 1_000):
+            each = ns[f"engine/{bench}/{batch}"] / batch
+            goal = "≥ 1,000,000/s on one core" if batch == 500 and bench == "merkle" else ""
+            given.append(
+                Figure(
+                    group="engine",
+                    name=f"{words}, batch {batch:,}",
+                    value=1e9 / each,
+                    unit="receipts/s",
+                    ratio=reference / each,
+                    against=REFERENCE,
+                    goal=goal,
+                    met=each <= 1_000 if goal else None,
+                    conditions="one core; decide, issue, digest of 200 bytes, body, leaf, tree, signature, frame",
+                )
+            )
+    each = ns["engine/individual/100"] / 100
+    given.append(
+        Figure(
+            group="engine",
+            name="individual, one signature each",
+            value=1e9 / each,
+            unit="receipts/s",
+            ratio=reference / each,
+            against=REFERENCE,
+            conditions="one core; batches of one",
+        )
+    )
+    return given
+
+
+def _parts(ns: dict[str, float]) -> list[Figure]:
+    batch = 500
+    sealing, bare = ns["parts/seal"], ns["parts/seal-without-digest"]
+    tree, signature = ns["parts/tree"], ns["parts/signature"]
+    parts = {
+        "decide": ns["parts/decide"],
+        "issue (id, copy into the arena)": ns["parts/issue"],
+        "digest": sealing - bare,
+        "body, leaf, frame": bare - tree - signature,
+        "tree": tree,
+        "signature": signature,
+        "sum, measured as a whole": ns[f"engine/merkle/{batch}"],
+    }
+    return [
+        Figure(
+            group="engine",
+            name=f"part: {name}" if not name.startswith("sum") else name,
+            value=time / batch,
+            unit="ns",
+            conditions=f"per receipt, {PARTS}",
+        )
+        for name, time in parts.items()
+    ]
+
+
+def _verification(ns: dict[str, float], reference: float) -> list[Figure]:
+    given = []
+    for batch in (500, 1):
+        each = ns[f"verify/log/{batch}"] / (200 * batch)
+        given.append(
+            Figure(
+                group="verify",
+                name=f"Rust, a log of batches of {batch}",
+                value=1e9 / each,
+                unit="receipts/s",
+                ratio=reference / each,
+                against=REFERENCE,
+                goal="≥ 1,000,000/s on one core" if batch == 500 else "",
+                met=each <= 1_000 if batch == 500 else None,
+                conditions="one core; every body, leaf, root, signature and chain link checked",
+            )
+        )
+    return given
