@@ -124,10 +124,10 @@ class ExplainedRule(msgspec.Struct, frozen=True):
         rule: id of the rule.
         effect: its effect.
         condition: text of the condition; None if it has none.
-        result: what the condition gave: `true`, `false`, or the code of its error; `outside_window` if it did not
-            apply at that time.
+        result: what it came to: `true`, `false`, `outside_window`, or the code of the error.
         guards: guards that it names.
-        reason: its own reason, if any.
+        not_before: start of its window, Unix ms.
+        expires_at: end of its window, Unix ms, not part of it.
         decided: whether this rule decided.
     """
 
@@ -136,7 +136,8 @@ class ExplainedRule(msgspec.Struct, frozen=True):
     condition: str | None
     result: str
     guards: tuple[str, ...]
-    reason: str
+    not_before: int | None
+    expires_at: int | None
     decided: bool
 
 
@@ -145,8 +146,70 @@ class Explanation(msgspec.Struct, frozen=True):
 
     Attributes:
         decision: the decision by the rules alone.
-        rules: every rule that matched.
+        why: one sentence: which rule decided, and why it and no other.
+        rules: every rule that matched the identity and the scope, in the order of the policy.
     """
 
     decision: Decision
+    why: str
     rules: tuple[ExplainedRule, ...]
+
+
+class _NativeRule(msgspec.Struct):
+    id: str
+    effect: Verdict
+    when: str | None
+    outcome: str
+    error: str | None
+    guards: tuple[str, ...]
+    not_before: int | None
+    expires_at: int | None
+    decided: bool
+
+
+class _NativeExplanation(msgspec.Struct):
+    identity: str
+    scope: str
+    kind: Kind
+    now: int
+    policy_version: str
+    verdict: Verdict
+    rule: str
+    reason: str
+    why: str
+    guards: tuple[str, ...]
+    errors: tuple[RuleError, ...]
+    valid_until: int | None
+    rules: tuple[_NativeRule, ...]
+
+
+def read_explanation(json: bytes) -> Explanation:
+    """Give the extension's explanation as structs."""
+    native = msgspec.json.decode(json, type=_NativeExplanation)
+    decision = Decision(
+        identity=native.identity,
+        scope=native.scope,
+        kind=native.kind,
+        verdict=native.verdict,
+        rule=native.rule,
+        reason=native.reason,
+        errors=native.errors,
+        guards=native.guards,
+        policy_version=native.policy_version,
+        timestamp=native.now,
+        valid_until=FOREVER if native.valid_until is None else native.valid_until,
+    )
+    rules = tuple(
+        ExplainedRule(
+            rule=rule.id,
+            effect=rule.effect,
+            condition=rule.when,
+            result=rule.error or rule.outcome,
+            guards=rule.guards,
+            not_before=rule.not_before,
+            expires_at=rule.expires_at,
+            decided=rule.decided,
+        )
+        for rule in native.rules
+    )
+    return Explanation(decision, native.why, rules)

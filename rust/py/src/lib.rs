@@ -1,4 +1,46 @@
-//! The Python extension `chio_fast._native`.
+//! The Python extension `chio_fast._native`: converts, calls the crates, maps their errors. It holds no rules.
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`policy`], [`signer`], [`log`], [`reader`] | the crates' own objects |
+//! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
+//! | [`place`], [`event`], [`check`], [`ruling`] | what is decided: a partition, its events, single requests, and what became of them |
+//! | [`message`], [`headers`], [`inbound`], [`record`] | reading what Python hands over |
+//! | [`decision`], [`errors`] | what Python gets back |
 
+mod admit;
+mod check;
+mod clock;
+mod decision;
+mod errors;
+mod event;
+mod gate;
+mod headers;
+mod inbound;
+mod issue;
+mod log;
+mod message;
+mod place;
+mod policy;
+mod record;
+mod ruling;
+mod signer;
+
+/// Names of the module.
 #[pyo3::pymodule]
-mod _native {}
+mod _native {
+    #[pymodule_export]
+    use super::check::Check;
+    #[pymodule_export]
+    use super::event::Event;
+    #[pymodule_export]
+    use super::gate::Gate;
+    #[pymodule_export]
+    use super::log::Log;
+    #[pymodule_export]
+    use super::place::Partition;
+    #[pymodule_export]
+    use super::policy::Policy;
+    #[pymodule_export]
+    use super::signer::Signer;
+}

@@ -1,0 +1,47 @@
+"""Arguments and results of tool calls as JSON: what the policy sees and the receipt digests."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode_arguments(arguments: Any) -> bytes:
+    """Write arguments as JSON.
+
+    Raises:
+        ValueError: they cannot be written, or hold NaN or an infinity, which JSON has not.
+    """
+    try:
+        encoded = _encoder.encode(arguments)
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise ValueError(f"the arguments cannot be written as JSON: {error}") from None
+    # msgspec writes NaN and the infinities as null, which the policy would take for a value that is not there.
+    if b"null" in encoded and _has_non_finite(arguments):
+        raise ValueError("the arguments hold NaN or an infinity, which JSON has not: pass it as a string")
+    return encoded
+
+
+def encode_result(result: Any) -> bytes | None:
+    """Write a result as JSON; None where that is not possible, so that it has no digest."""
+    try:
+        return encode_arguments(result)
+    except ValueError:
+        return None
+
+
+def _has_non_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, str | bytes | int | None):
+        return False
+    if isinstance(value, Mapping):
+        return any(map(_has_non_finite, value.values()))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_has_non_finite, value))
+    return _has_non_finite(msgspec.to_builtins(value))

@@ -1,0 +1,496 @@
+"""`Enforcer`: policy, guards, signer and receipt log in one object, whatever the broker."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import msgspec
+
+from chio_fast import settings
+from chio_fast._native import Event, Gate, Policy, Signer
+from chio_fast.arguments import encode_arguments, encode_result
+from chio_fast.context import current_event
+from chio_fast.errors import ChioConfigError, ChioDenied, ChioError
+from chio_fast.guards import DEFAULT_CONCURRENCY, DEFAULT_THREADS, DEFAULT_TIMEOUT, GuardRunner, Guards
+from chio_fast.log import ReceiptLog
+from chio_fast.policy import PolicyWatcher
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from confluent_kafka import Message
+
+    from chio_fast._native import Check, Log, Partition, StrPath
+    from chio_fast.decision import Decision, Kind
+    from chio_fast.message import EventLike
+
+log = logging.getLogger("chio_fast")
+
+
+class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """One request of `Enforcer.check_batch`; the members mean what the arguments of `Enforcer.check` mean."""
+
+    scope: str
+    identity: str | None = None
+    kind: Literal["consume", "invoke", "produce"] | None = None
+    event: Any = None
+    tool: str | None = None
+    arguments: Any = None
+    output: Any = None
+    parents: tuple[str, ...] = ()
+    correlation: str | None = None
+
+
+class EnforcerStats(msgspec.Struct, frozen=True):
+    """What an enforcer has done since it was built.
+
+    Attributes:
+        policy_version: of the policy by which it decides now.
+        allowed: receipts of each verdict; denials by guards count as `denied`.
+        denied: likewise.
+        escalated: likewise.
+        delayed: likewise.
+        redecided: decisions made again because the policy changed or their time was over.
+        guards_evaluated: how often a guard ran.
+        guards_hung: guards that ran out of time and have not returned.
+        reloads: policies taken over.
+        reload_failures: policies refused, the former one kept.
+        receipts_issued: receipts of the log, other enforcers of the process included.
+        receipts_durable: those of them that are durable.
+    """
+
+    policy_version: str
+    allowed: int
+    denied: int
+    escalated: int
+    delayed: int
+    redecided: int
+    guards_evaluated: int
+    guards_hung: int
+    reloads: int
+    reload_failures: int
+    receipts_issued: int
+    receipts_durable: int
+
+
+class Enforcer:
+    """Decides requests and leaves a receipt of each decision.
+
+    It knows no broker: the Kafka classes are users of it, and so are adapters for others, HTTP handlers and scripts.
+    All methods may be called from any thread. In a forked child every call raises; build another one there.
+
+    Args:
+        policy: a `Policy`, the path of one, or a `PolicyWatcher`; by default the path in `CHIO_POLICY`.
+        receipt_log: a `ReceiptLog` or its path; by default `CHIO_RECEIPT_LOG`, else `chio-receipts.db`.
+        signer: a `Signer` or the path of a key file; by default `CHIO_SIGNING_KEY`, else the log's own key, which is
+            created together with the log.
+        guards: a list, each of which always runs, or a dictionary, each of which runs where a rule names it.
+        identity: who acts where a call does not say; by default `CHIO_IDENTITY`.
+        issuer: name under which receipts are issued; by default `{identity}@{host}#{lowest free slot}`.
+        durability: `full`, or `relaxed`, which survives a crash of the process and not one of the machine.
+        digest_key: 32 bytes that key the content digests, so that small values cannot be guessed from them.
+        watch: look at the policy file for changes, every second or every so many seconds.
+        guard_timeout: seconds that a guard has for one request.
+        guard_concurrency: how many async guards run at the same time.
+        guard_threads: how many sync guards run at the same time.
+
+    Raises:
+        ChioConfigError: there is no policy, it names a guard that is not given, or arguments contradict each other.
+        PolicyError: the policy is malformed.
+        LogError: the receipt log cannot be opened for issuing.
+        SigningKeyError: the key cannot be used.
+    """
+
+    def __init__(
+        self,
+        policy: Policy | PolicyWatcher | StrPath | None = None,
+        *,
+        receipt_log: ReceiptLog | StrPath | None = None,
+        signer: Signer | StrPath | None = None,
+        guards: Guards | None = None,
+        identity: str | None = None,
+        issuer: str | None = None,
+        durability: Literal["full", "relaxed"] = "full",
+        digest_key: bytes | None = None,
+        watch: bool | float = False,
+        guard_timeout: float = DEFAULT_TIMEOUT,
+        guard_concurrency: int = DEFAULT_CONCURRENCY,
+        guard_threads: int = DEFAULT_THREADS,
+    ) -> None:
+        self.identity = identity or settings.identity()
+        self.guards = GuardRunner(
+            guards or (), timeout=guard_timeout, concurrency=guard_concurrency, threads=guard_threads
+        )
+        first, self._watcher = _policy_source(policy, watch)
+        self.guards.require(first)
+        self._tools: dict[str, Callable[..., Any]] = {}
+        self._lock = threading.Lock()
+        self._reloads = 0
+        self._reload_failures = 0
+        self._closed = False
+        self.receipt_log = (
+            receipt_log
+            if isinstance(receipt_log, ReceiptLog)
+            else ReceiptLog.open(receipt_log or settings.receipt_log_path())
+        )
+        self.log: Log = self.receipt_log.issuing(
+            identity=self.identity, issuer=issuer, signer=_signer(signer), durability=durability, digest_key=digest_key
+        )
+        self.gate = Gate(self.log, first, guards=self.guards.always)
+        if self._watcher is not None:
+            self._watcher.start(self._take_over)
+
+    @property
+    def policy(self) -> Policy:
+        """The policy by which it decides now."""
+        return self.gate.policy
+
+    def check(
+        self,
+        scope: str,
+        *,
+        identity: str | None = None,
+        kind: Kind | None = None,
+        event: EventLike | None = None,
+        tool: str | None = None,
+        arguments: Any = None,
+        output: EventLike | None = None,
+        parents: Sequence[str] = (),
+        correlation: str | None = None,
+        durable: bool = False,
+    ) -> Decision:
+        """Decide one request, run the guards that are due, and issue the receipt.
+
+        Args:
+            scope: the permission asked for.
+            identity: who asks; by default the enforcer's.
+            kind: the boundary; by default `produce` with an `output`, `invoke` with a `tool` or `arguments`, else
+                `consume`.
+            event: the inbound event; at `invoke` and `produce` by default that of the `with event:` block around.
+            tool: name of the tool, at `invoke`.
+            arguments: arguments of the tool call, anything that msgspec writes as JSON.
+            output: the event to be produced.
+            parents: ids of the receipts that led to this; that of the inbound event is added.
+            correlation: text that joins what belongs together, such as a `traceparent`.
+            durable: wait until the receipt is on the disk.
+
+        Raises:
+            ChioConfigError: there is no identity.
+            GuardError: guards cannot run any longer.
+            LogError: the receipt cannot be issued.
+        """
+        request = CheckRequest(
+            scope=scope,
+            identity=identity,
+            kind=kind,
+            event=event,
+            tool=tool,
+            arguments=arguments,
+            output=output,
+            parents=tuple(parents),
+            correlation=correlation,
+        )
+        return self.check_batch([request], durable=durable)[0]
+
+    def check_batch(self, requests: Iterable[CheckRequest], *, durable: bool = False) -> list[Decision]:
+        """Do what `check` does for many requests: their guards run concurrently, their receipts are issued together."""
+        checks = self._issue_checks([self._request(request) for request in requests])
+        if durable and checks:
+            self._wait_durable(checks[-1])
+        return [check.decision for check in checks]
+
+    def tool(self, name: str, function: Callable[..., Any] | None = None) -> Any:
+        """Register the function, sync or async, behind a tool; without `function` it is a decorator.
+
+        Raises:
+            ChioConfigError: another function has that name.
+        """
+        if function is None:
+            return lambda decorated: self.tool(name, decorated)
+        if self._tools.setdefault(name, function) is not function:
+            raise ChioConfigError(f"tool `{name}` is registered already; give the other one another name")
+        return function
+
+    def invoke(
+        self,
+        tool: str,
+        scope: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        identity: str | None = None,
+        event: EventLike | None = None,
+        parents: Sequence[str] = (),
+        correlation: str | None = None,
+    ) -> Any:
+        """Check a tool call, then run the tool with `arguments` as keywords and give what it returns.
+
+        The receipt of the decision is durable before the tool starts; a second one, of kind `effect`, records what
+        became of the call.
+
+        Raises:
+            ChioDenied: the call is not allowed; the tool did not run.
+            ChioConfigError: no such tool, or it is async.
+            Exception: whatever the tool raises.
+        """
+        function = self._tool(tool)
+        if inspect.iscoroutinefunction(function):
+            raise ChioConfigError(f"tool `{tool}` is async; use `await enforcer.ainvoke(...)`")
+        call = self._call(tool, scope, arguments, identity, event, parents, correlation)
+        [check] = self._issue_checks([call])
+        self._authorise(check)
+        started = time.monotonic()
+        try:
+            result = function(**(arguments or {}))
+        except BaseException as error:
+            self._record_effect(check, started, error=error)
+            raise
+        self._record_effect(check, started, result=result)
+        return result
+
+    async def ainvoke(
+        self,
+        tool: str,
+        scope: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        identity: str | None = None,
+        event: EventLike | None = None,
+        parents: Sequence[str] = (),
+        correlation: str | None = None,
+    ) -> Any:
+        """Do what `invoke` does without blocking the loop; a sync tool runs in a thread."""
+        function = self._tool(tool)
+        call = self._call(tool, scope, arguments, identity, event, parents, correlation)
+        while due := self.gate.issue_checks([call]):
+            await self.guards.arun(due)
+        await asyncio.to_thread(self._authorise, call)
+        started = time.monotonic()
+        try:
+            if inspect.iscoroutinefunction(function):
+                result = await function(**(arguments or {}))
+            else:
+                result = await asyncio.to_thread(function, **(arguments or {}))
+        except BaseException as error:
+            self._record_effect(call, started, error=error)
+            raise
+        self._record_effect(call, started, result=result)
+        return result
+
+    def admit(
+        self, messages: Sequence[Message], partitions: Mapping[tuple[str, int], Partition]
+    ) -> tuple[list[Event], list[Message], list[Message]]:
+        """Decide consumed messages, see `Gate.admit`; guards have not run yet, see `guards.submit`."""
+        return self.gate.admit(messages, partitions)
+
+    def issue(self, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+        """Give receipts to events that are handed out now: allowed ones and denied ones, see `Gate.issue`.
+
+        Guards that are due and have not run are run first.
+        """
+        while True:
+            allowed, denied, due = self.gate.issue(events)
+            if not due:
+                return allowed, denied
+            self.guards.run(due)
+
+    async def aissue(self, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+        """Do what `issue` does, with guards on the running loop."""
+        while True:
+            allowed, denied, due = self.gate.issue(events)
+            if not due:
+                return allowed, denied
+            await self.guards.arun(due)
+
+    def seal(self) -> None:
+        """Wait until every receipt issued so far is durable.
+
+        Raises:
+            LogError: they cannot be made durable.
+        """
+        self.log.wait_durable(self.log.seal())
+
+    def reload(self, policy: Policy | StrPath | None = None) -> str:
+        """Decide by another policy from now on, by default by what stands in the policy's file now.
+
+        Returns:
+            The version by which it decides now.
+
+        Raises:
+            PolicyError: it is malformed; the former one stays.
+            ChioConfigError: it names a guard that is not registered, or there is no file; the former one stays.
+        """
+        try:
+            if policy is None:
+                if self.policy.source.startswith("<"):
+                    raise ChioConfigError("the policy came from no file; give the new one, `reload(policy)`")
+                policy = self.policy.source
+            self._take_over(policy if isinstance(policy, Policy) else Policy.from_file(policy))
+        except ChioError as error:
+            self._reload_failures += 1
+            log.error("the new policy is not taken over, version %s stays: %s", self.policy.version, error)
+            raise
+        return self.policy.version
+
+    def stats(self) -> EnforcerStats:
+        """Count what was done so far."""
+        counts = self.gate.counts()
+        watcher_failures = self._watcher.failures if self._watcher else 0
+        return EnforcerStats(
+            policy_version=self.policy.version,
+            **counts,
+            guards_evaluated=self.guards.evaluated,
+            guards_hung=self.guards.hung,
+            reloads=self._reloads,
+            reload_failures=self._reload_failures + watcher_failures,
+            receipts_issued=self.log.issued,
+            receipts_durable=self.log.durable,
+        )
+
+    def close(self) -> None:
+        """Make everything durable, stop watching and give the log back; closing twice does nothing.
+
+        Raises:
+            LogError: receipts cannot be made durable.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+        if self._watcher is not None:
+            self._watcher.stop()
+        self.guards.close()
+        self.log.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _request(self, request: CheckRequest) -> Check:
+        identity = request.identity or self.identity
+        if not identity:
+            raise ChioConfigError(
+                f"nobody asks for `{request.scope}`: give `identity=`, here or to the enforcer, or set the environment "
+                f"variable `{settings.IDENTITY}`"
+            )
+        kind = request.kind or _kind(request)
+        event, parents = request.event, request.parents
+        if event is None and kind != "consume":
+            event = current_event()
+        if isinstance(event, Event) and event.chio_receipt_id and event.chio_receipt_id not in parents:
+            parents = (event.chio_receipt_id, *parents)
+        return self.gate.request(
+            identity,
+            request.scope,
+            kind=kind,
+            event=event,
+            tool=request.tool,
+            arguments=None if request.arguments is None else encode_arguments(request.arguments),
+            output=request.output,
+            parents=parents,
+            correlation=request.correlation,
+        )
+
+    def _issue_checks(self, checks: list[Check]) -> list[Check]:
+        while due := self.gate.issue_checks(checks):
+            self.guards.run(due)
+        return checks
+
+    def _tool(self, name: str) -> Callable[..., Any]:
+        if name not in self._tools:
+            known = ", ".join(f"`{tool}`" for tool in self._tools) or "none yet"
+            raise ChioConfigError(
+                f"no tool is called `{name}`: register it with `enforcer.tool(name, fn)`; known: {known}"
+            )
+        return self._tools[name]
+
+    def _call(
+        self,
+        tool: str,
+        scope: str,
+        arguments: Mapping[str, Any] | None,
+        identity: str | None,
+        event: EventLike | None,
+        parents: Sequence[str],
+        correlation: str | None,
+    ) -> Check:
+        return self._request(
+            CheckRequest(
+                scope=scope,
+                identity=identity,
+                kind="invoke",
+                event=event,
+                tool=tool,
+                arguments=arguments or {},
+                parents=tuple(parents),
+                correlation=correlation,
+            )
+        )
+
+    def _authorise(self, check: Check) -> None:
+        """Raise unless the call is allowed and the receipt that says so is durable."""
+        decision = check.decision
+        if not decision.allowed:
+            raise ChioDenied(decision)
+        self._wait_durable(check)
+
+    def _wait_durable(self, check: Check) -> None:
+        if check.ordinal is not None:
+            self.log.wait_durable(check.ordinal)
+
+    def _record_effect(
+        self, check: Check, started: float, *, result: Any = None, error: BaseException | None = None
+    ) -> None:
+        duration = round((time.monotonic() - started) * 1000)
+        if error is not None:
+            self.gate.effect(check, result=None, error=type(error).__name__, duration_ms=duration)
+        else:
+            self.gate.effect(check, result=encode_result(result), error=None, duration_ms=duration)
+
+    def _take_over(self, policy: Policy) -> None:
+        self.guards.require(policy)
+        with self._lock:
+            if policy.version == self.gate.policy.version:
+                return
+            self.gate.set_policy(policy)
+            self._reloads += 1
+        log.info("policy version %s is in force", policy.version)
+
+
+def _kind(request: CheckRequest) -> Kind:
+    if request.output is not None:
+        return "produce"
+    return "invoke" if request.tool is not None or request.arguments is not None else "consume"
+
+
+def _policy_source(
+    given: Policy | PolicyWatcher | StrPath | None, watch: bool | float
+) -> tuple[Policy, PolicyWatcher | None]:
+    if isinstance(given, PolicyWatcher):
+        return given.policy, given
+    if isinstance(given, Policy):
+        if watch and given.source.startswith("<"):
+            raise ChioConfigError("`watch` needs a policy file; give its path as `policy`")
+        path = Path(given.source)
+    else:
+        path = settings.policy_path() if given is None else Path(os.fspath(given))
+    if watch:
+        watcher = PolicyWatcher(path) if watch is True else PolicyWatcher(path, interval=watch)
+        return watcher.policy, watcher
+    return (given if isinstance(given, Policy) else Policy.from_file(path)), None
+
+
+def _signer(given: Signer | StrPath | None) -> Signer | None:
+    if isinstance(given, Signer):
+        return given
+    if given is not None:
+        return Signer.from_file(given)
+    return Signer.from_env(settings.SIGNING_KEY) if settings.has_signing_key() else None

@@ -1,0 +1,147 @@
+//! Deciding a list of consumed messages, without receipts yet.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+
+use chio_policy::{Decision, Reads, Request, Scratch};
+
+use crate::clock;
+use crate::event::{Event, Read};
+use crate::gate::Gate;
+use crate::headers;
+use crate::message::{Accessor, Reader};
+use crate::place::{Partition, Place, Resolved};
+use crate::record::Header;
+use crate::ruling::{Generation, Ruling};
+
+/// What became of a list of messages.
+#[derive(Default)]
+pub struct Admitted<'py> {
+    /// Decided ones.
+    pub events: Vec<Bound<'py, Event>>,
+    /// Those that carry an error.
+    pub errors: Vec<Bound<'py, PyAny>>,
+    /// Those of partitions that are not assigned, or below what was admitted.
+    pub strays: Vec<Bound<'py, PyAny>>,
+}
+
+/// Decides every message of a list.
+pub fn admit<'py>(
+    gate: &Gate,
+    messages: &Bound<'py, PyAny>,
+    partitions: &Bound<'py, PyDict>,
+) -> PyResult<Admitted<'py>> {
+    let (now, generation) = (clock::now(), gate.generation());
+    let mut out = Admitted::default();
+    let mut known: Option<(Arc<Place>, Arc<Resolved>)> = None;
+    let mut reader = None;
+    gate.with_scratch(|scratch| {
+        for message in messages.try_iter()? {
+            let message = message?;
+            let reader = match reader {
+                Some(reader) => reader,
+                None => *reader.insert(Reader::new(message.py(), Some(&message))?),
+            };
+            if !reader.call(&message, Accessor::Error)?.is_none() {
+                out.errors.push(message);
+                continue;
+            }
+            let topic = reader.call(&message, Accessor::Topic)?;
+            let number: i32 = reader.call(&message, Accessor::Partition)?.extract()?;
+            let offset: i64 = reader.call(&message, Accessor::Offset)?.extract()?;
+            if !is_at(known.as_ref(), &topic, number)? {
+                known = find(partitions, &topic, number)?.map(|place| {
+                    let resolved = place.resolved(&generation);
+                    (place, resolved)
+                });
+            }
+            let place = known.as_ref().filter(|(place, _)| offset >= place.admitted.load(Ordering::Acquire));
+            let Some((place, resolved)) = place else {
+                out.strays.push(message);
+                continue;
+            };
+            let read = Read {
+                key: reader.content(&message, Accessor::Key)?,
+                value: reader.content(&message, Accessor::Value)?,
+                offset,
+                timestamp: reader.timestamp(&message)?,
+            };
+            let decision = decide(&message, &read, place, resolved, now, scratch)?;
+            let ruling = Ruling::new(Arc::clone(&generation), decision, now);
+            place.admitted.store(offset + 1, Ordering::Release);
+            out.events.push(Bound::new(message.py(), Event::new(&message, read, place, &gate.always, ruling))?);
+        }
+        Ok(out)
+    })
+}
+
+/// Decides an admitted event again, under the policy in force.
+pub fn decide_again(
+    gate: &Gate,
+    py: Python<'_>,
+    event: &Event,
+    generation: &Arc<Generation>,
+    now: i64,
+) -> PyResult<()> {
+    let resolved = event.place.resolved(generation);
+    let headers = headers_for(event.raw.bind(py), &resolved);
+    let decision = gate.with_scratch(|scratch| {
+        scratch.reset();
+        event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
+            let request = Request { event: headers.is_some().then_some(view), ..event.place.question().request(now) };
+            generation.policy.decide_route(&resolved.route, &request, scratch)
+        })
+    })?;
+    event.ruling().renew(generation, decision, now);
+    gate.counts.redecided.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Whether headers have to be read before an event of this partition can be decided.
+pub fn needs_headers(resolved: &Resolved) -> bool {
+    resolved.route.reads().contains(Reads::HEADERS)
+}
+
+fn decide(
+    message: &Bound<'_, PyAny>,
+    read: &Read<'_>,
+    place: &Place,
+    resolved: &Resolved,
+    now: i64,
+    scratch: &mut Scratch,
+) -> PyResult<Decision> {
+    let headers = headers_for(message, resolved);
+    scratch.reset();
+    read.with_view(place, headers.as_deref().unwrap_or_default(), |view| {
+        let request = Request { event: headers.is_some().then_some(view), ..place.question().request(now) };
+        resolved.generation.policy.decide_route(&resolved.route, &request, scratch)
+    })
+}
+
+/// The headers if a condition reads them, else none at all; `None` if they are unreadable, for which the whole event counts
+/// as absent, so that every condition that looks at it errs.
+fn headers_for(message: &Bound<'_, PyAny>, resolved: &Resolved) -> Option<Vec<Header>> {
+    if needs_headers(resolved) { headers::all(message) } else { Some(Vec::new()) }
+}
+
+/// Whether the message is of the same partition as the one before it, which is the rule in a batch.
+fn is_at(known: Option<&(Arc<Place>, Arc<Resolved>)>, topic: &Bound<'_, PyAny>, number: i32) -> PyResult<bool> {
+    let Some((place, _)) = known else { return Ok(false) };
+    if place.number != number {
+        return Ok(false);
+    }
+    match topic.cast::<PyString>() {
+        Ok(topic) => Ok(topic.to_str()? == place.topic),
+        Err(_) => Ok(false),
+    }
+}
+
+fn find(partitions: &Bound<'_, PyDict>, topic: &Bound<'_, PyAny>, number: i32) -> PyResult<Option<Arc<Place>>> {
+    match partitions.get_item((topic, number))? {
+        Some(partition) => Ok(Some(Arc::clone(&partition.cast::<Partition>()?.get().place))),
+        None => Ok(None),
+    }
+}

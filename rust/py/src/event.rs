@@ -1,0 +1,330 @@
+//! A consumed message with its decision: the whole surface of the client's message, and ours.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::PyTuple;
+
+use chio_conditions::EventView;
+use chio_policy::{Request, Scratch, Verdict};
+
+use crate::decision::read_run;
+use crate::headers;
+use crate::message::{Accessor, Reader};
+use crate::place::Place;
+use crate::record::{self, Header};
+use crate::ruling::{Issued, Ruling};
+
+/// A decided message.
+#[pyclass(frozen, module = "chio_fast._native")]
+pub struct Event {
+    /// The client's own message.
+    pub raw: Py<PyAny>,
+    /// What the events of the partition share.
+    pub place: Arc<Place>,
+    /// Key as the client gave it: bytes, str, or absent.
+    pub key: Option<Py<PyAny>>,
+    /// Value as the client gave it.
+    pub value: Option<Py<PyAny>>,
+    /// Offset within the partition.
+    pub offset: i64,
+    /// Timestamp of the record, Unix ms.
+    pub timestamp: Option<i64>,
+    /// Stamp of the partition at admission.
+    pub stamp: i64,
+    /// Guards that run for every decision.
+    pub always: Arc<[String]>,
+    /// `handed` of the partition just before this event got its receipt.
+    pub floor: AtomicI64,
+    ruling: Mutex<Ruling>,
+    /// A setter was called, so that what was read at admission is not what the message holds now.
+    changed: AtomicBool,
+}
+
+/// What is read of a message at admission.
+pub struct Read<'py> {
+    /// Key.
+    pub key: Option<Bound<'py, PyAny>>,
+    /// Value.
+    pub value: Option<Bound<'py, PyAny>>,
+    /// Offset.
+    pub offset: i64,
+    /// Timestamp, Unix ms.
+    pub timestamp: Option<i64>,
+}
+
+impl Read<'_> {
+    /// Calls `f` with the event as conditions see it.
+    pub fn with_view<R>(&self, place: &Place, headers: &[Header], f: impl FnOnce(&EventView<'_>) -> R) -> PyResult<R> {
+        view(self.key.as_ref(), self.value.as_ref(), (place, self.offset, self.timestamp), headers, f)
+    }
+}
+
+impl Event {
+    /// An event that was just decided.
+    pub fn new(
+        raw: &Bound<'_, PyAny>,
+        read: Read<'_>,
+        place: &Arc<Place>,
+        always: &Arc<[String]>,
+        ruling: Ruling,
+    ) -> Self {
+        Self {
+            raw: raw.clone().unbind(),
+            place: Arc::clone(place),
+            key: read.key.map(Bound::unbind),
+            value: read.value.map(Bound::unbind),
+            offset: read.offset,
+            timestamp: read.timestamp,
+            stamp: place.stamp.load(Ordering::Acquire),
+            always: Arc::clone(always),
+            floor: AtomicI64::new(-1),
+            ruling: Mutex::new(ruling),
+            changed: AtomicBool::new(false),
+        }
+    }
+
+    /// The ruling; no Python code may run while it is held.
+    pub fn ruling(&self) -> MutexGuard<'_, Ruling> {
+        self.ruling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether the partition is still assigned as it was at admission.
+    pub fn is_current(&self) -> bool {
+        self.place.stamp.load(Ordering::Acquire) == self.stamp
+    }
+
+    /// Notes the receipt, here and in the partition.
+    pub fn receipted(&self, ruling: &mut Ruling, issued: Issued) {
+        ruling.issued = Some(issued);
+        let place = &self.place;
+        self.floor.store(place.handed.load(Ordering::Acquire), Ordering::Release);
+        place.position.store(self.offset + 1, Ordering::Release);
+        if ruling.verdict() == Verdict::Allow {
+            place.handed.store(self.offset + 1, Ordering::Release);
+        }
+    }
+
+    /// Calls `f` with the event as it was admitted.
+    pub fn with_view<R>(&self, py: Python<'_>, headers: &[Header], f: impl FnOnce(&EventView<'_>) -> R) -> PyResult<R> {
+        let at = (&*self.place, self.offset, self.timestamp);
+        let (key, value) = (self.key.as_ref().map(|key| key.bind(py)), self.value.as_ref().map(|value| value.bind(py)));
+        view(key, value, at, headers, f)
+    }
+
+    fn current(&self, py: Python<'_>, accessor: Accessor) -> PyResult<Py<PyAny>> {
+        let raw = self.raw.bind(py);
+        Ok(Reader::new(py, Some(raw))?.call(raw, accessor)?.unbind())
+    }
+
+    fn set(&self, py: Python<'_>, name: &str, value: Bound<'_, PyAny>) -> PyResult<()> {
+        self.raw.call_method1(py, name, (value,))?;
+        self.changed.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn view<R>(
+    key: Option<&Bound<'_, PyAny>>,
+    value: Option<&Bound<'_, PyAny>>,
+    (place, offset, timestamp): (&Place, i64, Option<i64>),
+    headers: &[Header],
+    f: impl FnOnce(&EventView<'_>) -> R,
+) -> PyResult<R> {
+    let key = key.map(record::bytes_of).transpose()?.flatten().flatten();
+    let value = value.map(record::bytes_of).transpose()?.flatten().flatten();
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+    let (partition, offset) = (Some(place.number), Some(offset));
+    Ok(f(&EventView { topic: &place.topic, partition, offset, key, timestamp, headers: &headers, value }))
+}
+
+#[pymethods]
+impl Event {
+    #[getter]
+    fn raw(&self, py: Python<'_>) -> Py<PyAny> {
+        self.raw.clone_ref(py)
+    }
+
+    #[getter]
+    fn chio_receipt_id(&self) -> Option<String> {
+        self.ruling().issued.map(|issued| issued.id.to_string())
+    }
+
+    #[getter]
+    fn chio_decision<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let snapshot = self.ruling().snapshot(&self.place.question(), &self.always);
+        snapshot.build(py)
+    }
+
+    #[getter]
+    fn identity(&self) -> &str {
+        &self.place.identity
+    }
+
+    #[getter]
+    fn scope(&self) -> &str {
+        &self.place.scope
+    }
+
+    #[getter]
+    fn kind(&self) -> &'static str {
+        "consume"
+    }
+
+    #[getter]
+    fn request(&self) -> String {
+        format!("chio-kafka-{}-{}-{}", self.place.topic, self.place.number, self.offset)
+    }
+
+    #[getter]
+    fn stamp(&self) -> i64 {
+        self.stamp
+    }
+
+    #[getter(is_current)]
+    fn get_is_current(&self) -> bool {
+        self.is_current()
+    }
+
+    #[getter]
+    fn ordinal(&self) -> Option<u64> {
+        self.ruling().issued.map(|issued| issued.ordinal)
+    }
+
+    #[getter]
+    fn floor(&self) -> i64 {
+        self.floor.load(Ordering::Acquire)
+    }
+
+    #[getter]
+    fn guards_due<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        let due: Vec<String> = self.ruling().due(&self.always).map(str::to_owned).collect();
+        PyTuple::new(py, due)
+    }
+
+    fn guards_ran(&self, runs: &Bound<'_, PyAny>) -> PyResult<()> {
+        let runs = runs.try_iter()?.map(|run| read_run(&run?)).collect::<PyResult<Vec<_>>>()?;
+        self.ruling().record(runs, &self.always);
+        Ok(())
+    }
+
+    fn has_scope(&self, py: Python<'_>, scope: &str) -> PyResult<bool> {
+        let (generation, now) = {
+            let ruling = self.ruling();
+            (Arc::clone(&ruling.generation), ruling.now)
+        };
+        let headers = headers::all(self.raw.bind(py));
+        self.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
+            let request =
+                Request { scope, event: headers.is_some().then_some(view), ..self.place.question().request(now) };
+            generation.policy.has_scope(&request, &mut Scratch::new())
+        })
+    }
+
+    fn __enter__<'py>(slf: Bound<'py, Self>) -> PyResult<Bound<'py, Self>> {
+        context(slf.py())?.call_method1(intern!(slf.py(), "enter"), (&slf,))?;
+        Ok(slf)
+    }
+
+    #[pyo3(signature = (*_exc))]
+    fn __exit__(&self, py: Python<'_>, _exc: &Bound<'_, PyTuple>) -> PyResult<()> {
+        context(py)?.call_method0(intern!(py, "leave"))?;
+        Ok(())
+    }
+
+    fn topic(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        if self.changed.load(Ordering::Acquire) {
+            return self.current(py, Accessor::Topic);
+        }
+        Ok(self.place.topic_object.clone_ref(py).into_any())
+    }
+
+    fn partition(&self) -> i32 {
+        self.place.number
+    }
+
+    fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    fn key(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        if self.changed.load(Ordering::Acquire) {
+            return self.current(py, Accessor::Key).map(Some);
+        }
+        Ok(self.key.as_ref().map(|key| key.clone_ref(py)))
+    }
+
+    fn value(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        if self.changed.load(Ordering::Acquire) {
+            return self.current(py, Accessor::Value).map(Some);
+        }
+        Ok(self.value.as_ref().map(|value| value.clone_ref(py)))
+    }
+
+    fn timestamp(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.current(py, Accessor::Timestamp)
+    }
+
+    fn error(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.current(py, Accessor::Error)
+    }
+
+    fn headers(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.raw.call_method0(py, intern!(py, "headers"))
+    }
+
+    fn latency(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.raw.call_method0(py, intern!(py, "latency"))
+    }
+
+    fn leader_epoch(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.raw.call_method0(py, intern!(py, "leader_epoch"))
+    }
+
+    fn delivery_count(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.raw.call_method0(py, intern!(py, "delivery_count"))
+    }
+
+    fn deserialized_key(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.raw.call_method0(py, intern!(py, "deserialized_key"))
+    }
+
+    fn deserialized_value(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        self.raw.call_method0(py, intern!(py, "deserialized_value"))
+    }
+
+    fn set_headers(&self, py: Python<'_>, headers: Bound<'_, PyAny>) -> PyResult<()> {
+        self.set(py, "set_headers", headers)
+    }
+
+    fn set_key(&self, py: Python<'_>, key: Bound<'_, PyAny>) -> PyResult<()> {
+        self.set(py, "set_key", key)
+    }
+
+    fn set_value(&self, py: Python<'_>, value: Bound<'_, PyAny>) -> PyResult<()> {
+        self.set(py, "set_value", value)
+    }
+
+    fn set_topic(&self, py: Python<'_>, topic: Bound<'_, PyAny>) -> PyResult<()> {
+        self.set(py, "set_topic", topic)
+    }
+
+    fn set_error(&self, py: Python<'_>, error: Bound<'_, PyAny>) -> PyResult<()> {
+        self.set(py, "set_error", error)
+    }
+
+    fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
+        self.raw.bind(py).len()
+    }
+
+    fn __repr__(&self) -> String {
+        let ruling = self.ruling();
+        format!("Event({}[{}]@{}, {})", self.place.topic, self.place.number, self.offset, ruling.verdict().as_str())
+    }
+}
+
+fn context(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {
+    py.import(intern!(py, "chio_fast.context"))
+}

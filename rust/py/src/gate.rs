@@ -1,0 +1,247 @@
+//! The native half of an `Enforcer`: the current policy, and the way into the log.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arc_swap::ArcSwap;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use chio_policy::{Scratch, Verdict};
+
+use crate::check::{self, Check, Matter, PARENT_HEADER};
+use crate::clock;
+use crate::errors;
+use crate::event::Event;
+use crate::log::Log;
+use crate::place::{Partition, Whereabouts};
+use crate::policy::Policy;
+use crate::record::Record;
+use crate::ruling::{Generation, Ruling};
+
+/// Joins a policy that can change with a log.
+#[pyclass(frozen, module = "chio_fast._native")]
+pub struct Gate {
+    /// Where receipts go.
+    pub log: Arc<chio_store::Log>,
+    /// Guards that run for every decision.
+    pub always: Arc<[String]>,
+    /// What was decided so far.
+    pub counts: Counts,
+    log_object: Py<Log>,
+    current: ArcSwap<Generation>,
+    policy_object: Mutex<Py<Policy>>,
+    scratch: Mutex<Option<Scratch>>,
+}
+
+/// Receipts by verdict, and decisions made again.
+#[derive(Debug, Default)]
+pub struct Counts {
+    allowed: AtomicU64,
+    denied: AtomicU64,
+    escalated: AtomicU64,
+    delayed: AtomicU64,
+    /// Decisions made again before their receipt.
+    pub redecided: AtomicU64,
+}
+
+impl Counts {
+    /// Counts a receipt.
+    pub fn add(&self, verdict: Verdict) {
+        let counter = match verdict {
+            Verdict::Allow => &self.allowed,
+            Verdict::Deny => &self.denied,
+            Verdict::Escalate => &self.escalated,
+            Verdict::Delay => &self.delayed,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Gate {
+    /// The policy in force.
+    pub fn generation(&self) -> Arc<Generation> {
+        self.current.load_full()
+    }
+
+    /// Calls `f` with scratch space; the gate keeps one, so that a single thread never allocates any.
+    pub fn with_scratch<R>(&self, f: impl FnOnce(&mut Scratch) -> R) -> R {
+        let slot = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scratch = slot().take().unwrap_or_default();
+        let result = f(&mut scratch);
+        *slot() = Some(scratch);
+        result
+    }
+}
+
+#[pymethods]
+impl Gate {
+    #[new]
+    #[pyo3(signature = (log, policy, *, guards = Vec::new()))]
+    fn new(log: &Bound<'_, Log>, policy: &Bound<'_, Policy>, guards: Vec<String>) -> Self {
+        Self {
+            log: Arc::clone(&log.get().inner),
+            always: guards.into(),
+            counts: Counts::default(),
+            log_object: log.clone().unbind(),
+            current: ArcSwap::from_pointee(Generation::new(Arc::clone(&policy.get().inner))),
+            policy_object: Mutex::new(policy.clone().unbind()),
+            scratch: Mutex::default(),
+        }
+    }
+
+    #[getter]
+    fn policy(&self, py: Python<'_>) -> Py<Policy> {
+        self.policy_object.lock().unwrap_or_else(PoisonError::into_inner).clone_ref(py)
+    }
+
+    #[getter]
+    fn log(&self, py: Python<'_>) -> Py<Log> {
+        self.log_object.clone_ref(py)
+    }
+
+    fn set_policy(&self, policy: &Bound<'_, Policy>) {
+        let given = policy.clone().unbind();
+        let former = {
+            let mut object = self.policy_object.lock().unwrap_or_else(PoisonError::into_inner);
+            self.current.store(Arc::new(Generation::new(Arc::clone(&policy.get().inner))));
+            std::mem::replace(&mut *object, given)
+        };
+        self.log.seal();
+        drop(former);
+    }
+
+    #[pyo3(signature = (topic, number, *, scope, identity, cluster = None, topic_id = None, group = None, stamp = 0))]
+    #[expect(clippy::too_many_arguments, reason = "these are the keywords of the Python method")]
+    fn partition(
+        &self,
+        py: Python<'_>,
+        topic: &str,
+        number: i32,
+        scope: String,
+        identity: String,
+        cluster: Option<&str>,
+        topic_id: Option<&str>,
+        group: Option<&str>,
+        stamp: i64,
+    ) -> Partition {
+        let (cluster, topic_id, group) = (cluster.unwrap_or(""), topic_id.unwrap_or(""), group.unwrap_or(""));
+        let partition =
+            Partition::new(py, Whereabouts { topic, number, scope, identity, cluster, topic_id, group, stamp });
+        if let Some(key) = partition.place.target.partition_key() {
+            self.log.partition_assigned(key);
+        }
+        partition
+    }
+
+    fn admit<'py>(
+        &self,
+        messages: &Bound<'py, PyAny>,
+        partitions: &Bound<'py, PyDict>,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, Bound<'py, PyList>)> {
+        let admitted = crate::admit::admit(self, messages, partitions)?;
+        let py = messages.py();
+        Ok((PyList::new(py, admitted.events)?, PyList::new(py, admitted.errors)?, PyList::new(py, admitted.strays)?))
+    }
+
+    #[pyo3(signature = (events, *, before_action = false))]
+    fn issue<'py>(
+        &self,
+        py: Python<'py>,
+        events: Vec<Bound<'py, Event>>,
+        before_action: bool,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, Bound<'py, PyList>)> {
+        let issued = crate::issue::events(self, py, events, before_action)?;
+        Ok((PyList::new(py, issued.allowed)?, PyList::new(py, issued.denied)?, PyList::new(py, issued.due)?))
+    }
+
+    fn rollback(&self, py: Python<'_>, events: Vec<Bound<'_, Event>>) -> PyResult<()> {
+        crate::issue::rollback(self, py, &events)
+    }
+
+    #[pyo3(signature = (identity, scope, *, kind = "consume", event = None, tool = None, arguments = None, output = None,
+                        parents = Vec::new(), correlation = None))]
+    #[expect(clippy::too_many_arguments, reason = "these are the keywords of the Python method")]
+    fn request(
+        &self,
+        identity: String,
+        scope: String,
+        kind: &str,
+        event: Option<Bound<'_, PyAny>>,
+        tool: Option<String>,
+        arguments: Option<Vec<u8>>,
+        output: Option<Bound<'_, PyAny>>,
+        parents: Vec<String>,
+        correlation: Option<String>,
+    ) -> PyResult<Check> {
+        let mut matter = Matter {
+            identity,
+            scope,
+            kind: check::kind(kind)?,
+            event: event.as_ref().map(|event| Record::read(event, "event")).transpose()?,
+            tool,
+            arguments,
+            output: output.as_ref().map(|output| Record::read(output, "output")).transpose()?,
+            parents: Vec::new(),
+            parents_rejected: 0,
+            correlation,
+        };
+        matter.add_parents(parents.iter().map(String::as_bytes));
+        if matter.kind == chio_conditions::Kind::Consume {
+            let inbound = matter.event.as_ref().map(|event| event.header_values(PARENT_HEADER)).unwrap_or_default();
+            matter.add_parents(inbound.iter().map(Vec::as_slice));
+        }
+        let (generation, now) = (self.generation(), clock::now());
+        let decision = self.with_scratch(|scratch| {
+            scratch.reset();
+            matter.with_request(&matter.scope, now, |request| generation.policy.decide(request, scratch))
+        });
+        let ruling = Ruling::new(generation, decision, now);
+        Ok(Check::new(matter, event.map(Bound::unbind), output.map(Bound::unbind), &self.always, ruling))
+    }
+
+    fn issue_checks<'py>(&self, py: Python<'py>, checks: Vec<Bound<'py, Check>>) -> PyResult<Vec<Bound<'py, Check>>> {
+        crate::issue::checks(self, py, checks)
+    }
+
+    #[pyo3(signature = (check, *, result, error, duration_ms))]
+    fn effect(
+        &self,
+        py: Python<'_>,
+        check: &Bound<'_, Check>,
+        result: Option<&[u8]>,
+        error: Option<&str>,
+        duration_ms: u64,
+    ) -> PyResult<String> {
+        crate::issue::effect(self, py, check.get(), result, error, duration_ms).map(|id| id.to_string())
+    }
+
+    fn counts(&self) -> HashMap<&'static str, u64> {
+        let counts = &self.counts;
+        [
+            ("allowed", &counts.allowed),
+            ("denied", &counts.denied),
+            ("escalated", &counts.escalated),
+            ("delayed", &counts.delayed),
+            ("redecided", &counts.redecided),
+        ]
+        .map(|(name, count)| (name, count.load(Ordering::Relaxed)))
+        .into()
+    }
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Gate({})", self.generation().version)
+    }
+}
+
+/// Refuses a call whose log cannot take receipts, and waits, without the GIL, until it has room.
+pub fn wait_for_room(gate: &Gate, py: Python<'_>) -> PyResult<()> {
+    while !gate.log.has_room() {
+        py.check_signals()?;
+        py.detach(|| gate.log.wait_for_room(Some(crate::log::SLICE))).map_err(|error| errors::log(py, &error))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Reading the headers of a client's message.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyList, PyString, PyTuple};
+
+use crate::record::{self, Header};
+
+/// Calls `each` with name and value of every header, in the order of the record.
+///
+/// A name that is not UTF-8 makes the client's accessor raise; such headers are unreadable, which is an error here.
+pub fn each(message: &Bound<'_, PyAny>, mut each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
+    let given = message.call_method0(intern!(message.py(), "headers"))?;
+    let Ok(pairs) = given.cast::<PyList>() else {
+        for (name, value) in &listed(&given)? {
+            each(name.as_bytes(), value.as_deref());
+        }
+        return Ok(());
+    };
+    for pair in pairs.iter() {
+        let pair = pair.cast::<PyTuple>()?;
+        let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
+        let value =
+            record::bytes_of(&value)?.ok_or_else(|| record::content_type_error(&value, "message", "headers"))?;
+        each(name.cast::<PyString>()?.to_str()?.as_bytes(), value);
+    }
+    Ok(())
+}
+
+/// All headers; `None` if they are unreadable.
+pub fn all(message: &Bound<'_, PyAny>) -> Option<Vec<Header>> {
+    let mut headers = Vec::new();
+    let push = |name: &[u8], value: Option<&[u8]>| {
+        headers.push((String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)));
+    };
+    each(message, push).is_ok().then_some(headers)
+}
+
+/// What a stand-in for a message gives: nothing, a dictionary, or pairs in another container.
+fn listed(given: &Bound<'_, PyAny>) -> PyResult<Vec<Header>> {
+    if given.is_none() { Ok(Vec::new()) } else { record::headers(given, "message") }
+}

@@ -1,0 +1,85 @@
+//! What receipts take from the headers of inbound events: parents, correlation, and what the digest covers.
+
+use std::ops::Range;
+
+use pyo3::prelude::*;
+
+use chio_receipts::ReceiptId;
+
+use crate::check::PARENT_HEADER;
+use crate::headers;
+use crate::record::Header;
+
+/// Headers that carry a correlation text, the first one found counts.
+const CORRELATION: [&str; 2] = ["traceparent", "X-Correlation-Id"];
+/// At most so many bytes of a correlation text are kept.
+const LONGEST_CORRELATION: usize = 1024;
+
+/// What was read for a list of events, in few allocations.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    parents: Vec<ReceiptId>,
+    text: String,
+    headers: Vec<Header>,
+}
+
+/// The part of one event.
+#[derive(Debug, Default)]
+pub struct Part {
+    /// Asserted parents that are no receipt ids.
+    pub rejected: u32,
+    parents: Range<usize>,
+    correlation: Range<usize>,
+    headers: Range<usize>,
+}
+
+impl Inbound {
+    /// Reads the headers of one message; `all` keeps every one of them for the digest.
+    ///
+    /// Unreadable headers count as one rejected parent, so that the receipt shows that there was something.
+    pub fn read(&mut self, message: &Bound<'_, PyAny>, all: bool) -> Part {
+        let (parents, text, kept) = (self.parents.len(), self.text.len(), self.headers.len());
+        let mut rejected = 0;
+        let mut rank = CORRELATION.len();
+        let outcome = headers::each(message, |name, value| {
+            if name == PARENT_HEADER.as_bytes() {
+                match ReceiptId::parse(value.unwrap_or_default()) {
+                    Ok(id) => self.parents.push(id),
+                    Err(_) => rejected += 1,
+                }
+            }
+            let found = CORRELATION.iter().position(|known| known.as_bytes() == name).unwrap_or(rank);
+            if let Some(value) = value.filter(|_| found < rank) {
+                rank = found;
+                self.text.truncate(text);
+                let cut = value.get(..LONGEST_CORRELATION).unwrap_or(value);
+                self.text.push_str(&String::from_utf8_lossy(cut));
+            }
+            if all {
+                self.headers.push((String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)));
+            }
+        });
+        Part {
+            rejected: rejected + u32::from(outcome.is_err()),
+            parents: parents..self.parents.len(),
+            correlation: text..self.text.len(),
+            headers: kept..self.headers.len(),
+        }
+    }
+
+    /// Receipts that the event names as its parents.
+    pub fn parents(&self, part: &Part) -> &[ReceiptId] {
+        self.parents.get(part.parents.clone()).unwrap_or_default()
+    }
+
+    /// The correlation text, if there is one.
+    pub fn correlation(&self, part: &Part) -> Option<&str> {
+        self.text.get(part.correlation.clone()).filter(|text| !text.is_empty())
+    }
+
+    /// The headers that the digest covers.
+    pub fn headers(&self, part: &Part) -> Vec<(&str, Option<&[u8]>)> {
+        let kept = self.headers.get(part.headers.clone()).unwrap_or_default();
+        kept.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect()
+    }
+}

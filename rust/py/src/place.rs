@@ -1,0 +1,228 @@
+//! What all events of one assigned partition share.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use pyo3::prelude::*;
+use pyo3::types::PyString;
+
+use chio_policy::{Decision, Route};
+use chio_receipts::{EventTarget, Kind, TargetTemplate, Template, TemplateFields};
+
+use crate::ruling::{Generation, Question, Ruling};
+
+/// Templates that are kept per partition and policy; rules beyond that are rendered each time.
+const TEMPLATES: usize = 32;
+
+/// The shared part of a partition's events.
+#[derive(Debug)]
+pub struct Place {
+    /// Topic name.
+    pub topic: String,
+    /// The same as a Python string, so that `event.topic()` makes none.
+    pub topic_object: Py<PyString>,
+    /// Partition number.
+    pub number: i32,
+    /// Scope of consuming the topic.
+    pub scope: String,
+    /// Who consumes.
+    pub identity: String,
+    /// The rendered target of receipts.
+    pub target: Arc<TargetTemplate>,
+    /// Template of `rollback` receipts.
+    pub rollback: Arc<Template>,
+    /// Assignment epoch.
+    pub stamp: AtomicI64,
+    /// Offset after the last event admitted; -1 before the first.
+    pub admitted: AtomicI64,
+    /// Offset after the last event that got a receipt.
+    pub position: AtomicI64,
+    /// Offset after the last allowed event that got a receipt.
+    pub handed: AtomicI64,
+    resolved: Mutex<Option<Arc<Resolved>>>,
+}
+
+/// What one policy says about a partition's events in general.
+#[derive(Debug)]
+pub struct Resolved {
+    /// The policy.
+    pub generation: Arc<Generation>,
+    /// The rules that can match.
+    pub route: Route,
+    templates: Mutex<Vec<(Decision, Arc<Template>)>>,
+}
+
+impl Place {
+    /// What is asked about each event.
+    pub fn question(&self) -> Question<'_> {
+        Question { identity: &self.identity, scope: &self.scope, kind: chio_conditions::Kind::Consume }
+    }
+
+    /// The route under a policy; walks the trie once per policy.
+    pub fn resolved(&self, generation: &Arc<Generation>) -> Arc<Resolved> {
+        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*resolved {
+            Some(known) if Arc::ptr_eq(&known.generation, generation) => Arc::clone(known),
+            _ => {
+                let route = generation.policy.route(&self.identity, &self.scope);
+                let fresh = Resolved { generation: Arc::clone(generation), route, templates: Mutex::default() };
+                Arc::clone(resolved.insert(Arc::new(fresh)))
+            }
+        }
+    }
+}
+
+impl Resolved {
+    /// The template of a ruling; rendered once for each outcome that no guard and no error is part of.
+    pub fn template(&self, ruling: &Ruling, question: &Question<'_>) -> Arc<Template> {
+        if !ruling.runs.is_empty() || !ruling.decision.errors.is_empty() {
+            return Arc::new(ruling.template(question));
+        }
+        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = |known: &Decision| known.rule == ruling.decision.rule && known.verdict == ruling.decision.verdict;
+        if let Some((_, template)) = templates.iter().find(|(known, _)| is_same(known)) {
+            return Arc::clone(template);
+        }
+        let template = Arc::new(ruling.template(question));
+        if templates.len() < TEMPLATES {
+            templates.push((ruling.decision.clone(), Arc::clone(&template)));
+        }
+        template
+    }
+}
+
+/// One assigned partition.
+#[pyclass(frozen, module = "chio_fast._native")]
+#[derive(Debug)]
+pub struct Partition {
+    /// Shared with the partition's events.
+    pub place: Arc<Place>,
+}
+
+/// Where a partition is: the keywords of `Gate.partition`.
+pub struct Whereabouts<'a> {
+    /// Topic name.
+    pub topic: &'a str,
+    /// Partition number.
+    pub number: i32,
+    /// Scope of consuming it.
+    pub scope: String,
+    /// Who consumes.
+    pub identity: String,
+    /// Cluster id, empty if unknown.
+    pub cluster: &'a str,
+    /// Topic id, empty if unknown.
+    pub topic_id: &'a str,
+    /// Consumer group, empty if there is none.
+    pub group: &'a str,
+    /// Assignment epoch.
+    pub stamp: i64,
+}
+
+impl Partition {
+    /// Renders what receipts of the partition share.
+    pub fn new(py: Python<'_>, at: Whereabouts<'_>) -> Self {
+        let target = TargetTemplate::event(&EventTarget {
+            cluster: at.cluster,
+            group: at.group,
+            identity: &at.identity,
+            topic: at.topic,
+            topic_id: at.topic_id,
+            partition: Some(at.number),
+        });
+        let rollback = Template::new(&TemplateFields {
+            kind: Kind::Rollback,
+            identity: &at.identity,
+            scope: "",
+            verdict: None,
+            rule: "",
+            reason: "not handed out after all",
+            errors: &[],
+            guards: &[],
+        });
+        let none = || AtomicI64::new(-1);
+        Self {
+            place: Arc::new(Place {
+                topic: at.topic.to_owned(),
+                topic_object: PyString::new(py, at.topic).unbind(),
+                number: at.number,
+                scope: at.scope,
+                identity: at.identity,
+                target: Arc::new(target),
+                rollback: Arc::new(rollback),
+                stamp: AtomicI64::new(at.stamp),
+                admitted: none(),
+                position: none(),
+                handed: none(),
+                resolved: Mutex::default(),
+            }),
+        }
+    }
+}
+
+#[pymethods]
+impl Partition {
+    #[getter]
+    fn topic(&self, py: Python<'_>) -> Py<PyString> {
+        self.place.topic_object.clone_ref(py)
+    }
+
+    #[getter]
+    fn number(&self) -> i32 {
+        self.place.number
+    }
+
+    #[getter]
+    fn scope(&self) -> &str {
+        &self.place.scope
+    }
+
+    #[getter]
+    fn identity(&self) -> &str {
+        &self.place.identity
+    }
+
+    #[getter]
+    fn get_stamp(&self) -> i64 {
+        self.place.stamp.load(Ordering::Acquire)
+    }
+
+    #[setter]
+    fn set_stamp(&self, stamp: i64) {
+        self.place.stamp.store(stamp, Ordering::Release);
+    }
+
+    #[getter]
+    fn get_admitted(&self) -> i64 {
+        self.place.admitted.load(Ordering::Acquire)
+    }
+
+    #[setter]
+    fn set_admitted(&self, offset: i64) {
+        self.place.admitted.store(offset, Ordering::Release);
+    }
+
+    #[getter]
+    fn get_position(&self) -> i64 {
+        self.place.position.load(Ordering::Acquire)
+    }
+
+    #[setter]
+    fn set_position(&self, offset: i64) {
+        self.place.position.store(offset, Ordering::Release);
+    }
+
+    #[getter]
+    fn get_handed(&self) -> i64 {
+        self.place.handed.load(Ordering::Acquire)
+    }
+
+    #[setter]
+    fn set_handed(&self, offset: i64) {
+        self.place.handed.store(offset, Ordering::Release);
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Partition({}[{}], stamp={})", self.place.topic, self.place.number, self.get_stamp())
+    }
+}
