@@ -118,6 +118,9 @@ pub struct NewBatch {
     pub outcomes: Vec<OutcomeOf>,
 }
 
+/// Makes another frame of a stored one.
+pub type Rewrite<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Vec<u8>, LogError>;
+
 /// A durable store of batches.
 ///
 /// One frame per batch is the truth. `testing::suite` holds every implementation to the promises below.
@@ -162,8 +165,12 @@ pub trait BatchStore: Send {
     /// Positions of the batches whose consume receipts of a partition cover any of `offsets`, in order.
     fn covering(&self, partition: &PartitionKey, offsets: RangeInclusive<i64>) -> Result<Vec<u64>, LogError>;
 
-    /// Replaces the frame of a batch by one that withholds more; the caller has checked that nothing else differs.
-    fn replace_frame(&mut self, batch: u64, frame: &[u8]) -> Result<(), LogError>;
+    /// Replaces the frame of a batch by what `rewrite` makes of it, atomically, and leaves nothing of the former one in
+    /// the store's files. The caller sees to it that the frame says the same with more bodies withheld.
+    fn rewrite_frame(&mut self, batch: u64, rewrite: Rewrite<'_>) -> Result<(), LogError>;
+
+    /// Every issuer's name, in the order of their first batches.
+    fn issuers(&self) -> Result<Vec<String>, LogError>;
 
     /// Whether an operator recorded that key `former` is followed by `present`, directly or by way of others.
     fn is_rotation(&self, former: &KeyId, present: &KeyId) -> Result<bool, LogError>;

@@ -3,33 +3,47 @@
 //! | room | holds |
 //! |---|---|
 //! | [`Log`], [`LogOptions`], [`Issue`] | writing: claim, epoch, issuing, waiting for durability |
+//! | [`LogReader`], [`Filter`], [`ReceiptChain`] | reading: look-up, queries, chains, exports, verification |
+//! | [`withhold`] | replacing bodies by their leaf hashes |
 //! | [`keys`] | seeds on disk, the trust file, rotation |
 //! | [`BatchStore`], [`SqliteStore`] | where frames live; another store implements the trait and runs its suite |
 //! | [`LogError`] | everything that can go wrong, with what to do |
 
 mod attempts;
 mod batch_store;
+mod chain;
 mod claim;
 mod database;
 mod error;
+mod filter;
 mod fork;
+mod index;
 pub mod keys;
 mod log;
 mod options;
 mod place;
 mod queue;
+mod reader;
 mod recent;
 mod registry;
 mod sealer;
 mod shared;
 mod sqlite;
 mod stats;
+mod withhold;
 
-pub use batch_store::{BatchInfo, BatchStore, Head, NewBatch, OutcomeOf, State};
+pub use batch_store::{BatchInfo, BatchStore, Head, NewBatch, OutcomeOf, Rewrite, State};
+pub use chain::{ChainLink, ChainReceipt, Direction, LinkKind, ReceiptChain};
 pub use error::LogError;
+pub use filter::{Filter, Order, Position};
 pub use log::Log;
 pub use options::{BatchSpec, LogOptions};
 pub use queue::Issue;
+pub use reader::{LogReader, Page, StoredReceipt};
 pub use recent::SealedReceipt;
 pub use sqlite::SqliteStore;
 pub use stats::LogStats;
+pub use withhold::withhold;
+
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;

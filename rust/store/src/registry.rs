@@ -97,21 +97,20 @@ pub(crate) fn close(shared: &Arc<Shared>) -> Result<(), LogError> {
 }
 
 /// The issuer's name without the log's id.
-fn configured_name(issuer: &str) -> &str {
+pub(crate) fn configured_name(issuer: &str) -> &str {
     issuer.rsplit_once('@').map_or(issuer, |(name, _)| name)
 }
 
 /// 1 opens or creates the file; 2 claims the name; 3 finds the key and the end of the chain; 4 records the start;
 /// 5 starts the sealer. A crash in between leaves at most an empty log, or a start time without receipts.
 fn start(path: &Path, options: &LogOptions) -> Result<Arc<Shared>, LogError> {
-    let is_new = file_id(path)?.is_none();
     let mut store = SqliteStore::open(path, options.durability)?;
     let claim = match &options.issuer {
         Some(name) => Claim::exact(path, name)?,
         None => Claim::lowest_free(path, &options.identity)?,
     };
     let issuer = format!("{}@{}", claim.name(), store.log_id()?);
-    let (signer, created_key) = find_signer(path, options, is_new)?;
+    let (signer, created_key) = find_signer(&store, path, options)?;
     let head = store.head(&issuer)?;
     if let Some(head) = &head {
         check_key(&store, &issuer, head, &signer)?;
@@ -149,13 +148,17 @@ fn next_epoch(issuer: &str, head: Option<&Head>) -> Chain {
     }
 }
 
-/// The signer given, or the one of the key file beside the log, which is created together with a new log.
-fn find_signer(path: &Path, options: &LogOptions, is_new: bool) -> Result<(Arc<Signer>, Option<PathBuf>), LogError> {
+/// The signer given, or the one of the key file beside the log, which is created while the log holds nothing.
+fn find_signer(
+    store: &SqliteStore,
+    path: &Path,
+    options: &LogOptions,
+) -> Result<(Arc<Signer>, Option<PathBuf>), LogError> {
     if let Some(signer) = &options.signer {
         return Ok((Arc::clone(signer), None));
     }
     let key = beside(path, "-key");
-    if is_new && file_id(&key)?.is_none() {
+    if file_id(&key)?.is_none() && store.scan(1, 1)?.is_empty() {
         match keys::create(&key) {
             Ok(signer) => return Ok((Arc::new(signer), Some(key))),
             // Another process that starts with the same new log was faster: use its key.

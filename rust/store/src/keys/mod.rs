@@ -1,6 +1,10 @@
 //! Keys on disk: seed files, the environment, rotation, and the trust file.
 
+mod rotate;
 mod seed;
+mod trust;
 
+pub use rotate::{Rotation, retire, rotate};
 pub(crate) use seed::fill_random;
-pub use seed::{create, from_env, load};
+pub use seed::{create, from_env, load, replace};
+pub use trust::{read_trust, write_trust};

@@ -7,11 +7,11 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use chio_receipts::Signer;
+use chio_receipts::{Signer, hex};
 use zeroize::Zeroizing;
 
 use crate::error::LogError;
-use crate::place::sync_directory;
+use crate::place::{beside, sync_directory};
 
 /// Bytes of an Ed25519 seed (RFC 8032, section 5.1.5).
 const SEED: usize = 32;
@@ -59,28 +59,57 @@ pub fn from_env(name: &str) -> Result<Signer, LogError> {
 /// # Errors
 /// `LogError::Key` when the file exists (a key is never overwritten) or cannot be written.
 pub fn create(path: &Path) -> Result<Signer, LogError> {
-    let place = path.display().to_string();
-    let refuse = |detail: String| LogError::Key { place: place.clone(), detail };
+    let refuse = |detail: String| LogError::Key { place: path.display().to_string(), detail };
     let seed = random_seed().map_err(|error| refuse(format!("no random bytes: {error}")))?;
-    let mut file =
-        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(|error| match error.kind() {
-            std::io::ErrorKind::AlreadyExists => {
-                refuse("exists already: keys are never overwritten, choose another path".to_owned())
-            }
-            _ => refuse(format!("cannot be created: {error}")),
-        })?;
+    let signer = Signer::from_seed(&seed);
+    // Written under another name first: whoever finds a key finds a whole one, also after a crash.
+    let draft = beside(path, &format!("-new-{}", hex::encode(&signer.key_id())));
+    let linked = write_seed(&draft, &seed).and_then(|()| std::fs::hard_link(&draft, path));
+    let _ = std::fs::remove_file(&draft);
+    linked.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AlreadyExists => {
+            refuse("exists already: keys are never overwritten, choose another path".to_owned())
+        }
+        _ => refuse(format!("cannot be created: {error}")),
+    })?;
+    sync_directory(path)?;
+    Ok(signer)
+}
+
+/// Puts a new key in the place of the one at `path`, which is kept as `{path}-retired-{key id}`. Returns the new signer.
+///
+/// # Errors
+/// `LogError::Key` when there is no usable key at `path`, or nothing can be written there.
+pub fn replace(path: &Path) -> Result<Signer, LogError> {
+    let refuse = |error: std::io::Error| LogError::Key {
+        place: path.display().to_string(),
+        detail: format!("cannot be replaced: {error}"),
+    };
+    let former = load(path)?;
+    let retired = beside(path, &format!("-retired-{}", hex::encode(&former.key_id())));
+    let next = beside(path, "-next");
+    // A key that an earlier attempt left half way is taken up again.
+    let signer = if next.exists() { load(&next)? } else { create(&next)? };
+    match std::fs::hard_link(path, &retired) {
+        Err(error) if error.kind() != std::io::ErrorKind::AlreadyExists => return Err(refuse(error)),
+        _ => {}
+    }
+    std::fs::rename(&next, path).map_err(refuse)?;
+    sync_directory(path)?;
+    Ok(signer)
+}
+
+fn write_seed(path: &Path, seed: &[u8; SEED]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
     let mut text = Zeroizing::new(Vec::with_capacity(2 * SEED + 1));
-    for byte in seed.iter() {
+    for byte in seed {
         for nibble in [byte >> 4, byte & 15] {
             text.push(if nibble < 10 { b'0' + nibble } else { b'a' + nibble - 10 });
         }
     }
     text.push(b'\n');
-    file.write_all(&text)
-        .and_then(|()| file.sync_all())
-        .map_err(|error| refuse(format!("cannot be written: {error}")))?;
-    sync_directory(path)?;
-    Ok(Signer::from_seed(&seed))
+    file.write_all(&text)?;
+    file.sync_all()
 }
 
 /// Refuses a key that others could have read.

@@ -6,7 +6,7 @@ use chio_receipts::{Mode, OutcomeWord, hex};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::read;
-use crate::batch_store::{Head, NewBatch, OutcomeOf, State};
+use crate::batch_store::{Head, NewBatch, OutcomeOf, Rewrite, State};
 use crate::error::LogError;
 
 /// Why nothing was appended.
@@ -221,13 +221,18 @@ fn resolve(transaction: &Transaction<'_>, place: u64, outcome: &OutcomeOf) -> Re
 }
 
 /// Replaces a frame, and leaves nothing of the former one in the file or its journal.
-pub(super) fn replace_frame(connection: &mut Connection, batch: u64, frame: &[u8]) -> Result<(), AppendError> {
+pub(super) fn rewrite_frame(connection: &mut Connection, batch: u64, rewrite: Rewrite<'_>) -> Result<(), AppendError> {
     connection.pragma_update(None, "secure_delete", true)?;
-    let changed = connection.execute("UPDATE frame SET bytes = ?2 WHERE batch = ?1", (int(batch), frame))?;
-    connection.pragma_update(None, "secure_delete", false)?;
-    if changed == 0 {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let former: Option<Vec<u8>> =
+        transaction.query_row("SELECT bytes FROM frame WHERE batch = ?1", [int(batch)], |row| row.get(0)).optional()?;
+    let Some(former) = former else {
         return Err(AppendError::Refused(LogError::NotFound { what: format!("batch {batch}") }));
-    }
+    };
+    let frame = rewrite(&former).map_err(AppendError::Refused)?;
+    transaction.execute("UPDATE frame SET bytes = ?2 WHERE batch = ?1", (int(batch), frame))?;
+    transaction.commit()?;
     connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    connection.pragma_update(None, "secure_delete", false)?;
     Ok(())
 }

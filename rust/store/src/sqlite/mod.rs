@@ -10,12 +10,12 @@ use std::path::Path;
 
 use chio_receipts::{Durability, KeyId, PartitionKey, ReceiptId};
 
-use crate::batch_store::{BatchInfo, BatchStore, Head, NewBatch};
+use crate::batch_store::{BatchInfo, BatchStore, Head, NewBatch, Rewrite};
 use crate::database::Database;
 use crate::error::LogError;
 
 pub(crate) use file::{log_id, open_readable};
-pub(crate) use read::{batch_info, covering, find_checkpoint, find_id, frame, scan};
+pub(crate) use read::{batch_info, find_id, frame, last_batch, scan};
 
 /// Bytes per page. Frames are hundreds of kilobytes long, and larger pages mean fewer headers and checksums in the journal.
 const PAGE: u32 = 8192;
@@ -119,8 +119,12 @@ impl BatchStore for SqliteStore {
         read::covering(&self.database, partition, offsets)
     }
 
-    fn replace_frame(&mut self, batch: u64, frame: &[u8]) -> Result<(), LogError> {
-        self.database.work(|c| append::replace_frame(c, batch, frame).map_err(|e| e.named(self.database.path())))
+    fn rewrite_frame(&mut self, batch: u64, rewrite: Rewrite<'_>) -> Result<(), LogError> {
+        self.database.work(|c| append::rewrite_frame(c, batch, rewrite).map_err(|e| e.named(self.database.path())))
+    }
+
+    fn issuers(&self) -> Result<Vec<String>, LogError> {
+        read::issuers(&self.database)
     }
 
     fn is_rotation(&self, former: &KeyId, present: &KeyId) -> Result<bool, LogError> {

@@ -69,6 +69,11 @@ pub(crate) fn scan(database: &Database, from: u64, limit: usize) -> Result<Vec<B
     })
 }
 
+/// The newest batch; 0 when there is none.
+pub(crate) fn last_batch(database: &Database) -> Result<u64, LogError> {
+    database.run(|c| c.query_row("SELECT coalesce(max(batch), 0) FROM batch", [], |row| unsigned(row, 0)))
+}
+
 pub(crate) fn batch_info(database: &Database, batch: u64) -> Result<Option<BatchInfo>, LogError> {
     Ok(scan(database, batch, 1)?.into_iter().find(|info| info.batch == batch))
 }
@@ -93,6 +98,13 @@ fn info(row: &Row<'_>) -> rusqlite::Result<BatchInfo> {
         state: State::from_word(&state).ok_or_else(unknown)?,
         resolved_by: row.get::<_, Option<i64>>(14)?.map(i64::unsigned_abs),
         bytes: unsigned(row, 15)?,
+    })
+}
+
+/// Every issuer's name, in the order of their first batches.
+pub(crate) fn issuers(database: &Database) -> Result<Vec<String>, LogError> {
+    database.run(|c| {
+        c.prepare_cached("SELECT name FROM issuer ORDER BY issuer")?.query_map([], |row| row.get(0))?.collect()
     })
 }
 

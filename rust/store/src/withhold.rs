@@ -1,0 +1,78 @@
+//! Replacing bodies by their leaf hashes (retention, erasure).
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
+
+use chio_receipts::frame::{self, Slot};
+use chio_receipts::record::Record;
+use chio_receipts::{Compression, Durability, ReceiptId};
+
+use crate::batch_store::BatchStore;
+use crate::error::LogError;
+use crate::index;
+use crate::place::{file_id, resolve};
+use crate::sqlite::SqliteStore;
+
+/// Replaces the bodies of these receipts by their leaf hashes, durably, and deletes the index, which the next query makes
+/// anew. Checkpoints, signatures and proofs stay as they are, so the log still verifies and counts what it withholds.
+/// Returns how many bodies were replaced.
+///
+/// # Errors
+/// `NotFound` for the first id that no body in the log has; nothing is changed then.
+pub fn withhold(log: &Path, ids: &[ReceiptId]) -> Result<usize, LogError> {
+    let path = resolve(log)?;
+    if file_id(&path)?.is_none() {
+        return Err(LogError::Missing { path });
+    }
+    let mut store = SqliteStore::open(&path, Durability::Full)?;
+    let mut by_batch: BTreeMap<u64, HashSet<ReceiptId>> = BTreeMap::new();
+    for id in ids {
+        let batch = find(&store, &path, *id)?;
+        by_batch.entry(batch).or_default().insert(*id);
+    }
+    let mut withheld = 0;
+    for (batch, ids) in &by_batch {
+        let mut count = 0;
+        store.rewrite_frame(*batch, &mut |bytes| {
+            let (rewritten, replaced) =
+                rewrite(bytes, ids).ok_or_else(|| LogError::corrupt(&path, format!("batch {batch} cannot be read")))?;
+            count = replaced;
+            Ok(rewritten)
+        })?;
+        withheld += count;
+    }
+    index::remove(&path)?;
+    Ok(withheld)
+}
+
+/// The batch that has the body with this id.
+fn find(store: &SqliteStore, path: &Path, id: ReceiptId) -> Result<u64, LogError> {
+    for batch in store.find_id(id)? {
+        let bytes = store.frame(batch)?.unwrap_or_default();
+        let frame =
+            frame::decode(&bytes).map_err(|error| LogError::corrupt(path, format!("batch {batch}: {error}")))?;
+        if frame.slots().any(|slot| id_of(&slot) == Some(id)) {
+            return Ok(batch);
+        }
+    }
+    Err(LogError::NotFound { what: format!("receipt `{id}`") })
+}
+
+fn id_of(slot: &Slot<'_>) -> Option<ReceiptId> {
+    match slot {
+        Slot::Body(body) => Record::parse(body).ok().map(|record| record.id()),
+        Slot::Withheld(_) => None,
+    }
+}
+
+/// The frame without these bodies, and how many they were. `None` if the frame cannot be read.
+fn rewrite(bytes: &[u8], ids: &HashSet<ReceiptId>) -> Option<(Vec<u8>, usize)> {
+    let frame = frame::decode(bytes).ok()?;
+    // The compression of a frame is a field of its header.
+    let compression = if bytes.get(4..8) == Some(&[1, 0, 0, 0]) { Compression::Zlib } else { Compression::None };
+    let chosen: Vec<bool> = frame.slots().map(|slot| id_of(&slot).is_some_and(|id| ids.contains(&id))).collect();
+    let count = chosen.iter().filter(|chosen| **chosen).count();
+    let rewritten = frame::withhold(&frame, compression, |place| chosen.get(place).copied().unwrap_or(false))?;
+    let same = frame::decode(&rewritten).ok()?.leaves() == frame.leaves();
+    same.then_some((rewritten, count))
+}
