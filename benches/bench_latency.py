@@ -28,7 +28,9 @@ def test_latency_at_1000_events_per_second(
     benchmark: Any, figure: Callable[..., None], broker: Broker, disk: Path
 ) -> None:
     count = volume(10_000, 3_000)
-    raw_p99, governed_p99, commits = [], [], []
+    raw_p99: list[float] = []
+    governed_p99: list[float] = []
+    commits: list[float] = []
 
     def one_round() -> None:
         mine, durable = _governed_latencies(broker, disk, count)
@@ -70,16 +72,16 @@ def test_latency_at_1000_events_per_second(
 
 def _raw_latencies(broker: Broker, count: int) -> list[float]:
     topic = _new_topic(broker)
-    consumer = Consumer(raw.settings(broker))
+    consumer = Consumer(raw.settings(broker.bootstrap))
     consumer.subscribe([topic])
-    found = []
+    found: list[float] = []
     with _producer(broker, topic, count):
         while len(found) < count:
             message = consumer.poll(raw.PATIENCE_S)
             now = time.monotonic_ns()
             assert message is not None, f"no message for {raw.PATIENCE_S} s"
             found.append(_age(message.value(), now))
-            consumer.commit(message, asynchronous=True)
+            consumer.commit(message=message, asynchronous=True)
     consumer.close()
     return found
 
@@ -98,7 +100,7 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
                 durable.append((now - start) / 1e9)
 
     consumer = ChioConsumerMiddleware(
-        consumer=Consumer(raw.settings(broker)),
+        consumer=Consumer(raw.settings(broker.bootstrap)),
         scope_map={topic: workload.SCOPE},
         identity=workload.IDENTITY,
         dlq_topic=broker.create_topic(f"{topic}-dlq"),
@@ -106,10 +108,10 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
         receipt_log=disk / f"log-{time.monotonic_ns()}.chio",
         on_commit=on_commit,
     )
-    found = []
+    found: list[float] = []
     with _producer(broker, topic, count):
         while len(found) < count:
-            event = consumer.poll(raw.PATIENCE_S)
+            event: Any = consumer.poll(raw.PATIENCE_S)
             now = time.monotonic_ns()
             assert event is not None, f"no event for {raw.PATIENCE_S} s"
             found.append(_age(event.value(), now))

@@ -54,7 +54,7 @@ async def _peer_loop(broker: Broker, topic: str, count: int) -> Run:
     from chio_sdk.testing import allow_all
     from chio_streaming import ChioConsumerConfig, build_middleware
 
-    conf = raw.settings(broker)
+    conf = raw.settings(broker.bootstrap)
     consumer = Consumer(conf)
     consumer.subscribe([topic])
     total = 0

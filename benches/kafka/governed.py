@@ -24,7 +24,7 @@ class Governed:
         self.log = folder / f"log-{time.monotonic_ns()}.chio"
         self.denied_percent = denied_percent
         self.dlq = broker.create_topic(f"{topic}-dlq-{time.monotonic_ns()}")
-        self.conf = settings(broker)
+        self.conf = settings(broker.bootstrap)
         self.consumer = ChioConsumerMiddleware(
             consumer=Consumer(self.conf),
             producer=Producer({"bootstrap.servers": broker.bootstrap, "acks": "all", "linger.ms": 5}),
@@ -57,12 +57,12 @@ class Governed:
         total = 0
         consumer = self.consumer
         for number in range(1, expected + 1):
-            event = consumer.poll(PATIENCE_S)
+            event: Any = consumer.poll(PATIENCE_S)
             watch.start()
             assert event is not None, f"no event for {PATIENCE_S} s after {number} of {expected}"
             total += read(event)
             if number % commit_every == 0:
-                consumer.commit(event) if commit_every == 1 else consumer.commit()
+                consumer.commit(event if commit_every == 1 else None)
         return self._finish(watch, count, expected, total)
 
     def allowed(self, count: int) -> int:
@@ -70,6 +70,15 @@ class Governed:
         return count - count * (self.denied_percent or 0) // 100
 
     def _finish(self, watch: Watch, count: int, handed: int, total: int) -> Run:
+        """Waits until the events denied after the last allowed one are dealt with too, then closes."""
+        deadline = time.monotonic() + 10 * PATIENCE_S
+        while self.consumer.stats().denied < count - handed:
+            assert self.consumer.consume(BATCH, 0.01) == [], "more events were handed out than the policy allows"
+            assert time.monotonic() < deadline, f"still not done: {self.consumer.stats()}"
+            if self.consumer.stats().denied:
+                watch.start()
+        if handed:
+            self.consumer.commit()
         self.consumer.close()
         run = watch.stop(events=count, handed=handed)
         offsets = Offsets(count, workload.PARTITIONS)

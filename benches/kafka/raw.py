@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from typing import Any
 
-from confluent_kafka import Consumer, Message
+from confluent_kafka import Consumer
 
 from benches.kafka.run import Offsets, Run, Watch
 from benches.kafka.workload import PARTITIONS
@@ -15,14 +15,14 @@ BATCH = 500
 PATIENCE_S = 30.0
 
 
-def settings(broker: Broker) -> dict[str, Any]:
+def settings(bootstrap: str) -> dict[str, Any]:
     """The tuned client settings that both sides of every comparison use, with a group of its own.
 
     `fetch.queue.backoff.ms` is 1,000 in librdkafka, which caps the draining of a backlog at a third of what the client
     can do: an untuned baseline would flatter us.
     """
     return {
-        "bootstrap.servers": broker.bootstrap,
+        "bootstrap.servers": bootstrap,
         "group.id": f"bench-{uuid.uuid4()}",
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
@@ -31,16 +31,17 @@ def settings(broker: Broker) -> dict[str, Any]:
     }
 
 
-def read(message: Message) -> int:
-    """Reads what a handler needs at least: topic, partition, key, value and offset, which it returns."""
+def read(message: Any) -> int:
+    """Reads what a handler needs at least of a message or an event: topic, partition, key, value, offset; gives it."""
     message.topic()
     message.partition()
     message.key()
     message.value()
-    return message.offset() or 0
+    offset: int = message.offset()
+    return offset
 
 
-def read_with_headers(message: Message) -> int:
+def read_with_headers(message: Any) -> int:
     """The same and the headers."""
     message.headers()
     return read(message)
@@ -49,7 +50,7 @@ def read_with_headers(message: Message) -> int:
 def consume_loop(broker: Broker, topic: str, count: int, *, headers: bool = False) -> Run:
     """`consume(500)`, every message read, one asynchronous commit per batch."""
     reader = read_with_headers if headers else read
-    conf = settings(broker)
+    conf = settings(broker.bootstrap)
     consumer = Consumer(conf)
     consumer.subscribe([topic])
     watch = Watch(broker)
@@ -72,7 +73,7 @@ def consume_loop(broker: Broker, topic: str, count: int, *, headers: bool = Fals
 
 def poll_loop(broker: Broker, topic: str, count: int, *, commit_every: int = BATCH) -> Run:
     """`poll()`, every message read, one asynchronous commit per `commit_every` messages."""
-    conf = settings(broker)
+    conf = settings(broker.bootstrap)
     consumer = Consumer(conf)
     consumer.subscribe([topic])
     watch = Watch(broker)
@@ -83,7 +84,7 @@ def poll_loop(broker: Broker, topic: str, count: int, *, commit_every: int = BAT
         assert message is not None, f"no message for {PATIENCE_S} s after {number} of {count}"
         total += read(message)
         if number % commit_every == 0:
-            consumer.commit(message, asynchronous=True) if commit_every == 1 else consumer.commit(asynchronous=True)
+            consumer.commit(message=message, asynchronous=True) if commit_every == 1 else consumer.commit(asynchronous=True)
     consumer.commit(asynchronous=False)
     run = watch.stop(events=count, handed=count)
     consumer.close()
