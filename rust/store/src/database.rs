@@ -13,7 +13,7 @@ use crate::fork::{self, CloseBeforeFork, Generation};
 const STATEMENTS: usize = 64;
 
 /// How a connection is made, again after a fork.
-type Recipe = Box<dyn Fn(&Path) -> Result<Connection, LogError> + Send + Sync>;
+pub(crate) type Recipe = Box<dyn Fn(&Path) -> Result<Connection, LogError> + Send + Sync>;
 
 /// One connection to one file, for one user at a time.
 pub(crate) struct Database {

@@ -59,9 +59,9 @@ impl Sealer {
         }
         let head = self.store.append(self.head.as_ref(), &sealed)?;
         self.attempts.stored();
-        let mut batch = head.batch + 1 - sealed.len() as u64;
+        let places = head.batch + 1 - sealed.len() as u64..;
         let mut appended = Vec::with_capacity(sealed.len());
-        for (draft, new) in drafts.iter().zip(sealed) {
+        for (batch, (draft, new)) in places.zip(drafts.iter().zip(sealed)) {
             let sealed = new.sealed;
             appended.push(Appended {
                 first: draft.first,
@@ -70,7 +70,6 @@ impl Sealer {
                 attempts: sealed.attempts,
                 frame_bytes: sealed.frame.len() as u64,
             });
-            batch += 1;
         }
         self.head = Some(head);
         self.shared.publish(appended, drafts, sizes);

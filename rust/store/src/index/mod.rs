@@ -13,7 +13,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::batch_store::BatchInfo;
-use crate::database::Database;
+use crate::database::{Database, Recipe};
 use crate::error::LogError;
 use crate::place::beside;
 
@@ -79,7 +79,7 @@ fn index_path(log: &Path) -> PathBuf {
     beside(log, "-index")
 }
 
-fn recipe(log_id: &str) -> Box<dyn Fn(&Path) -> Result<Connection, LogError> + Send + Sync> {
+fn recipe(log_id: &str) -> Recipe {
     let id = log_id.to_owned();
     Box::new(move |path| {
         let to_error = |error: rusqlite::Error| LogError::from_sqlite(path, &error);

@@ -1,4 +1,4 @@
-//! What tests and drills share: receipts that look like real ones, and the suite that every store must pass.
+//! Receipts that look like real ones.
 
 use std::sync::Arc;
 

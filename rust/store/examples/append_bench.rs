@@ -1,0 +1,72 @@
+//! Append and seal throughput: `cargo run --release -p chio-store --example append_bench -- [receipts] [directory]`.
+//!
+//! Batches of 500 receipts of 200-byte events, sealed by the log's own thread, durable at the end. Prints receipts per
+//! second, what the disk was given for each byte of frame, and the longest time that issuing a batch took.
+#![allow(clippy::expect_used)] // A benchmark fails by panicking.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use chio_store::testing::Sample;
+use chio_store::{Log, LogOptions, LogReader};
+
+fn main() {
+    let mut arguments = std::env::args().skip(1);
+    let receipts: i64 = arguments.next().map_or(1_000_000, |text| text.parse().expect("a number of receipts"));
+    let directory = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let directory = directory.join(format!("chio-append-bench-{}", std::process::id()));
+    std::fs::create_dir_all(&directory).expect("the directory for the log can be made");
+    let path = directory.join("log");
+    let log = Log::open(&path, &LogOptions { max_batch: 500, ..LogOptions::default() }).expect("the log opens");
+    let sample = Sample::new("bench", "orders", 0);
+    let value = [b'v'; 200];
+
+    let before = written();
+    let start = Instant::now();
+    let (mut longest, mut offset, mut last) = (Duration::ZERO, 0, 0);
+    while offset < receipts {
+        let now = 1_700_000_000_000 + offset / 1000;
+        let began = Instant::now();
+        last = log
+            .issue([7; 32], |issue| {
+                for _ in 0..500 {
+                    sample.consume(issue, now, offset, &value).expect("a good draft");
+                    offset += 1;
+                }
+            })
+            .expect("the log takes receipts");
+        longest = longest.max(began.elapsed());
+    }
+    log.seal();
+    log.wait_durable(last, None).expect("the log seals");
+    let elapsed = start.elapsed();
+    let stats = log.stats();
+    log.close().expect("the log closes");
+    let after = written();
+
+    let reader = LogReader::open(&path).expect("the log opens for reading");
+    let stored: u64 = reader.batches(1, usize::MAX).expect("batches").iter().map(|batch| batch.count).sum();
+    assert_eq!(stored, last, "what was timed is not what was stored");
+    println!(
+        "{stored} receipts in {:.2} s: {:.0} receipts/s, {:.0} MB/s of frames ({} B per receipt), {} durable writes",
+        elapsed.as_secs_f64(),
+        stored as f64 / elapsed.as_secs_f64(),
+        stats.bytes as f64 / 1e6 / elapsed.as_secs_f64(),
+        stats.bytes / stored,
+        stats.appends,
+    );
+    println!(
+        "write amplification {:.2}; issuing 500 took {:.1} ms at most, waited {} times",
+        (after - before) as f64 / stats.bytes as f64,
+        longest.as_secs_f64() * 1e3,
+        stats.waits
+    );
+    std::fs::remove_dir_all(&directory).expect("the log can be removed");
+}
+
+/// Bytes that this process handed to the disk, by the kernel's count.
+fn written() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/io").expect("the kernel counts");
+    let line = text.lines().find_map(|line| line.strip_prefix("write_bytes: ")).expect("write_bytes");
+    line.parse().expect("a number")
+}

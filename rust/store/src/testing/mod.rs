@@ -1,0 +1,15 @@
+//! What other stores, tests and drills share (feature `testing`).
+//!
+//! | room | holds |
+//! |---|---|
+//! | [`Sample`] | receipts that look like real ones |
+
+//! | [`drill`] | kill -9 during appends |
+
+// This module is test code: it fails by panicking.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+pub mod drill;
+mod sample;
+
+pub use sample::Sample;
