@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     from chio_fast.guards import Guard, GuardContext
     from chio_fast.kafka import AsyncChioConsumer, ChioConsumerMiddleware, ChioDeadLetterProducer
     from chio_fast.keys import TrustFile
-    from chio_fast.log import Receipt, ReceiptLog
+    from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
+    from chio_fast.records import Receipt
 
 __all__ = [
     "Allow",
@@ -83,8 +84,9 @@ _HOMES = {
     "guards": ("Guard", "GuardContext"),
     "kafka": ("AsyncChioConsumer", "ChioConsumerMiddleware", "ChioDeadLetterProducer"),
     "keys": ("TrustFile",),
-    "log": ("Receipt", "ReceiptLog"),
+    "log": ("ReceiptLog",),
     "policy": ("PolicyWatcher",),
+    "records": ("Receipt",),
 }
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 

@@ -1,7 +1,8 @@
 """The extension: converts, calls the Rust crates, maps their errors onto `chio_fast.errors`."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias
 
 from confluent_kafka import KafkaError, Message
@@ -114,6 +115,10 @@ class Signer:
     def generate(path: StrPath) -> Signer:
         """Create a key file of mode 0600; an existing file is refused."""
 
+    @staticmethod
+    def replace(path: StrPath) -> Signer:
+        """Put a new key in the place of the one at `path`, which is kept beside it under its key id."""
+
     @property
     def public_key(self) -> bytes:
         """The 32 bytes of the Ed25519 public key."""
@@ -139,7 +144,7 @@ class Log:
         max_unsealed_bytes: int | None = None,
     ) -> Log: ...
     @property
-    def path(self) -> str: ...
+    def path(self) -> Path: ...
     @property
     def issuer(self) -> str:
         """Configured name, `@`, the log's id."""
@@ -149,7 +154,7 @@ class Log:
     @property
     def public_key(self) -> bytes: ...
     @property
-    def created_key(self) -> str | None:
+    def created_key(self) -> Path | None:
         """Path of the key file that this call created, else None."""
 
     @property
@@ -178,6 +183,27 @@ class Log:
 
     def stats(self) -> bytes:
         """Counters as JSON, see `chio_fast.log.LogStats`."""
+
+class Reader:
+    """Reads a receipt log, also while others write; what it finds is JSON, see `chio_fast.log`."""
+
+    @staticmethod
+    def open(path: StrPath) -> Reader: ...
+    @property
+    def log_id(self) -> str: ...
+    def get(self, receipt_id: str) -> bytes: ...
+    def query(self, filters: Mapping[str, Any], *, newest_first: bool, after: str | None, limit: int) -> bytes: ...
+    def chain(self, receipt_id: str, direction: str, limit: int) -> bytes: ...
+    def batches(self, first: int, limit: int) -> bytes: ...
+    def frame(self, batch: int) -> bytes: ...
+    def export(self, receipt_id: str) -> bytes: ...
+    def export_stream(self, path: StrPath, *, first: int = 1, last: int | None = None) -> int: ...
+    def verify(self, trust: bytes, progress: Callable[[int], None] | None = None) -> bytes: ...
+    def rebuild_index(self) -> None: ...
+
+def rotate_key(log: StrPath, signer: Signer, trust: bytes | None = None) -> bytes: ...
+def check_trust(trust: bytes) -> bytes: ...
+def withhold(log: StrPath, ids: Sequence[str]) -> int: ...
 
 class Gate:
     """The native half of an `Enforcer`: the current policy, and the way into the log."""
@@ -217,8 +243,12 @@ class Gate:
             `admitted` (the topic was created anew).
         """
 
-    def issue(self, events: Sequence[Event]) -> tuple[list[Event], list[Event], list[Event]]:
+    def issue(
+        self, events: Sequence[Event], *, before_action: bool = False
+    ) -> tuple[list[Event], list[Event], list[Event]]:
         """Give receipts to events that are handed out now, all under one lock, in the order given.
+
+        `before_action` says in them that they are durable before the events are handed out, which is up to the caller.
 
         Decisions of an older policy, or past their validity, are made again first. Events whose stamp is not their
         partition's any longer are left out. Events that already have a receipt keep it.
@@ -255,6 +285,9 @@ class Gate:
         Returns:
             Those with guards that are due and have not run; if there are any, no receipt was issued at all.
         """
+
+    def counts(self) -> dict[str, int]:
+        """Receipts by verdict, and `redecided`: decisions that were made again before their receipt."""
 
     def effect(self, check: Check, *, result: bytes | None, error: str | None, duration_ms: int) -> str:
         """Issue the receipt of what became of an allowed tool call: digest of the JSON `result`, or an error."""

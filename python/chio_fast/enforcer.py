@@ -289,21 +289,21 @@ class Enforcer:
         """Decide consumed messages, see `Gate.admit`; guards have not run yet, see `guards.submit`."""
         return self.gate.admit(messages, partitions)
 
-    def issue(self, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+    def issue(self, events: Sequence[Event], *, before_action: bool = False) -> tuple[list[Event], list[Event]]:
         """Give receipts to events that are handed out now: allowed ones and denied ones, see `Gate.issue`.
 
         Guards that are due and have not run are run first.
         """
         while True:
-            allowed, denied, due = self.gate.issue(events)
+            allowed, denied, due = self.gate.issue(events, before_action=before_action)
             if not due:
                 return allowed, denied
             self.guards.run(due)
 
-    async def aissue(self, events: Sequence[Event]) -> tuple[list[Event], list[Event]]:
+    async def aissue(self, events: Sequence[Event], *, before_action: bool = False) -> tuple[list[Event], list[Event]]:
         """Do what `issue` does, with guards on the running loop."""
         while True:
-            allowed, denied, due = self.gate.issue(events)
+            allowed, denied, due = self.gate.issue(events, before_action=before_action)
             if not due:
                 return allowed, denied
             await self.guards.arun(due)
@@ -412,7 +412,7 @@ class Enforcer:
             )
         return self._tools[name]
 
-    def _call(
+    def _call(  # noqa: PLR0917 - the two forms of `invoke` pass on what they got
         self,
         tool: str,
         scope: str,

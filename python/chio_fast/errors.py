@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from chio_fast.decision import Decision
+    from chio_fast.records import VerifyReport
 
 
 class ChioError(Exception):
@@ -71,7 +72,15 @@ class ChioDeadLetterError(ChioError):
 
 
 class VerifyError(ChioError):
-    """A receipt, batch or log is not authentic, or contradicts itself."""
+    """A receipt, batch or log is not authentic, or contradicts itself.
+
+    Attributes:
+        report: what was found, where a whole log was verified: a `chio_fast.records.VerifyReport`.
+    """
+
+    def __init__(self, message: str, report: VerifyReport | None = None) -> None:
+        super().__init__(message)
+        self.report = report
 
 
 class SigningKeyError(ChioError):

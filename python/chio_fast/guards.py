@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
+from chio_fast._native import Check
 from chio_fast.decision import Allow, Deny, GuardRun
 from chio_fast.errors import ChioConfigError, GuardError
 from chio_fast.guard_pool import GuardPool
 
 if TYPE_CHECKING:
-    from chio_fast._native import Check, Event, Policy
+    from chio_fast._native import Event, Policy
     from chio_fast.decision import Kind
     from chio_fast.message import EventLike
 
@@ -54,20 +55,18 @@ class GuardContext:
         tool: name of the tool, at the invoke boundary.
     """
 
-    __slots__ = ("_subject", "event", "identity", "kind", "output", "scope", "tool")
+    __slots__ = ("_arguments", "_subject", "event", "identity", "kind", "output", "scope", "tool")
 
     def __init__(self, subject: Event | Check) -> None:
         self._subject = subject
         self.identity: str = subject.identity
         self.scope: str = subject.scope
         self.kind: Kind = subject.kind
-        self.event: Any = getattr(subject, "event", None) if self._is_check else subject
-        self.output: EventLike | None = getattr(subject, "output", None) if self._is_check else None
-        self.tool: str | None = getattr(subject, "tool", None) if self._is_check else None
-
-    @property
-    def _is_check(self) -> bool:
-        return not hasattr(self._subject, "raw")
+        check = subject if isinstance(subject, Check) else None
+        self.event: Any = check.event if check else subject
+        self.output: EventLike | None = check.output if check else None
+        self.tool: str | None = check.tool if check else None
+        self._arguments: bytes | None = check.arguments if check else None
 
     @property
     def topic(self) -> str | None:
@@ -77,13 +76,13 @@ class GuardContext:
             return None
         if isinstance(message, Mapping):
             return message.get("topic")
-        return message.topic()  # type: ignore[no-any-return]
+        topic: str | None = message.topic()
+        return topic
 
     @property
     def arguments(self) -> Any:
         """The tool call's arguments, decoded from the JSON that the policy and the receipt see."""
-        encoded = self._subject.arguments if self._is_check else None  # type: ignore[union-attr]
-        return None if encoded is None else msgspec.json.decode(encoded)
+        return None if self._arguments is None else msgspec.json.decode(self._arguments)
 
     def has_scope(self, scope: str) -> bool:
         """Say whether the policy's rules alone allow this identity `scope` for this request."""

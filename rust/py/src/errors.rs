@@ -21,11 +21,16 @@ pub fn policy(error: &PolicyError) -> PyErr {
     PyErr::new::<python::PolicyError, _>((error.to_string(), error.source.clone(), error.line, error.rule.clone()))
 }
 
+/// A key or trust file that cannot be used.
+pub fn signing_key(message: &str) -> PyErr {
+    PyErr::new::<python::SigningKeyError, _>(message.to_owned())
+}
+
 /// A failure of the receipt log, by its code; those of keys are errors of keys.
 pub fn log(py: Python<'_>, error: &LogError) -> PyErr {
     let message = error.to_string();
     if error.code() == "key" {
-        return PyErr::new::<python::SigningKeyError, _>(message);
+        return signing_key(&message);
     }
     match log_errors(py).and_then(|kinds| kinds.get_item(error.code())) {
         Ok(Some(kind)) => match kind.cast_into::<PyType>() {

@@ -2,7 +2,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`policy`], [`signer`], [`log`], [`reader`] | the crates' own objects |
+//! | [`policy`], [`signer`], [`log`], [`reader`], [`upkeep`] | the crates' own objects |
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`place`], [`event`], [`check`], [`ruling`] | what is decided: a partition, its events, single requests, and what became of them |
 //! | [`message`], [`headers`], [`inbound`], [`record`] | reading what Python hands over |
@@ -22,9 +22,11 @@ mod log;
 mod message;
 mod place;
 mod policy;
+mod reader;
 mod record;
 mod ruling;
 mod signer;
+mod upkeep;
 
 /// Names of the module.
 #[pyo3::pymodule]
@@ -42,5 +44,9 @@ mod _native {
     #[pymodule_export]
     use super::policy::Policy;
     #[pymodule_export]
+    use super::reader::Reader;
+    #[pymodule_export]
     use super::signer::Signer;
+    #[pymodule_export]
+    use super::upkeep::{check_trust, rotate_key, withhold};
 }

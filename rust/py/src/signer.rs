@@ -36,6 +36,11 @@ impl Signer {
         Self::wrap(py, keys::create(&path))
     }
 
+    #[staticmethod]
+    fn replace(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
+        Self::wrap(py, keys::replace(&path))
+    }
+
     #[getter]
     fn public_key<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
         PyBytes::new(py, &self.inner.public_key())
