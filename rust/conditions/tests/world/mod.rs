@@ -11,6 +11,7 @@ pub const VALUE: &str = r#"{"amount":1500,"price":12.5,"big":1844674407370955161
 pub const ARGUMENTS: &str = r#"{"amount":1500,"query":"weather","limits":[1,2,3]}"#;
 
 /// An environment that owns what it shows.
+#[derive(Debug)]
 pub struct World {
     pub kind: Kind,
     pub value: Option<Vec<u8>>,
