@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from chio_fast.cli import dlq, doctor, enforce, policy
+from chio_fast.cli import dlq, doctor, enforce, key, policy, receipt
 from chio_fast.cli.app import app
 
 app.command()(enforce.enforce)
 app.command()(doctor.doctor)
 app.add_typer(policy.app, name="policy")
 app.add_typer(dlq.app, name="dlq")
+app.add_typer(receipt.app, name="receipt")
+app.add_typer(key.app, name="key")
 
 __all__ = ["app"]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,7 +12,7 @@ import typer
 from chio_fast.cli import options
 from chio_fast.cli.enforce_config import client_properties
 from chio_fast.cli.exits import ExitCode
-from chio_fast.cli.output import Output
+from chio_fast.cli.output import Output, clock
 from chio_fast.cli.requests import parse_time
 from chio_fast.errors import ChioConfigError
 
@@ -165,12 +164,6 @@ def _row(stored: StoredLetter) -> tuple[str, ...]:
         event,
         *(fields[name] for name in ("identity", "scope", "verdict", "reason")),
     )
-
-
-def clock(milliseconds: int) -> str:
-    """A Unix time in milliseconds for people, in UTC."""
-    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{milliseconds % 1000:03d}"
 
 
 def _filter(

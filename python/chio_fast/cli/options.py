@@ -7,6 +7,10 @@ from typing import Annotated
 
 import typer
 
+from chio_fast.settings import DEFAULT_RECEIPT_LOG as DEFAULT_LOG
+
+__all__ = ["DEFAULT_LOG", "Bootstrap", "Json", "Limit", "LogPath", "Property", "Since", "Until"]
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one a line for lists.")]
 LogPath = Annotated[Path, typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log.", show_default=True)]
 Limit = Annotated[int, typer.Option(help="Print at most so many.", min=1)]

@@ -5,6 +5,7 @@ Results go to standard output; notes, progress and errors to standard error, so 
 
 from __future__ import annotations
 
+import datetime
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -112,6 +113,12 @@ class Output:
 def fail(message: str) -> None:
     """Print the one line of an error on standard error."""
     Console(file=sys.stderr, highlight=False, soft_wrap=True).print(f"[bold red]error:[/bold red] {escape(message)}")
+
+
+def clock(milliseconds: int) -> str:
+    """A Unix time in milliseconds for people, in UTC."""
+    moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{milliseconds % 1000:03d}"
 
 
 def to_json(value: Any) -> str:

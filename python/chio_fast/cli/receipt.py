@@ -1,0 +1,231 @@
+"""`chio-fast receipt`: look at receipts, list them, follow their chain, export them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from chio_fast.cli import options
+from chio_fast.cli.exits import ExitCode
+from chio_fast.cli.output import Output, clock
+from chio_fast.cli.requests import parse_time
+from chio_fast.errors import ChioConfigError
+from chio_fast.log import ReceiptLog
+
+if TYPE_CHECKING:
+    from chio_fast.records import Chain, Receipt
+
+app = typer.Typer(help="The receipt log: what was decided, why, and what led to what.", no_args_is_help=True)
+
+Id = Annotated[str, typer.Argument(help="Id of the receipt, `rcpt_…`.")]
+
+
+@app.command()
+def show(receipt_id: Id, log: options.LogPath = options.DEFAULT_LOG, as_json: options.Json = False) -> None:
+    """Print one receipt with everything in it.
+
+    Example: `chio-fast receipt show rcpt_… --log receipts.db`
+    """
+    output = Output(as_json)
+    receipt = open_log(log).get(receipt_id)
+    if as_json:
+        output.json(receipt)
+        return
+    target = receipt.target
+    place = f"{target.topic}/{target.partition}/{target.offset}" if target.topic else target.tool
+    batch = receipt.batch
+    output.fields(
+        [
+            (name, value)
+            for name, value in (
+                ("id", receipt.id),
+                ("what", describe(receipt)),
+                ("time", clock(int(receipt.time))),
+                ("verdict", receipt.verdict),
+                ("identity", receipt.identity),
+                ("scope", receipt.scope),
+                ("rule", receipt.rule),
+                ("reason", receipt.reason),
+                ("errors", [f"{error.rule}: {error.code}" for error in receipt.errors]),
+                ("guards", [f"{run.name}: {run.verdict}" for run in receipt.guards]),
+                ("target", place),
+                ("request", receipt.request),
+                ("attempt", receipt.attempt),
+                ("digest", receipt.digest),
+                ("parents", receipt.parents),
+                ("correlation", receipt.correlation),
+                ("failed with", receipt.error),
+                ("outcome", receipt.outcome),
+                ("policy", batch.policy_version),
+                ("issuer", f"{batch.issuer}, epoch {batch.epoch}, seq {receipt.seq}"),
+                ("batch", f"{batch.batch} of {batch.count} receipts, {batch.state}"),
+            )
+            if value not in (None, "", [], ())
+        ]
+    )
+
+
+@app.command("list")
+def list_receipts(
+    log: options.LogPath = options.DEFAULT_LOG,
+    verdict: Annotated[str | None, typer.Option(help="allow, deny, escalate or delay.")] = None,
+    kind: Annotated[str | None, typer.Option(help="consume, invoke, produce, effect, rollback, …")] = None,
+    identity: Annotated[str | None, typer.Option(help="Who acted.")] = None,
+    scope: Annotated[str | None, typer.Option(help="The permission: exact, or `prefix*`.")] = None,
+    rule: Annotated[str | None, typer.Option(help="The rule that decided.")] = None,
+    topic: Annotated[str | None, typer.Option(help="Topic of the event.")] = None,
+    partition: Annotated[int | None, typer.Option(help="Its partition.")] = None,
+    offset: Annotated[int | None, typer.Option(help="Its offset.")] = None,
+    tool: Annotated[str | None, typer.Option(help="The tool.")] = None,
+    state: Annotated[str | None, typer.Option(help="recorded, prepared, committed, rolled_back.")] = None,
+    policy_version: Annotated[str | None, typer.Option(help="Version of the policy.")] = None,
+    correlation: Annotated[str | None, typer.Option(help="Correlation text.")] = None,
+    issuer: Annotated[str | None, typer.Option(help="Full name of the issuer.")] = None,
+    parent: Annotated[str | None, typer.Option(help="Receipts that this one led to.")] = None,
+    since: options.Since = None,
+    until: options.Until = None,
+    limit: options.Limit = 50,
+    oldest_first: Annotated[bool, typer.Option("--oldest-first", help="Begin with the oldest.")] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Print receipts that pass every filter, the newest first.
+
+    Exits with 1 if there is none. Example: `chio-fast receipt list --log receipts.db --verdict deny --since 1h`
+    """
+    output = Output(as_json)
+    filters: dict[str, Any] = {
+        "verdict": verdict,
+        "kind": kind,
+        "identity": identity,
+        "scope": scope,
+        "rule": rule,
+        "topic": topic,
+        "partition": partition,
+        "offset": offset,
+        "tool": tool,
+        "state": state,
+        "policy_version": policy_version,
+        "correlation": correlation,
+        "issuer": issuer,
+        "parent": parent,
+        "since": parse_time(since) if since else None,
+        "until": parse_time(until) if until else None,
+    }
+    found = list(open_log(log).query(newest_first=not oldest_first, limit=limit, **filters))
+    if as_json:
+        for receipt in found:
+            output.json(receipt)
+    else:
+        columns = ("id", "time", "what", "verdict", "rule", "reason")
+        output.table(columns, (_row(receipt) for receipt in found))
+        if len(found) == limit:
+            output.note(f"only the first {limit}; use --limit or a filter")
+    if not found:
+        raise typer.Exit(ExitCode.NO)
+
+
+def _row(receipt: Receipt) -> tuple[Any, ...]:
+    told = (describe(receipt), receipt.verdict, receipt.rule, receipt.reason)
+    return (receipt.id, clock(int(receipt.time)), *told)
+
+
+@app.command()
+def chain(
+    receipt_id: Id,
+    log: options.LogPath = options.DEFAULT_LOG,
+    direction: Annotated[
+        str, typer.Option(help="forward: what did this cause; backward: what was the root cause.")
+    ] = "backward",
+    limit: options.Limit = 1000,
+    as_json: options.Json = False,
+) -> None:
+    """Follow the links between receipts, a line for each: its id, what it was, and how well the link is proven.
+
+    A link is `verified` if this log bears it out, `asserted` if it only says so. Indentation is distance.
+
+    Example: `chio-fast receipt chain rcpt_… --direction forward --log receipts.db`
+    """
+    output = Output(as_json)
+    if direction not in ("forward", "backward"):
+        raise typer.BadParameter(f"`{direction}` is no direction; write forward or backward", param_hint="--direction")
+    way: Literal["forward", "backward"] = "forward" if direction == "forward" else "backward"
+    found = open_log(log).chain(receipt_id, way, limit=limit)
+    if as_json:
+        output.json(found)
+    else:
+        show_chain(output, found)
+
+
+def show_chain(output: Output, found: Chain) -> None:
+    """Print a chain, a line for each receipt."""
+    # The worst link counts: what hangs on one asserted link is not proven by another verified one.
+    proof: dict[str, str] = {}
+    for link in found.links:
+        for end in (link.parent, link.child):
+            proof[end] = "asserted" if "asserted" in (link.kind, proof.get(end)) else link.kind
+    for node in found.receipts:
+        what = describe(node.receipt) if node.receipt else "not in this log"
+        verdict = f", {node.receipt.verdict}" if node.receipt and node.receipt.verdict not in (None, "allow") else ""
+        proven = f"  [{proof[node.id]}]" if node.depth and node.id in proof else ""
+        output.line(f"{'  ' * node.depth}{node.id}  {what}{verdict}{proven}")
+    if found.truncated:
+        output.warn("there is more; use --limit")
+
+
+def describe(receipt: Receipt) -> str:
+    """What a receipt was, in a few words."""
+    what = receipt.target.topic or receipt.target.tool or receipt.scope
+    match receipt.kind:
+        case "consume":
+            return f"{what} consumed by {receipt.identity}"
+        case "produce":
+            return f"{what} produced by {receipt.identity}"
+        case "invoke":
+            return f"{what} tool call"
+        case "effect":
+            return f"{what} tool call {'failed with ' + receipt.error if receipt.error else 'returned'}"
+        case "outcome":
+            return f"transaction {receipt.outcome}"
+        case kind:
+            return f"{what} {kind}"
+
+
+@app.command()
+def export(
+    receipt_ids: Annotated[list[str], typer.Argument(help="Ids of the receipts.")],
+    log: options.LogPath = options.DEFAULT_LOG,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="File for one receipt, folder for several; else printed.")
+    ] = None,
+) -> None:
+    """Write receipts with all that others need to verify them offline: body, proof, checkpoint, signature.
+
+    Example: `chio-fast receipt export rcpt_… --log receipts.db --out receipt.json`
+    """
+    receipts = open_log(log)
+    if out is None:
+        for receipt_id in receipt_ids:
+            sys.stdout.write(receipts.export(receipt_id).decode().rstrip() + "\n")
+        return
+    if len(receipt_ids) == 1 and not out.is_dir():
+        out.write_bytes(receipts.export(receipt_ids[0]))
+        return
+    out.mkdir(parents=True, exist_ok=True)
+    for receipt_id in receipt_ids:
+        (out / f"{receipt_id}.json").write_bytes(receipts.export(receipt_id))
+
+
+def open_log(path: Path) -> ReceiptLog:
+    """The log at `path`, which must be there: reading creates none.
+
+    Raises:
+        ChioConfigError: there is no file.
+    """
+    if not path.exists():
+        raise ChioConfigError(
+            f"there is no receipt log at `{path}`; write `--log PATH`, or set CHIO_RECEIPT_LOG"
+        )
+    return ReceiptLog.open(path)
