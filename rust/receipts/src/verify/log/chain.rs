@@ -1,6 +1,6 @@
 //! How the batches of one issuer follow each other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::report::IssuerReport;
 use crate::checkpoint::Checkpoint;
@@ -24,6 +24,8 @@ pub(super) struct IssuerState {
     pub(super) last_id: Option<ReceiptId>,
     /// The checkpoint that follows each one: two different followers are a fork.
     followers: HashMap<[u8; 32], [u8; 32]>,
+    /// Checkpoints of the chain.
+    seen: HashSet<[u8; 32]>,
     /// Keys that signed, and whether the chain has reached their last checkpoint.
     keys: Vec<(KeyId, bool)>,
 }
@@ -47,6 +49,7 @@ impl IssuerState {
             batches: 0,
             last_id: None,
             followers: HashMap::new(),
+            seen: HashSet::new(),
             keys: Vec::new(),
         }
     }
@@ -96,6 +99,7 @@ impl IssuerState {
             self.last_id = None;
         }
         self.followers.insert(next.previous, *hash);
+        self.seen.insert(*hash);
         self.epoch = next.epoch;
         self.next_seq = next.first_seq.saturating_add(u64::from(next.count));
         self.running_count = next.running_count;
@@ -131,7 +135,7 @@ impl IssuerState {
 
     /// Whether the chain has a checkpoint with this hash.
     pub(super) fn knows(&self, hash: &[u8; 32]) -> bool {
-        self.head == *hash || self.followers.contains_key(hash)
+        self.seen.contains(hash)
     }
 
     pub(super) fn report(self, issuer: String) -> IssuerReport {
