@@ -5,11 +5,16 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from chio_fast import Signer
 from tests.conftest import require_broker
 from tests.kafka.broker import Broker, Cluster
+from tests.kafka.scenario import IDENTITY, Scenario
+from tests.kafka.worker import Settings, Worker
 
 _numbers = itertools.count(1)
 
@@ -31,3 +36,41 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     require_broker(request.config)
     with Cluster(tmp_path_factory.mktemp("kafka") / "cluster") as running:
         yield running
+
+
+@pytest.fixture
+def scenario(broker: Broker, new_topic: Callable[..., str], tmp_path: Path) -> Scenario:
+    """Two topics with five partitions in all, a DLQ topic, a key: a world of the test's own."""
+    topics = [new_topic("a", partitions=3), new_topic("b", partitions=2)]
+    made = Scenario(broker, tmp_path, topics, new_topic("dlq"), group=f"group-{next(_numbers)}-{tmp_path.name}")
+    Signer.generate(made.key_path)
+    return made
+
+
+@pytest.fixture
+def start_worker(scenario: Scenario) -> Iterator[Callable[..., Worker]]:
+    """Starts governed consumers in processes of their own, and notes at the end what they handed out."""
+    workers: list[Worker] = []
+
+    def start(*, conf: dict[str, Any] | None = None, **settings: Any) -> Worker:
+        worker = Worker(
+            Settings(
+                conf=scenario.conf(session_timeout_ms=6000, heartbeat_interval_ms=500) | (conf or {}),
+                scope_map={topic: f"events:consume:{topic}" for topic in scenario.topics},
+                dlq_topic=scenario.dlq,
+                policy=scenario.policy,
+                receipt_log=str(scenario.log_path),
+                signer=str(scenario.key_path),
+                output=str(scenario.directory / f"worker-{len(workers)}.txt"),
+                identity=IDENTITY,
+                **settings,
+            )
+        )
+        workers.append(worker)
+        scenario.workers.append(worker)
+        return worker
+
+    yield start
+    for worker in workers:
+        if worker.process.poll() is None:
+            worker.kill9()

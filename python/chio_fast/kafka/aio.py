@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-log = logging.getLogger("chio_fast.kafka")
 
 HOP = 0.1
 """Seconds that the thread waits for events before it looks at what else it has to do."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -69,7 +70,7 @@ class Intake:
     ) -> None:
         self._raw = raw
         self._gate = gate
-        self._issue = gate.issue
+        self._issue = partial(gate.issue, before_action=True) if before_action else gate.issue
         self._receipts = gate.log
         self._guard = run_guards
         self._assignments = assignments

@@ -1,0 +1,59 @@
+"""What the tests on the broker need of a receipt log: every consume receipt, and the word of both verifiers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from chio_fast import ReceiptLog, TrustFile
+
+Place = tuple[str, int, int]
+
+
+@dataclass(frozen=True)
+class ConsumeReceipt:
+    """A consume receipt, as far as the tests look at it.
+
+    Attributes:
+        id: its id.
+        place: topic, partition and offset of the event.
+        topic_id: id of the topic.
+        verdict: what was decided.
+        rule: by which rule.
+        attempt: which attempt at the request.
+        policy_version: under which policy.
+    """
+
+    id: str
+    place: Place
+    topic_id: str | None
+    verdict: str | None
+    rule: str
+    attempt: int
+    policy_version: str
+
+
+def consume_receipts(log: Path) -> dict[str, ConsumeReceipt]:
+    """Every consume receipt by its id, in the order of the log."""
+    return {
+        receipt.id: ConsumeReceipt(
+            receipt.id,
+            (receipt.target.topic or "", receipt.target.partition or 0, int(receipt.target.offset or 0)),
+            receipt.target.topic_id,
+            receipt.verdict,
+            receipt.rule,
+            receipt.attempt or 0,
+            receipt.batch.policy_version,
+        )
+        for receipt in ReceiptLog.open(log).query(kind="consume")
+    }
+
+
+def rolled_back(log: Path) -> set[str]:
+    """Ids of the receipts that a `rollback` receipt takes back."""
+    return {receipt.rollback or "" for receipt in ReceiptLog.open(log).query(kind="rollback")}
+
+
+def verify(log: Path, public_key: bytes) -> None:
+    """Verify the whole log, natively and with the independent verifier; raises if anything is wrong."""
+    ReceiptLog.open(log).verify(TrustFile.of(public_key))

@@ -1,0 +1,315 @@
+"""One test's world: topics of its own, seeded events of which it knows the fate, and an audit at the end."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from chio_fast import Event, Policy, Signer
+from chio_fast.kafka import ChioConsumerMiddleware, envelope
+from tests.kafka import receipts
+from tests.kafka.broker import Broker
+from tests.kafka.worker import Worker
+
+IDENTITY = "workers"
+POLICY = """
+chio: policy/v1
+identities:
+  workers:
+    capabilities: ["events:consume:*"]
+rules:
+  - id: no-secrets
+    effect: deny
+    identities: [workers]
+    scopes: ["events:consume:*"]
+    when: event.value.secret == true
+    reason: secrets stay where they are
+"""
+OPEN_POLICY = """
+chio: policy/v1
+identities:
+  workers:
+    capabilities: ["events:consume:*"]
+"""
+CLOSED_POLICY = """
+chio: policy/v1
+identities:
+  somebody-else:
+    capabilities: ["events:consume:*"]
+"""
+PATIENCE = 45.0
+"""Seconds after which a test that waits for something gives up."""
+
+Place = tuple[str, int, int]
+"""Topic, partition and offset."""
+
+
+class Order(msgspec.Struct):
+    """The value of a seeded event."""
+
+    n: int
+    secret: bool
+    pad: str
+
+
+@dataclass
+class Scenario:
+    """Topics, events and consumers of one test.
+
+    Attributes:
+        broker: the shared one.
+        directory: for the receipt log and the policy.
+        topics: those that are consumed.
+        dlq: the topic for denied events.
+        group: the consumer group.
+        policy: the document that `consumer` uses unless told otherwise.
+        fates: whether each event that was produced has to be denied.
+        handed: every hand-out that was seen, in order.
+        workers: processes whose hand-outs count as well.
+    """
+
+    broker: Broker
+    directory: Path
+    topics: list[str]
+    dlq: str
+    group: str
+    policy: str = POLICY
+    fates: dict[Place, bool] = field(default_factory=dict)
+    handed: list[tuple[Place, str]] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+
+    @property
+    def topic(self) -> str:
+        """The first of the topics."""
+        return self.topics[0]
+
+    @property
+    def log_path(self) -> Path:
+        """Where the receipts go."""
+        return self.directory / "receipts.db"
+
+    @property
+    def key_path(self) -> Path:
+        """The key that signs them."""
+        return self.directory / "signing.key"
+
+    def conf(self, **overrides: Any) -> dict[str, Any]:
+        """A confluent configuration for the group; `a_b` stands for `a.b`."""
+        base = {"bootstrap.servers": self.broker.bootstrap, "group.id": self.group, "log_level": 2}
+        return base | {name.replace("_", "."): value for name, value in overrides.items()}
+
+    def consumer(self, conf: dict[str, Any] | None = None, **arguments: Any) -> ChioConsumerMiddleware:
+        """Builds a governed consumer of all topics."""
+        if "enforcer" not in arguments:
+            arguments.setdefault("policy", Policy.from_yaml(self.policy))
+            arguments.setdefault("receipt_log", self.log_path)
+            arguments.setdefault("signer", self.key_path)
+        arguments.setdefault("scope_map", {topic: f"events:consume:{topic}" for topic in self.topics})
+        arguments.setdefault("identity", IDENTITY)
+        arguments.setdefault("dlq_topic", self.dlq)
+        return ChioConsumerMiddleware.from_config(conf or self.conf(), **arguments)
+
+    def produce(self, count: int, *, seed: int = 1, denied: float = 0.1, topic: str | None = None) -> list[Place]:
+        """Writes `count` events over all partitions, of which a share has to be denied; waits for every one."""
+        generator = random.Random(seed)
+        producer = Producer({"bootstrap.servers": self.broker.bootstrap, "linger.ms": 5, "acks": "all"})
+        wanted = [topic] if topic else self.topics
+        partitions = {name: len(producer.list_topics(name, timeout=10).topics[name].partitions) for name in wanted}
+        places: list[Place] = []
+
+        def note(secret: bool) -> Callable[[Any, Any], None]:
+            def delivered(error: Any, message: Any) -> None:
+                assert error is None, error
+                place = (message.topic(), message.partition(), message.offset())
+                self.fates[place] = secret
+                places.append(place)
+
+            return delivered
+
+        for n in range(count):
+            name = generator.choice(wanted)
+            order = Order(n, generator.random() < denied, "x" * generator.randrange(200))
+            producer.produce(
+                name,
+                key=str(generator.randrange(100)),
+                value=msgspec.json.encode(order),
+                headers=[("source", b"scenario"), ("n", str(n).encode())],
+                partition=generator.randrange(partitions[name]),
+                on_delivery=note(order.secret),
+            )
+            producer.poll(0)
+        assert producer.flush(PATIENCE) == 0
+        return places
+
+    def raw_produce(self, value: bytes | None, *, topic: str | None = None, partition: int = 0, **more: Any) -> Place:
+        """Writes one record as it is."""
+        producer = Producer({"bootstrap.servers": self.broker.bootstrap, "message.max.bytes": 8_000_000})
+        seen: list[Place] = []
+
+        def delivered(error: Any, message: Any) -> None:
+            assert error is None, error
+            seen.append((message.topic(), message.partition(), message.offset()))
+
+        producer.produce(topic or self.topic, value=value, partition=partition, on_delivery=delivered, **more)
+        assert producer.flush(PATIENCE) == 0
+        return seen[0]
+
+    def note(self, events: Iterable[Any]) -> int:
+        """Remembers hand-outs; gives their number."""
+        new = [(place(event), event.chio_receipt_id or "") for event in events if isinstance(event, Event)]
+        self.handed.extend(new)
+        return len(new)
+
+    def take(self, consumer: ChioConsumerMiddleware, count: int, *, batch: int = 100) -> list[Event]:
+        """Takes exactly `count` events, or fails when they do not come."""
+        taken: list[Event] = []
+        for _ in patiently(f"{count} events"):
+            for event in consumer.consume(min(batch, count - len(taken)), 0.5):
+                assert isinstance(event, Event)
+                taken.append(event)
+            if len(taken) >= count:
+                break
+        self.note(taken)
+        return taken
+
+    @staticmethod
+    def await_dead_letters(consumer: ChioConsumerMiddleware, count: int) -> None:
+        """Polls, without getting an event, until the consumer has `count` DLQ records acknowledged."""
+        for _ in patiently(f"{count} dead letters"):
+            assert consumer.poll(0.1) is None
+            if consumer.stats().dead_letters == count:
+                return
+
+    def finish(self, consumer: ChioConsumerMiddleware, *, batch: int = 100) -> None:
+        """Takes and commits until every event that was produced is committed."""
+        for _ in patiently("lag 0"):
+            if self.note(consumer.consume(batch, 0.2)):
+                consumer.commit()
+            elif self.lag() == 0:
+                break
+
+    def committed(self) -> dict[tuple[str, int], int]:
+        """The group's committed offsets, by an observer; -1001 where there is none."""
+        observer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": self.group, "log_level": 2})
+        try:
+            topics = observer.list_topics(timeout=10).topics
+            wanted = [TopicPartition(name, number) for name in self.topics for number in topics[name].partitions]
+            found = observer.committed(wanted, timeout=10)
+            return {(part.topic, part.partition): part.offset for part in found}
+        finally:
+            observer.close()
+
+    def lag(self) -> int:
+        """How many of the produced events are not committed."""
+        committed = self.committed()
+        return sum(offset >= committed[topic, partition] for topic, partition, offset in self.fates)
+
+    def dead_letters(self) -> list[envelope.DeadLetter]:
+        """Everything in the DLQ topic."""
+        return [envelope.decode(message.value() or b"") for message in self.broker_messages(self.dlq)]
+
+    def broker_messages(self, topic: str) -> list[Any]:
+        """Every record of `topic` up to its end of now."""
+        reader = Consumer(
+            {"bootstrap.servers": self.broker.bootstrap, "group.id": f"reader-{time.monotonic_ns()}", "log_level": 2}
+        )
+        try:
+            ends: dict[int, int] = {}
+            for number in reader.list_topics(topic, timeout=10).topics[topic].partitions:
+                low, high = reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
+                if high > low:
+                    ends[number] = high
+            reader.assign([TopicPartition(topic, number, 0) for number in ends])
+            found: list[Any] = []
+            for _ in patiently(f"the end of {topic}"):
+                if not ends:
+                    return found
+                for message in reader.consume(500, 0.2):
+                    assert message.error() is None, message.error()
+                    found.append(message)
+                    if message.offset() + 1 >= ends.get(message.partition(), 0):
+                        ends.pop(message.partition(), None)
+            return found
+        finally:
+            reader.close()
+
+    def audit(self, *, duplicates: bool = False) -> None:
+        """Checks that every event met its fate, and that every receipt of the log verifies.
+
+        Args:
+            duplicates: whether deliveries may repeat, each with a higher attempt; without, none may.
+
+        Receipts of events that were issued and never seen, because the process died in between, are allowed for: they
+        count as attempts.
+        """
+        for worker in self.workers:
+            self.handed.extend(worker.hand_outs())
+        letters = self.dead_letters()
+        handed = [where for where, _ in self.handed]
+        dead = [letter_place(letter) for letter in letters]
+        assert set(handed) == {where for where, secret in self.fates.items() if not secret}, "handed out"
+        assert set(dead) == {where for where, secret in self.fates.items() if secret}, "dead letters"
+        if not duplicates:
+            assert [where for where, times in Counter(handed).items() if times > 1] == []
+            assert [where for where, times in Counter(dead).items() if times > 1] == []
+        receipts.verify(self.log_path, Signer.from_file(self.key_path).public_key)
+        found = receipts.consume_receipts(self.log_path)
+        self._audit_attempts(found, duplicates=duplicates)
+        self._audit_letters(letters, found)
+        assert {receipt.place for receipt in found.values()} == set(self.fates), "receipts"
+        for where, receipt_id in self.handed:
+            # What a killed process handed out and had not committed may have no durable receipt: it is redelivered.
+            if receipt_id in found or not duplicates:
+                assert found[receipt_id].place == where
+                assert found[receipt_id].verdict == "allow"
+
+    def attempts(self) -> dict[str, int]:
+        """The attempt that each consume receipt says, by its id."""
+        return {receipt.id: receipt.attempt for receipt in receipts.consume_receipts(self.log_path).values()}
+
+    @staticmethod
+    def _audit_attempts(found: dict[str, receipts.ConsumeReceipt], *, duplicates: bool) -> None:
+        attempts: dict[Place, list[int]] = defaultdict(list)
+        for receipt in found.values():
+            attempts[receipt.place].append(receipt.attempt)
+        for where, numbers in attempts.items():
+            assert numbers == sorted(set(numbers)), f"attempts of {where} do not rise: {numbers}"
+            assert numbers[0] == 1, f"{where} begins with attempt {numbers[0]}"
+            assert duplicates or len(numbers) == 1, f"{where} was receipted {len(numbers)} times"
+
+    @staticmethod
+    def _audit_letters(letters: list[envelope.DeadLetter], found: dict[str, receipts.ConsumeReceipt]) -> None:
+        for letter in letters:
+            receipt = found[letter.chio_denial.receipt_id or ""]
+            assert receipt.place == letter_place(letter)
+            assert receipt.verdict != "allow"
+            assert letter.request == f"chio-kafka-{letter.original_topic}-{receipt.place[1]}-{receipt.place[2]}"
+            assert letter.attempt in (receipt.attempt, None)
+
+
+def place(event: Any) -> Place:
+    """Where an event or message comes from."""
+    return event.topic(), event.partition(), event.offset()
+
+
+def letter_place(letter: envelope.DeadLetter) -> Place:
+    """Where a denied event came from."""
+    return letter.original_topic, letter.original_partition or 0, letter.original_offset or 0
+
+
+def patiently(what: str, timeout: float = PATIENCE) -> Iterator[int]:
+    """Lets a loop go round until it breaks off; fails when that takes too long."""
+    deadline = time.monotonic() + timeout
+    turn = 0
+    while time.monotonic() < deadline:
+        yield turn
+        turn += 1
+    raise AssertionError(f"waited {timeout:g} s in vain for {what}")

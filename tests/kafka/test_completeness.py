@@ -1,0 +1,107 @@
+"""Nothing is lost: every event is handed out or in the DLQ, whatever dies in between."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+
+import pytest
+
+from tests.kafka.scenario import Scenario, patiently
+from tests.kafka.volume import volume
+from tests.kafka.worker import Worker
+
+Start = Callable[..., Worker]
+
+
+def test_every_event_is_handed_out_or_dead_lettered_exactly_once(scenario: Scenario):
+    scenario.produce(volume(6_000, 120_000), seed=11)
+    with scenario.consumer() as consumer:
+        scenario.finish(consumer, batch=500)
+    scenario.audit()
+
+
+def test_poll_sees_the_same_events_as_consume(scenario: Scenario):
+    places = scenario.produce(volume(2_000, 50_000), seed=12)
+    allowed = sum(not scenario.fates[where] for where in places)
+    with scenario.consumer(batch_size=64) as consumer:
+        for _ in patiently("all events"):
+            event = consumer.poll(0.2)
+            if event is not None:
+                scenario.note([event])
+            if len(scenario.handed) == allowed:
+                break
+        consumer.commit(asynchronous=False)
+    assert scenario.lag() == 0
+    scenario.audit()
+
+
+def test_a_clean_restart_goes_on_where_the_last_commit_was(scenario: Scenario):
+    scenario.produce(volume(3_000, 60_000), seed=13)
+    with scenario.consumer() as consumer:
+        scenario.take(consumer, 700, batch=70)
+        consumer.commit()
+    with scenario.consumer() as consumer:
+        scenario.finish(consumer)
+    scenario.audit()
+
+
+def test_events_handed_out_and_not_committed_are_delivered_again_with_a_higher_attempt(scenario: Scenario):
+    scenario.produce(400, seed=14)
+    with scenario.consumer() as consumer:
+        scenario.take(consumer, 150)
+    with scenario.consumer() as consumer:
+        scenario.finish(consumer)
+    assert len(scenario.handed) > len(set(scenario.handed)) or len({where for where, _ in scenario.handed}) < len(
+        scenario.handed
+    )
+    scenario.audit(duplicates=True)
+
+
+def test_kill_9_of_the_consumer_at_random_points_loses_nothing(scenario: Scenario, start_worker: Start):
+    scenario.produce(volume(5_000, 120_000), seed=15)
+    generator = random.Random(15)
+    kills = volume(3, 40)
+    for kill in range(kills):
+        worker = start_worker(asynchronous=bool(kill % 2), batch=generator.choice([7, 50, 200]))
+        wanted = generator.randrange(50, 600)
+        for _ in patiently("some hand-outs"):
+            if len(worker.lines()) >= wanted:
+                break
+            assert worker.process.poll() is None
+        worker.kill9()
+    worker = start_worker()
+    for _ in patiently("lag 0", 120):
+        if scenario.lag() == 0:
+            break
+    worker.stop()
+    assert scenario.lag() == 0
+    scenario.audit(duplicates=True)
+
+
+def test_kill_9_and_restart_of_the_broker_loses_nothing(scenario: Scenario):
+    scenario.produce(volume(4_000, 60_000), seed=16)
+    with scenario.consumer(scenario.conf(session_timeout_ms=6000)) as consumer:
+        for _ in range(volume(1, 5)):
+            scenario.take(consumer, 300, batch=30)
+            consumer.commit()
+            scenario.broker.kill9()
+            scenario.broker.start()
+        scenario.finish(consumer)
+    scenario.audit(duplicates=True)
+
+
+@pytest.mark.parametrize("evidence", ["before_commit", "before_action"])
+def test_a_run_with_commits_per_event_is_complete(scenario: Scenario, evidence: str):
+    places = scenario.produce(600, seed=17)
+    allowed = sum(not scenario.fates[where] for where in places)
+    with scenario.consumer(evidence=evidence) as consumer:
+        for _ in patiently("all events"):
+            event = consumer.poll(0.2)
+            if event is not None:
+                scenario.note([event])
+                consumer.commit(event)
+            if len(scenario.handed) == allowed:
+                break
+    assert scenario.lag() == 0
+    scenario.audit()
