@@ -16,6 +16,7 @@ from confluent_kafka import Consumer
 
 from benches.conftest import ROOT, ROUNDS, volume
 from benches.kafka import raw, workload
+from benches.kafka.governed import bench_signer
 from benches.machine import fdatasync_seconds
 from chio_fast import ChioConsumerMiddleware, Policy
 from tests.kafka.broker import Broker
@@ -106,6 +107,7 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
         dlq_topic=broker.create_topic(f"{topic}-dlq"),
         policy=Policy.from_yaml(workload.policy(None)),
         receipt_log=disk / f"log-{time.monotonic_ns()}.chio",
+        signer=bench_signer(disk),
         on_commit=on_commit,
     )
     found: list[float] = []

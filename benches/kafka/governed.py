@@ -11,7 +11,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from benches.kafka import workload
 from benches.kafka.raw import BATCH, PATIENCE_S, read, settings
 from benches.kafka.run import Offsets, Run, Watch
-from chio_fast import ChioConsumerMiddleware, Policy, ReceiptLog
+from chio_fast import ChioConsumerMiddleware, Policy, ReceiptLog, Signer, TrustFile
 from tests.kafka.broker import Broker
 
 
@@ -24,6 +24,7 @@ class Governed:
         self.log = folder / f"log-{time.monotonic_ns()}.chio"
         self.denied_percent = denied_percent
         self.dlq = broker.create_topic(f"{topic}-dlq-{time.monotonic_ns()}")
+        self.signer = bench_signer(folder)
         self.conf = settings(broker.bootstrap)
         self.consumer = ChioConsumerMiddleware(
             consumer=Consumer(self.conf),
@@ -33,6 +34,7 @@ class Governed:
             dlq_topic=self.dlq,
             policy=Policy.from_yaml(workload.policy(denied_percent)),
             receipt_log=self.log,
+            signer=self.signer,
         )
         self._broker = broker
 
@@ -96,5 +98,11 @@ class Governed:
         assert end == expected, f"the DLQ holds {end} records, not {expected}"
 
     def _assert_every_event_has_its_receipt(self, count: int) -> None:
-        report: Any = ReceiptLog.open(self.log).verify()
+        report = ReceiptLog.open(self.log).verify(TrustFile.of(self.signer.public_key))
         assert report.receipts == count, f"the log holds {report.receipts} receipts, not {count}"
+
+
+def bench_signer(folder: Path) -> Signer:
+    """The signing key of all benches in this folder; made when first asked for."""
+    path = folder / "bench.key"
+    return Signer.from_file(path) if path.exists() else Signer.generate(path)

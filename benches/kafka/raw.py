@@ -64,7 +64,7 @@ def consume_loop(broker: Broker, topic: str, count: int, *, headers: bool = Fals
             total += reader(message)
         seen += len(messages)
         consumer.commit(asynchronous=True)
-    consumer.commit(asynchronous=False)
+    consumer.commit(offsets=consumer.position(consumer.assignment()), asynchronous=False)
     run = watch.stop(events=seen, handed=seen)
     consumer.close()
     check(conf, topic, count, total)
@@ -84,8 +84,10 @@ def poll_loop(broker: Broker, topic: str, count: int, *, commit_every: int = BAT
         assert message is not None, f"no message for {PATIENCE_S} s after {number} of {count}"
         total += read(message)
         if number % commit_every == 0:
-            consumer.commit(message=message, asynchronous=True) if commit_every == 1 else consumer.commit(asynchronous=True)
-    consumer.commit(asynchronous=False)
+            consumer.commit(message=message, asynchronous=True) if commit_every == 1 else consumer.commit(
+                asynchronous=True
+            )
+    consumer.commit(offsets=consumer.position(consumer.assignment()), asynchronous=False)
     run = watch.stop(events=count, handed=count)
     consumer.close()
     check(conf, topic, count, total)

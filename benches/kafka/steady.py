@@ -13,6 +13,7 @@ from pathlib import Path
 from confluent_kafka import Consumer
 
 from benches.kafka import raw, workload
+from benches.kafka.governed import bench_signer
 from benches.machine import resident_mib
 from chio_fast import ChioConsumerMiddleware, Policy
 
@@ -27,6 +28,7 @@ def main() -> None:
         dlq_topic=dlq_topic,
         policy=Policy.from_yaml(workload.policy(0)),
         receipt_log=Path(folder) / "steady.chio",
+        signer=bench_signer(Path(folder)),
     )
     seen, next_sample = 0, 0
     while seen < count:
