@@ -10,7 +10,11 @@ use crate::error::LogError;
 use crate::options::{BatchSpec, LogOptions};
 
 /// Empty arenas that are kept for reuse, so that a busy log allocates none.
-const SPARE: usize = 8;
+const SPARE: usize = 32;
+
+/// Bytes of drafts that one durable write takes at least, if there are so many: enough to pay for a sync, little enough
+/// that those who wait for the first of them do not wait for long.
+const ROUND_BYTES: usize = 8 << 20;
 
 /// Drafts that will be one batch.
 #[derive(Debug)]
@@ -88,11 +92,18 @@ impl Queue {
         !self.closed.is_empty() || self.open.as_ref().is_some_and(|open| open.first <= self.asked || self.closing)
     }
 
-    /// Takes everything that is to be sealed now, oldest first. The open batch goes along: sealing it costs less than
-    /// waking up for it again.
+    /// Takes what is to be sealed now, oldest first, up to [`ROUND_BYTES`]. The open batch goes along when there is room:
+    /// sealing it costs less than waking up for it again.
     pub(crate) fn take(&mut self) -> Vec<OpenBatch> {
         self.close_open();
-        self.closed.drain(..).collect()
+        let mut bytes = 0;
+        let fitting = self.closed.iter().take_while(|batch| {
+            let fits = bytes < ROUND_BYTES;
+            bytes += batch.pending.bytes();
+            fits
+        });
+        let count = fitting.count();
+        self.closed.drain(..count).collect()
     }
 
     /// Gives back arenas after their drafts are durable.

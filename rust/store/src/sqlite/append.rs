@@ -223,6 +223,14 @@ fn resolve(transaction: &Transaction<'_>, place: u64, outcome: &OutcomeOf) -> Re
 /// Replaces a frame, and leaves nothing of the former one in the file or its journal.
 pub(super) fn rewrite_frame(connection: &mut Connection, batch: u64, rewrite: Rewrite<'_>) -> Result<(), AppendError> {
     connection.pragma_update(None, "secure_delete", true)?;
+    let replaced = replace_frame(connection, batch, rewrite);
+    connection.pragma_update(None, "secure_delete", false)?;
+    replaced?;
+    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    Ok(())
+}
+
+fn replace_frame(connection: &mut Connection, batch: u64, rewrite: Rewrite<'_>) -> Result<(), AppendError> {
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let former: Option<Vec<u8>> =
         transaction.query_row("SELECT bytes FROM frame WHERE batch = ?1", [int(batch)], |row| row.get(0)).optional()?;
@@ -232,7 +240,5 @@ pub(super) fn rewrite_frame(connection: &mut Connection, batch: u64, rewrite: Re
     let frame = rewrite(&former).map_err(AppendError::Refused)?;
     transaction.execute("UPDATE frame SET bytes = ?2 WHERE batch = ?1", (int(batch), frame))?;
     transaction.commit()?;
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-    connection.pragma_update(None, "secure_delete", false)?;
     Ok(())
 }

@@ -126,7 +126,7 @@ fn kill_at_random(child: &mut Child, random: &mut Random) -> Vec<Acknowledged> {
     let (first, begun) = mpsc::channel();
     let reader = std::thread::spawn(move || {
         let lines = BufReader::new(pipe).lines().map_while(Result::ok);
-        lines.inspect(|_| drop(first.send(()))).collect::<Vec<String>>()
+        lines.inspect(|_| first.send(()).unwrap_or_default()).collect::<Vec<String>>()
     });
     // One in four is killed while it starts, the others while they append; the time is random, because that is the drill.
     if random.below(4) == 0 {

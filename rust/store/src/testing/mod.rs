@@ -3,7 +3,7 @@
 //! | room | holds |
 //! |---|---|
 //! | [`Sample`] | receipts that look like real ones |
-
+//! | [`suite`] | the named cases that every [`crate::BatchStore`] must pass |
 //! | [`drill`] | kill -9 during appends |
 
 // This module is test code: it fails by panicking.
@@ -11,5 +11,6 @@
 
 pub mod drill;
 mod sample;
+pub mod suite;
 
 pub use sample::Sample;

@@ -1,0 +1,324 @@
+//! The named cases that every [`BatchStore`] must pass.
+//!
+//! A store's test calls [`run`] with a way to open one and the same log again and again; each case uses a log of its own.
+
+use chio_receipts::{
+    Attempt, AttemptQuery, Chain, Compression, Content, Draft, Durability, IdSource, Mode, OutcomeDraft, OutcomeWord,
+    PartitionKey, Pending, SealContext, Shown, Signer, seal,
+};
+use zeroize::Zeroizing;
+
+use super::Sample;
+use crate::batch_store::{BatchStore, Head, NewBatch, OutcomeOf, State};
+
+/// Opens the log with this name, creating it at first.
+pub type Open<'a> = &'a dyn Fn(&str) -> Box<dyn BatchStore>;
+
+/// Every case, by the promise that it holds.
+pub const CASES: [(&str, fn(Open<'_>, &str)); 12] = [
+    ("a new log has no head and no batches", new_log),
+    ("what is appended is there after opening again", survives),
+    ("an append on another head than the newest appends nothing", conditional),
+    ("a batch that does not continue the chain appends nothing", continuous),
+    ("several batches are appended all or none", atomic),
+    ("a new epoch follows the last batch of the one before", epochs),
+    ("issuers have chains of their own", issuers),
+    ("ids lead to their batch", ids),
+    ("offsets lead to the batches that cover them", coverage),
+    ("an outcome resolves a prepared batch once", outcomes),
+    ("a rewritten frame replaces the former one", rewrites),
+    ("rotations are followed in their direction", rotations),
+];
+
+/// Runs every case on logs that `open` opens by name.
+///
+/// # Panics
+/// When the store breaks a promise.
+pub fn run(open: Open<'_>) {
+    for (number, (promise, case)) in CASES.iter().enumerate() {
+        println!("suite: {promise}");
+        case(open, &format!("case-{number}"));
+    }
+}
+
+/// Seals batches of one issuer.
+struct Issuer {
+    chain: Chain,
+    ids: IdSource,
+    signer: Signer,
+    offset: i64,
+}
+
+impl Issuer {
+    fn new(name: &str) -> Self {
+        let signer = Signer::from_seed(&Zeroizing::new([9; 32]));
+        Self { chain: Chain::start(name), ids: IdSource::new(name, 0), signer, offset: 0 }
+    }
+
+    fn next_epoch(&mut self) {
+        let issuer = self.chain.issuer.clone();
+        self.chain = Chain { epoch: self.chain.epoch + 1, next_seq: 0, ..self.chain.clone() };
+        self.ids = IdSource::new(&issuer, self.chain.epoch).not_before(NOW + 1_000_000);
+    }
+
+    fn seal(&mut self, pending: &mut Pending, mode: Mode, outcomes: Vec<OutcomeOf>) -> NewBatch {
+        let context = SealContext {
+            signer: &self.signer,
+            policy_version: [1; 32],
+            mode,
+            durability: Durability::Full,
+            time: NOW,
+            digest_key: None,
+            attestation: None,
+            compression: Compression::None,
+        };
+        let mut first = |_: &AttemptQuery| 1;
+        NewBatch { sealed: seal(pending, &mut self.chain, &context, &mut first).unwrap(), outcomes }
+    }
+
+    /// A batch of `count` consume receipts at the next offsets.
+    fn batch_of(&mut self, count: i64, mode: Mode) -> NewBatch {
+        let sample = Sample::new("agents", "orders", 0);
+        let mut pending = Pending::new();
+        for _ in 0..count {
+            let id = self.ids.next(NOW);
+            let draft = Draft {
+                offset: Some(self.offset),
+                content: Content::Event { key: None, headers: &[], value: Some(b"v") },
+                attempt: Attempt::Ask,
+                ..Draft::new(id, NOW, &sample.template, &sample.target)
+            };
+            pending.push(&draft).unwrap();
+            self.offset += 1;
+        }
+        self.seal(&mut pending, mode, Vec::new())
+    }
+
+    fn batch(&mut self) -> NewBatch {
+        self.batch_of(3, Mode::Recorded)
+    }
+
+    fn outcome(&mut self, of: [u8; 32], outcome: OutcomeWord, contradicts: Option<OutcomeWord>) -> NewBatch {
+        let mut pending = Pending::new();
+        let issuer = self.chain.issuer.clone();
+        let id = self.ids.next(NOW);
+        let draft =
+            OutcomeDraft { id, time: NOW, batch: of, issuer: &issuer, outcome, shown: Shown::default(), contradicts };
+        pending.push_outcome(&draft).unwrap();
+        self.seal(&mut pending, Mode::Recorded, vec![OutcomeOf { checkpoint: of, outcome, contradicts }])
+    }
+}
+
+const NOW: i64 = 1_700_000_000_000;
+
+fn transaction() -> Mode {
+    Mode::Transaction { group: "g".to_owned(), transactional_id: "g-1".to_owned() }
+}
+
+fn partition() -> PartitionKey {
+    Sample::new("agents", "orders", 0).target.partition_key().unwrap()
+}
+
+fn code<T: std::fmt::Debug>(result: Result<T, crate::LogError>) -> &'static str {
+    result.unwrap_err().code()
+}
+
+fn new_log(open: Open<'_>, name: &str) {
+    let store = open(name);
+    assert_eq!(store.head("a").unwrap(), None);
+    assert_eq!(store.scan(1, 10).unwrap(), []);
+    assert_eq!(store.frame(1).unwrap(), None);
+    assert_eq!(store.highest_offset(&partition()).unwrap(), None);
+    assert_eq!(store.log_id().unwrap(), open(name).log_id().unwrap());
+}
+
+fn survives(open: Open<'_>, name: &str) {
+    let mut issuer = Issuer::new("a");
+    let (first, second) = (issuer.batch(), issuer.batch());
+    let mut store = open(name);
+    let head = store.append(None, &[first]).unwrap();
+    let bytes = second.sealed.frame.clone();
+    let head = store.append(Some(&head), &[second]).unwrap();
+    assert_eq!(store.start(NOW).unwrap(), 0);
+    drop(store);
+    let mut store = open(name);
+    assert_eq!(store.start(NOW + 1).unwrap(), NOW);
+    assert_eq!(store.head("a").unwrap(), Some(head));
+    assert_eq!(store.frame(2).unwrap(), Some(bytes));
+    let listed = store.scan(1, 10).unwrap();
+    assert_eq!(
+        listed.iter().map(|info| (info.batch, info.first_seq, info.count)).collect::<Vec<_>>(),
+        [(1, 0, 3), (2, 3, 3)]
+    );
+    assert_eq!(listed[1].previous, listed[0].checkpoint);
+    assert_eq!(store.scan(2, 1).unwrap(), listed[1..]);
+}
+
+fn conditional(open: Open<'_>, name: &str) {
+    let mut issuer = Issuer::new("a");
+    let first = issuer.batch();
+    let mut fork = Issuer::new("a");
+    fork.offset = 100;
+    let mut store = open(name);
+    let head = store.append(None, &[first]).unwrap();
+    assert_eq!(code(open(name).append(None, &[fork.batch()])), "superseded");
+    let stale = Head { checkpoint: [0; 32], ..head.clone() };
+    assert_eq!(code(store.append(Some(&stale), &[issuer.batch()])), "superseded");
+    assert_eq!(store.scan(1, 10).unwrap().len(), 1);
+    assert_eq!(store.head("a").unwrap(), Some(head));
+}
+
+fn continuous(open: Open<'_>, name: &str) {
+    let mut issuer = Issuer::new("a");
+    let mut store = open(name);
+    let head = store.append(None, &[issuer.batch()]).unwrap();
+    let _skipped = issuer.batch();
+    assert_eq!(code(store.append(Some(&head), &[issuer.batch()])), "superseded");
+    let mut later = Issuer::new("b");
+    later.next_epoch();
+    assert_eq!(code(store.append(None, &[later.batch()])), "superseded");
+    assert_eq!(code(store.append(Some(&head), &[])), "seal");
+    assert_eq!(store.scan(1, 10).unwrap().len(), 1);
+}
+
+fn atomic(open: Open<'_>, name: &str) {
+    let mut issuer = Issuer::new("a");
+    let good = issuer.batch();
+    let _skipped = issuer.batch();
+    let mut store = open(name);
+    assert_eq!(code(store.append(None, &[good, issuer.batch()])), "superseded");
+    assert_eq!(store.scan(1, 10).unwrap(), []);
+    assert_eq!(store.highest_offset(&partition()).unwrap(), None);
+    let mut issuer = Issuer::new("a");
+    let head = store.append(None, &[issuer.batch(), issuer.batch()]).unwrap();
+    assert_eq!((head.batch, head.next_seq, head.running_count), (2, 6, 6));
+}
+
+fn epochs(open: Open<'_>, name: &str) {
+    let mut issuer = Issuer::new("a");
+    let mut store = open(name);
+    let head = store.append(None, &[issuer.batch()]).unwrap();
+    issuer.next_epoch();
+    let head = store.append(Some(&head), &[issuer.batch()]).unwrap();
+    assert_eq!((head.epoch, head.next_seq, head.running_count), (1, 3, 6));
+    issuer.next_epoch();
+    issuer.next_epoch();
+    assert_eq!(code(store.append(Some(&head), &[issuer.batch()])), "superseded");
+}
+
+fn issuers(open: Open<'_>, name: &str) {
+    let (mut a, mut b) = (Issuer::new("a"), Issuer::new("b"));
+    let mut store = open(name);
+    let head_a = store.append(None, &[a.batch()]).unwrap();
+    let head_b = store.append(None, &[b.batch()]).unwrap();
+    store.append(Some(&head_a), &[a.batch()]).unwrap();
+    assert_eq!(store.head("b").unwrap(), Some(head_b));
+    assert_eq!(store.issuers().unwrap(), ["a", "b"]);
+    let mut mixed = vec![a.batch()];
+    mixed.push(b.batch());
+    let head = store.head("a").unwrap();
+    assert_eq!(code(store.append(head.as_ref(), &mixed)), "superseded");
+}
+
+fn ids(open: Open<'_>, name: &str) {
+    let (mut a, mut b) = (Issuer::new("a"), Issuer::new("b"));
+    let mut store = open(name);
+    let batches = [a.batch(), a.batch()];
+    let metas = batches.each_ref().map(|batch| batch.sealed.meta.clone());
+    store.append(None, &batches).unwrap();
+    let other = b.batch();
+    let foreign = other.sealed.meta.min_id.unwrap();
+    store.append(None, &[other]).unwrap();
+    for (place, meta) in metas.iter().enumerate() {
+        for id in [meta.min_id.unwrap(), meta.max_id.unwrap()] {
+            assert_eq!(store.find_id(id).unwrap(), [place as u64 + 1]);
+        }
+    }
+    assert_eq!(store.find_id(foreign).unwrap(), [3]);
+    assert_eq!(store.find_id(a.ids.next(NOW)).unwrap(), [0u64; 0]);
+    assert_eq!(store.find_checkpoint(&metas[1].checkpoint_hash).unwrap(), Some(2));
+    assert_eq!(store.find_checkpoint(&[5; 32]).unwrap(), None);
+}
+
+fn coverage(open: Open<'_>, name: &str) {
+    let mut issuer = Issuer::new("a");
+    let mut store = open(name);
+    let mut batches = vec![issuer.batch_of(10, Mode::Recorded), issuer.batch_of(5, Mode::Recorded)];
+    issuer.offset = 12;
+    batches.push(issuer.batch_of(100, Mode::Recorded));
+    issuer.offset = 0;
+    batches.push(issuer.batch_of(1, Mode::Recorded));
+    store.append(None, &batches).unwrap();
+    let covering = |first, last| store.covering(&partition(), first..=last).unwrap();
+    assert_eq!(store.highest_offset(&partition()).unwrap(), Some(111));
+    assert_eq!(covering(0, 0), [1, 4]);
+    assert_eq!(covering(9, 10), [1, 2]);
+    assert_eq!(covering(12, 14), [2, 3]);
+    assert_eq!(covering(111, i64::MAX), [3]);
+    assert_eq!(covering(112, 200), [0u64; 0]);
+    assert_eq!(store.covering(&PartitionKey([0; 16]), 0..=200).unwrap(), [0u64; 0]);
+}
+
+fn outcomes(open: Open<'_>, name: &str) {
+    let mut issuer = Issuer::new("a");
+    let mut store = open(name);
+    let prepared = [issuer.batch_of(2, transaction()), issuer.batch_of(2, transaction()), issuer.batch()];
+    let [first, second, plain] = prepared.each_ref().map(|batch| batch.sealed.checkpoint_hash);
+    let mut head = store.append(None, &prepared).unwrap();
+    let states = |store: &dyn BatchStore| {
+        store.scan(1, 3).unwrap().iter().map(|info| (info.state, info.resolved_by)).collect::<Vec<_>>()
+    };
+    let open_states = [(State::Prepared, None), (State::Prepared, None), (State::Recorded, None)];
+    assert_eq!(states(store.as_ref()), open_states);
+
+    let unknown = issuer.outcome(first, OutcomeWord::Unknown, None);
+    head = store.append(Some(&head), &[unknown]).unwrap();
+    assert_eq!(states(store.as_ref()), open_states);
+
+    let committed = issuer.outcome(first, OutcomeWord::Committed, None);
+    let rolled_back = issuer.outcome(second, OutcomeWord::RolledBack, None);
+    head = store.append(Some(&head), &[committed, rolled_back]).unwrap();
+    let resolved = [(State::Committed, Some(5)), (State::RolledBack, Some(6)), (State::Recorded, None)];
+    assert_eq!(states(store.as_ref()), resolved);
+
+    // The same again is no harm; another one, or one for a batch that needs none, appends nothing.
+    head = store.append(Some(&head), &[issuer.outcome(first, OutcomeWord::Committed, None)]).unwrap();
+    let chain = issuer.chain.clone();
+    for (checkpoint, outcome) in
+        [(first, OutcomeWord::RolledBack), (plain, OutcomeWord::Committed), ([3; 32], OutcomeWord::Committed)]
+    {
+        assert_eq!(code(store.append(Some(&head), &[issuer.outcome(checkpoint, outcome, None)])), "state");
+        issuer.chain = chain.clone();
+    }
+    assert_eq!(states(store.as_ref()), resolved);
+
+    // Kafka wins, by a record that says what it contradicts.
+    let contradiction = issuer.outcome(first, OutcomeWord::RolledBack, Some(OutcomeWord::Committed));
+    store.append(Some(&head), &[contradiction]).unwrap();
+    assert_eq!(states(store.as_ref())[0], (State::RolledBack, Some(8)));
+}
+
+fn rewrites(open: Open<'_>, name: &str) {
+    let mut issuer = Issuer::new("a");
+    let mut store = open(name);
+    store.append(None, &[issuer.batch()]).unwrap();
+    store.rewrite_frame(1, &mut |former| Ok(former.iter().rev().copied().collect())).unwrap();
+    assert!(store.frame(1).unwrap().unwrap().ends_with(b"1FHC"));
+    let refused = store.rewrite_frame(1, &mut |_| Err(crate::LogError::NotFound { what: "body".to_owned() }));
+    assert_eq!(code(refused), "not_found");
+    assert!(store.frame(1).unwrap().unwrap().ends_with(b"1FHC"));
+    assert_eq!(code(store.rewrite_frame(2, &mut |former| Ok(former.to_vec()))), "not_found");
+}
+
+fn rotations(open: Open<'_>, name: &str) {
+    let mut store = open(name);
+    let [a, b, c] = [[1; 16], [2; 16], [3; 16]];
+    store.record_rotation(&a, &b, NOW).unwrap();
+    store.record_rotation(&b, &c, NOW).unwrap();
+    store.record_rotation(&b, &c, NOW).unwrap();
+    assert!(store.is_rotation(&a, &b).unwrap() && store.is_rotation(&a, &c).unwrap());
+    assert!(!store.is_rotation(&c, &a).unwrap() && !store.is_rotation(&a, &a).unwrap());
+    // A circle of keys does not hang.
+    store.record_rotation(&c, &a, NOW).unwrap();
+    assert!(store.is_rotation(&c, &b).unwrap());
+}

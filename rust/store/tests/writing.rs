@@ -1,0 +1,267 @@
+//! What the log promises to those who write.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test fails by panicking.
+
+mod common;
+
+use std::time::Duration;
+
+use chio_receipts::{Mode, OutcomeDraft, OutcomeWord, Shown};
+use chio_store::testing::Sample;
+use chio_store::{BatchSpec, Log, LogOptions, State};
+use common::{NOW, Place, VERSION, attempts, consume};
+
+/// Issues one receipt and does not wait for it.
+fn one(log: &Log, version: [u8; 32], offset: i64) -> u64 {
+    let sample = Sample::new("agents", "orders", 0);
+    log.issue(version, |issue| {
+        sample.consume(issue, NOW, offset, b"v").unwrap();
+    })
+    .unwrap()
+}
+
+#[test]
+fn issued_receipts_become_durable_and_verify() {
+    let place = Place::new();
+    let log = place.open();
+    assert_eq!(log.created_key(), Some(log.path().with_file_name("log-key").as_path()));
+    consume(&log, &Sample::new("agents", "orders", 0), 0..10, b"value");
+    assert_eq!((log.issued(), log.durable()), (10, 10));
+    log.close().unwrap();
+    assert_eq!(place.verify().receipts, 10);
+}
+
+#[test]
+fn what_nobody_waits_for_is_sealed_after_the_linger_and_at_the_close() {
+    let place = Place::new();
+    let log = place.open_with(&LogOptions { linger: Duration::from_millis(1), ..LogOptions::default() });
+    let last = one(&log, VERSION, 0);
+    while log.durable() < last {
+        std::thread::yield_now();
+    }
+    log.close().unwrap();
+    let log = place.open_with(&LogOptions { linger: Duration::from_secs(60), ..LogOptions::default() });
+    one(&log, VERSION, 1);
+    log.close().unwrap();
+    assert_eq!(place.verify().receipts, 2);
+}
+
+#[test]
+fn every_start_is_an_epoch_that_continues_the_chain() {
+    let place = Place::new();
+    let sample = Sample::new("agents", "orders", 0);
+    for epoch in 0..3 {
+        let log = place.open();
+        assert_eq!(log.epoch(), epoch);
+        consume(&log, &sample, [epoch as i64], b"v");
+        log.close().unwrap();
+    }
+    // A start that leaves no batch does not use its epoch up.
+    place.open().close().unwrap();
+    assert_eq!(place.open().epoch(), 3);
+    let report = place.verify();
+    assert_eq!((report.receipts, report.issuers.len(), report.issuers[0].running_count), (3, 1, 3));
+}
+
+#[test]
+fn a_batch_holds_receipts_of_one_policy_version() {
+    let place = Place::new();
+    let log = place.open();
+    for (offset, version) in [(0, [1; 32]), (1, [1; 32]), (2, [2; 32]), (3, [1; 32])] {
+        one(&log, version, offset);
+    }
+    log.close().unwrap();
+    let versions: Vec<_> =
+        place.reader().batches(1, 10).unwrap().iter().map(|b| (b.policy_version[0], b.count)).collect();
+    assert_eq!(versions, [(1, 2), (2, 1), (1, 1)]);
+    assert_eq!(place.verify().receipts, 4);
+}
+
+#[test]
+fn individual_mode_signs_every_receipt_by_itself() {
+    let place = Place::new();
+    let log = place.open_with(&LogOptions { max_batch: 1, ..LogOptions::default() });
+    consume(&log, &Sample::new("agents", "orders", 0), 0..20, b"v");
+    log.close().unwrap();
+    assert_eq!(place.verify().frames, 20);
+}
+
+#[test]
+fn attempts_count_the_same_event_and_no_other() {
+    let place = Place::new();
+    let log = place.open();
+    let (orders, other) = (Sample::new("agents", "orders", 0), Sample::new("agents", "orders", 1));
+    assert_eq!(attempts(&log, &orders, [5, 6, 7], b"v"), [1, 1, 1]);
+    // Again within one batch, and across batches.
+    assert_eq!(attempts(&log, &orders, [6, 6, 8, 8], b"v"), [2, 3, 1, 2]);
+    // Another value at the same place is another request; so is the same offset elsewhere or for somebody else.
+    assert_eq!(attempts(&log, &orders, [6], b"other"), [1]);
+    assert_eq!(attempts(&log, &other, [6], b"v"), [1]);
+    assert_eq!(attempts(&log, &Sample::new("billing", "orders", 0), [6], b"v"), [1]);
+    // A gap below the highest offset was never seen.
+    assert_eq!(attempts(&log, &orders, [3, 6], b"v"), [1, 4]);
+    log.close().unwrap();
+    // A new process learns them from the log, and so does one that gets the partition back.
+    let log = place.open();
+    assert_eq!(attempts(&log, &orders, [8, 9, 7], b"v"), [3, 1, 2]);
+    log.partition_assigned(orders.target.partition_key().unwrap());
+    assert_eq!(attempts(&log, &orders, 5..10, b"v"), [2, 5, 3, 4, 2]);
+    log.close().unwrap();
+    place.verify();
+}
+
+#[test]
+fn a_replay_of_a_whole_partition_counts_every_attempt() {
+    let place = Place::new();
+    let log = place.open_with(&LogOptions { max_batch: 97, ..LogOptions::default() });
+    let sample = Sample::new("agents", "orders", 0);
+    for attempt in 1..=3 {
+        assert_eq!(attempts(&log, &sample, 0..5_000, b"v"), vec![attempt; 5_000]);
+    }
+}
+
+#[test]
+fn issuing_waits_while_too_much_is_unsealed() {
+    let place = Place::new();
+    let options = LogOptions { max_unsealed: 100, linger: Duration::from_secs(60), ..LogOptions::default() };
+    let log = place.open_with(&options);
+    let sample = Sample::new("agents", "orders", 0);
+    let issue = |first: i64| {
+        log.issue(VERSION, |issue| {
+            for offset in first..first + 100 {
+                sample.consume(issue, NOW, offset, b"v").unwrap();
+            }
+        })
+        .unwrap()
+    };
+    for round in 0..20 {
+        let last = issue(round * 100);
+        // One call may pass the bound by what it pushes, so at most one round is unsealed before the next.
+        assert!(last - log.durable() <= 200);
+    }
+    assert!(log.stats().waits > 0);
+    log.close().unwrap();
+    assert_eq!(place.verify().receipts, 2000);
+}
+
+#[test]
+fn threads_share_one_log_and_every_receipt_is_there_once() {
+    let place = Place::new();
+    let log = place.open();
+    std::thread::scope(|scope| {
+        for partition in 0..4 {
+            let log = &log;
+            scope.spawn(move || {
+                let sample = Sample::new("agents", "orders", partition);
+                for round in 0..20 {
+                    consume(log, &sample, round * 50..round * 50 + 50, b"v");
+                }
+            });
+        }
+    });
+    log.close().unwrap();
+    assert_eq!(place.verify().receipts, 4000);
+}
+
+#[test]
+fn all_users_of_a_file_in_one_process_share_its_log() {
+    let place = Place::new();
+    let first = place.open_with(&LogOptions { identity: "consumer".to_owned(), ..LogOptions::default() });
+    let second = place.open_with(&LogOptions { identity: "producer".to_owned(), ..LogOptions::default() });
+    let link = place.beside("-link");
+    std::os::unix::fs::symlink(place.log(), &link).unwrap();
+    let third = Log::open(&link, &LogOptions::default()).unwrap();
+    assert!(first.issuer() == second.issuer() && first.issuer() == third.issuer());
+    let sample = Sample::new("agents", "orders", 0);
+    consume(&first, &sample, [0], b"v");
+    assert_eq!(third.durable(), 1);
+    first.close().unwrap();
+    first.close().unwrap();
+    assert_eq!(first.issue(VERSION, |_| {}).unwrap_err().code(), "closed");
+    consume(&second, &sample, [1], b"v");
+    drop((second, third));
+    let again = place.open_with(&LogOptions { identity: "consumer".to_owned(), ..LogOptions::default() });
+    assert_eq!(again.epoch(), 1, "the last handle closed the log");
+}
+
+#[test]
+fn options_that_contradict_those_of_the_first_user_are_refused() {
+    let place = Place::new();
+    let _log = place.open();
+    for options in [
+        LogOptions { max_batch: 7, ..LogOptions::default() },
+        LogOptions { issuer: Some("other".to_owned()), ..LogOptions::default() },
+        LogOptions { durability: chio_receipts::Durability::Relaxed, ..LogOptions::default() },
+    ] {
+        assert_eq!(Log::open(&place.log(), &options).unwrap_err().code(), "options");
+    }
+    for options in [
+        LogOptions { max_batch: 0, ..LogOptions::default() },
+        LogOptions { linger: Duration::from_secs(3600), ..LogOptions::default() },
+        LogOptions { max_unsealed: 0, ..LogOptions::default() },
+    ] {
+        assert_eq!(Log::open(&Place::new().log(), &options).unwrap_err().code(), "options");
+    }
+}
+
+#[test]
+fn relaxed_durability_is_a_signed_field() {
+    let place = Place::new();
+    let log = place.open_with(&LogOptions { durability: chio_receipts::Durability::Relaxed, ..LogOptions::default() });
+    consume(&log, &Sample::new("agents", "orders", 0), [0], b"v");
+    let bytes = place.reader().frame(1).unwrap();
+    let frame = chio_receipts::frame::decode(&bytes).unwrap();
+    assert_eq!(frame.checkpoint.durability, chio_receipts::Durability::Relaxed);
+}
+
+#[test]
+fn a_transaction_is_one_batch_and_its_outcome_resolves_it() {
+    let place = Place::new();
+    let log = place.open_with(&LogOptions { max_batch: 3, ..LogOptions::default() });
+    let sample = Sample::new("agents", "orders", 0);
+    let spec = BatchSpec {
+        policy_version: VERSION,
+        mode: Mode::Transaction { group: "g".to_owned(), transactional_id: "g-1".to_owned() },
+        attestation: Some(br#"{"offsets":{"orders-0":[0,10]}}"#.to_vec()),
+    };
+    let last = log
+        .issue_batch(&spec, |issue| {
+            for offset in 0..10 {
+                sample.consume(issue, NOW, offset, b"v").unwrap();
+            }
+        })
+        .unwrap();
+    log.wait_durable(last, None).unwrap();
+    let sealed = log.sealed(last..last + 1)[0].unwrap();
+    let reader = place.reader();
+    let batch = &reader.batches(sealed.batch, 1).unwrap()[0];
+    assert_eq!((batch.count, batch.state, batch.checkpoint), (10, State::Prepared, sealed.checkpoint));
+
+    let issuer = log.issuer().to_owned();
+    let last = log
+        .issue_batch(&BatchSpec::recorded(VERSION), |issue| {
+            let id = issue.next_id(NOW);
+            let shown = Shown { topic: "chio-checkpoints", partition: Some(0), offset: Some(7), ..Shown::default() };
+            let outcome = OutcomeWord::Committed;
+            let (batch, contradicts) = (sealed.checkpoint, None);
+            issue
+                .push_outcome(&OutcomeDraft { id, time: NOW, batch, issuer: &issuer, outcome, shown, contradicts })
+                .unwrap();
+        })
+        .unwrap();
+    log.wait_durable(last, None).unwrap();
+    let batch = &reader.batches(sealed.batch, 1).unwrap()[0];
+    assert_eq!((batch.state, batch.resolved_by), (State::Committed, Some(sealed.batch + 1)));
+    let report = place.verify();
+    assert_eq!((report.transactions, report.unresolved, report.outcomes), (1, 0, 1));
+}
+
+#[test]
+fn waiting_for_what_was_not_issued_is_an_error_and_a_timeout_is_not() {
+    let place = Place::new();
+    let log = place.open_with(&LogOptions { linger_waited: Duration::from_secs(50), ..LogOptions::default() });
+    assert_eq!(log.wait_durable(1, None).unwrap_err().code(), "options");
+    let last = one(&log, VERSION, 0);
+    assert!(!log.wait_durable(last, Some(Duration::from_millis(1))).unwrap());
+    log.seal();
+    assert!(log.wait_durable(last, None).unwrap());
+}
