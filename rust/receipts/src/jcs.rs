@@ -90,6 +90,9 @@ impl std::error::Error for JcsError {}
 /// Values nest at most so deep.
 pub const MAX_DEPTH: usize = 64;
 
+/// Integers have at most so many digits.
+pub const MAX_DIGITS: usize = 1024;
+
 /// The RFC 8785 form of a JSON text.
 ///
 /// Strict: no duplicate member names, valid UTF-8 without lone surrogates, nothing after the value, nesting at most
@@ -328,6 +331,9 @@ impl Parser<'_> {
             self.digits()?;
         }
         let text = self.json.get(start..self.at).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default();
+        if is_integer && text.len() > MAX_DIGITS {
+            return Err(self.error("integer with more than 1024 digits"));
+        }
         if is_integer {
             out.extend_from_slice(if text == "-0" { b"0" } else { text.as_bytes() });
             return Ok(());

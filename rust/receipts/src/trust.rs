@@ -168,8 +168,8 @@ fn key_of(document: KeyDocument) -> Result<TrustedKey, TrustError> {
     {
         return Err(wrong("`key_id` is not the first 16 bytes of the key's BLAKE3 hash: correct it or leave it out"));
     }
-    if document.issuers.iter().any(|issuer| issuer.is_empty() || issuer.trim_end_matches('*').len() + 1 < issuer.len())
-    {
+    let malformed = |issuer: &String| issuer.is_empty() || issuer.strip_suffix('*').unwrap_or(issuer).contains('*');
+    if document.issuers.iter().any(malformed) {
         return Err(wrong("an issuer is exact, or a prefix with one `*` at its end"));
     }
     let mut last_checkpoints: Vec<LastCheckpoint> = Vec::new();

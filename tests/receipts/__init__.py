@@ -1,0 +1,1 @@
+"""The receipt format, as the independent verifier reads it."""
