@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from tests.policy import semantics
+from tests.policy import reference, semantics
 from tests.policy.expressions import (
     Binary,
     Call,
@@ -92,8 +92,24 @@ def _scope_cases() -> list[Case]:
         ("a double star alone matches everything", "**", "a:b", True),
         ("a prefix star before a double star", "a*:**", "ab:c", True),
         ("comparison is case sensitive", "a:B", "a:b", False),
-        ("a star in the request is a name, not a pattern", "a:b", "a:*", False),
     )
+    malformed = ("", ":", "a:", "a::b", "a:*", "a*", "a b", "a:\n", "a" * 513, ":".join("a" * 17))
+    return [
+        *(
+            Case(
+                f"scope: a request for the malformed {scope[:10]!r} is denied",
+                _capability("**"),
+                _request(scope=scope),
+                "deny",
+                errors={"": reference.MALFORMED},
+            )
+            for scope in malformed
+        ),
+        *_pattern_cases(table),
+    ]
+
+
+def _pattern_cases(table: tuple[tuple[str, str, str, bool], ...]) -> list[Case]:
     return [
         Case(
             f"scope: {name}",

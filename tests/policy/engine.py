@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from tests.policy import reference, semantics
-
 from chio_fast import Policy
+from tests.policy import reference, semantics
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -29,6 +28,8 @@ CLASSES = {
     "duplicate_member": semantics.JSON,
     "json_too_deep": semantics.JSON,
     "number_out_of_range": semantics.JSON,
+    "invalid_scope": reference.MALFORMED,
+    "invalid_identity": reference.MALFORMED,
 }
 
 

@@ -61,7 +61,7 @@ class PolicyGenerator:
         self.random = Random(seed)
         self.conditions = ConditionGenerator(self.random)
 
-    def cases(self, requests_per_policy: int = 64) -> Iterator[tuple[PolicyModel, list[Request]]]:
+    def cases(self, requests_per_policy: int = 24) -> Iterator[tuple[PolicyModel, list[Request]]]:
         """Policies without end, each with its requests."""
         while True:
             policy = self.policy()
@@ -115,14 +115,19 @@ class PolicyGenerator:
                 segments.append(segment.replace("*", self.random.choice(("", "s", "-1"))))
         return ":".join(segments)
 
-    def scope(self) -> str:
-        """A concrete scope; sometimes shorter or longer than the usual ones."""
+    def _name(self) -> str:
         length = self.random.choices((1, 2, 3, 4, 5), (1, 3, 8, 2, 1))[0]
         return ":".join(self.random.choice(SEGMENTS[min(position, 3)]) for position in range(length))
 
+    def scope(self) -> str:
+        """A concrete scope; sometimes shorter or longer than the usual ones."""
+        if self.random.random() < 0.003:
+            return self.random.choice(("", "tools:*", "events::orders", "data:", "a b", ":".join("x" * 17)))
+        return self._name()
+
     def pattern(self) -> str:
         """A scope pattern: a scope with some segments widened."""
-        segments = [self._widened(segment) for segment in self.scope().split(":")]
+        segments = [self._widened(segment) for segment in self._name().split(":")]
         if self.random.random() < 0.2:
             segments = [*segments[: self.random.randrange(len(segments) + 1)], "**"]
         return ":".join(segments)
@@ -228,7 +233,7 @@ def mutated(random: Random, text: bytes) -> bytes:
     return bytes(data)
 
 
-def take(seed: int | str, count: int, requests_per_policy: int = 64) -> Iterator[tuple[PolicyModel, list[Request]]]:
+def take(seed: int | str, count: int, requests_per_policy: int = 24) -> Iterator[tuple[PolicyModel, list[Request]]]:
     """The first `count` cases of a seed, as policies with their requests."""
     remaining = count
     for policy, requests in PolicyGenerator(seed).cases(requests_per_policy):

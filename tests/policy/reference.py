@@ -7,6 +7,7 @@ engine is tested against.
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,10 @@ FOREVER = 2**63 - 1
 # A decision that read the clock is good for this long.
 NOW_LIFETIME_MS = 1000
 OUTSIDE_WINDOW = "outside_window"
+MALFORMED = "malformed"
+MAX_SCOPE_BYTES = 512
+MAX_IDENTITY_BYTES = 255
+MAX_SEGMENTS = 16
 # Strongest first.
 PRECEDENCE = ("deny", "escalate", "delay", "allow")
 
@@ -46,6 +51,8 @@ class Outcome:
 
 def decide(policy: PolicyModel, request: Request) -> Outcome:
     """Decide `request` by the definition."""
+    if not well_formed(request):
+        return Outcome("deny", "", {"": frozenset({MALFORMED})}, frozenset(), FOREVER)
     matching = matching_rules(policy, request)
     environment = environment_of(policy, request)
     errors: dict[str, frozenset[str]] = {}
@@ -67,6 +74,8 @@ def decide(policy: PolicyModel, request: Request) -> Outcome:
 
 def explain(policy: PolicyModel, request: Request) -> list[tuple[str, frozenset[str], bool]]:
     """Every rule that matches: its id, what its condition may give, and whether it decides."""
+    if not well_formed(request):
+        return []
     environment = environment_of(policy, request)
     decisive = decide(policy, request).rule
     return [
@@ -84,6 +93,21 @@ def result_of(rule: Rule, request: Request, environment: Mapping[str, Any]) -> f
     except semantics.ConditionError as error:
         return error.classes
     return frozenset({"true" if held else "false"})
+
+
+def well_formed(request: Request) -> bool:
+    """Whether identity and scope of a request are names: a wildcard, a space or an empty segment is no name."""
+    segments = request.scope.split(":")
+    return (
+        len(request.scope.encode()) <= MAX_SCOPE_BYTES
+        and len(request.identity.encode()) <= MAX_IDENTITY_BYTES
+        and len(segments) <= MAX_SEGMENTS
+        and all(_is_name(name) for name in (request.identity, *segments))
+    )
+
+
+def _is_name(text: str) -> bool:
+    return bool(text) and not any(character == "*" or unicodedata.category(character)[0] in "CZ" for character in text)
 
 
 def strongest(votes: Sequence[tuple[str, str]]) -> tuple[str, str]:

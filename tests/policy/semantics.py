@@ -257,6 +257,9 @@ def _ordered(compare: Callable[[Any, Any], bool]) -> Callable[[Any, Any], bool]:
 def _in(element: Any, container: Any) -> bool:
     if type(container) not in (list, dict):
         raise ConditionError(TYPE)
+    if type(container) is dict and type(element) not in (*NUMERIC, bool, str):
+        # Implementations of CEL differ here; what can be no key is refused, so that a mistake shows.
+        raise ConditionError(TYPE)
     return any(equal(element, item) for item in container)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.policy import engine, reference
 from tests.policy.cases import CASES, Case
 

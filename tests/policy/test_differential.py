@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import pytest
+
 from tests.policy import engine, generate, generate_json, reference
 
 SHARDS = 8
@@ -42,7 +43,8 @@ def test_the_generated_cases_reach_every_kind_of_decision() -> None:
         "type",
         "json",
         "arithmetic",
+        "malformed",
     }
     for wanted in ("rule", "guards", "errors"):
-        assert sum(bool(getattr(outcome, wanted)) for outcome in outcomes) > 300
-    assert sum(outcome.valid_until != reference.FOREVER for outcome in outcomes) > 300
+        assert sum(bool(getattr(outcome, wanted)) for outcome in outcomes) > 200
+    assert sum(outcome.valid_until != reference.FOREVER for outcome in outcomes) > 200

@@ -130,7 +130,7 @@ EXPLODING = {
     "long index": "event.value" + "[0]" * 1000 + " == 1",
     "three comprehensions deep": "[1].all(a, [1].all(b, [1].all(c, true)))",
     "list building in a comprehension": "[1].all(a, [a, a].all(b, true))",
-    "string building in a comprehension": "event.value.items.all(a, (a + a + a) != '')",
+    "string building in a comprehension": "event.value.items.all(a, ('x' + a) != '')",
     "map building": "event.value.items.map(a, [a, a]).size() > 0",
     "regex that explodes on compilation": "'a'.matches('((a{1000}){1000}){1000}')",
     "regex from the event": "'a'.matches(event.value.pattern)",
@@ -170,6 +170,11 @@ MUST_BE_REFUSED = (
 def test_a_condition_over_the_limits_is_refused_when_the_policy_is_loaded(name: str) -> None:
     with pytest.raises(PolicyError, match="rule"):
         policy_of(EXPLODING[name])
+
+
+def test_strings_of_the_event_are_not_joined_inside_a_comprehension() -> None:
+    policy = policy_of("event.value.items.all(a, (a + a) != '')")
+    assert codes(policy.decide("agent", "x", event=event(b'{"items": ["x"]}'))) == ["type_mismatch"]
 
 
 def test_nested_comprehensions_over_a_large_event_hit_the_step_limit() -> None:

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from chio_fast import Policy, PolicyError
 from tests.policy import engine, reference
 from tests.policy.expressions import Binary, Has, Lit, Node, Not, Ternary, path
 from tests.policy.generate import EFFECTS, NOW
 from tests.policy.model import Identity, PolicyModel, Record, Request, Rule
-
-from chio_fast import Policy, PolicyError
 
 SEGMENT = st.sampled_from(("a", "ab", "b"))
 SCOPE = st.lists(SEGMENT, min_size=1, max_size=4).map(":".join)

@@ -6,6 +6,7 @@ import json
 from random import Random
 
 import pytest
+
 from tests.policy import generate_json, strict_json
 from tests.policy.generate import arbitrary_json, json_text, mutated
 
