@@ -205,6 +205,15 @@ def rotate_key(log: StrPath, signer: Signer, trust: bytes | None = None) -> byte
 def check_trust(trust: bytes) -> bytes: ...
 def withhold(log: StrPath, ids: Sequence[str]) -> int: ...
 
+def slow_road_reason() -> str | None:
+    """Say why messages of the imported client are read by its accessors and not where their fields lie; None if not."""
+
+def read_by_both_roads(message: Message) -> tuple[tuple[Any, ...] | None, tuple[Any, ...]]:
+    """Read a message by the fast road, None if it is closed, and by the accessors.
+
+    Each reading is (is error, topic, partition, offset, key, value, timestamp, headers).
+    """
+
 class Gate:
     """The native half of an `Enforcer`: the current policy, and the way into the log."""
 

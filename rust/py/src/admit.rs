@@ -12,7 +12,8 @@ use crate::clock;
 use crate::event::{Event, Read};
 use crate::gate::Gate;
 use crate::headers;
-use crate::message::{Accessor, Reader};
+use crate::layout::Fields;
+use crate::message::{Reader, check_content};
 use crate::place::{Partition, Place, Resolved};
 use crate::record::Header;
 use crate::ruling::{Generation, Ruling};
@@ -45,30 +46,27 @@ pub fn admit<'py>(
                 Some(reader) => reader,
                 None => *reader.insert(Reader::new(message.py(), Some(&message))?),
             };
-            if !reader.call(&message, Accessor::Error)?.is_none() {
+            let fields = reader.fields(&message)?;
+            if fields.is_error {
                 out.errors.push(message);
                 continue;
             }
-            let topic = reader.call(&message, Accessor::Topic)?;
-            let number: i32 = reader.call(&message, Accessor::Partition)?.extract()?;
-            let offset: i64 = reader.call(&message, Accessor::Offset)?.extract()?;
-            if !is_at(known.as_ref(), &topic, number)? {
-                known = find(partitions, &topic, number)?.map(|place| {
+            if !is_at(known.as_ref(), &fields)? {
+                known = find(partitions, &fields)?.map(|place| {
                     let resolved = place.resolved(&generation);
                     (place, resolved)
                 });
             }
-            let place = known.as_ref().filter(|(place, _)| offset >= place.admitted.load(Ordering::Acquire));
+            let place =
+                known.as_ref().filter(|(place, _)| fields.offset >= place.admitted.load(Ordering::Acquire).max(0));
             let Some((place, resolved)) = place else {
                 out.strays.push(message);
                 continue;
             };
-            let read = Read {
-                key: reader.content(&message, Accessor::Key)?,
-                value: reader.content(&message, Accessor::Value)?,
-                offset,
-                timestamp: reader.timestamp(&message)?,
-            };
+            check_content(fields.key.as_ref(), "key")?;
+            check_content(fields.value.as_ref(), "value")?;
+            let offset = fields.offset;
+            let read = Read { key: fields.key, value: fields.value, offset, timestamp: fields.timestamp };
             let decision = decide(&message, &read, place, resolved, now, scratch)?;
             let ruling = Ruling::new(Arc::clone(&generation), decision, now);
             place.admitted.store(offset + 1, Ordering::Release);
@@ -128,19 +126,17 @@ fn headers_for(message: &Bound<'_, PyAny>, resolved: &Resolved) -> Option<Vec<He
 }
 
 /// Whether the message is of the same partition as the one before it, which is the rule in a batch.
-fn is_at(known: Option<&(Arc<Place>, Arc<Resolved>)>, topic: &Bound<'_, PyAny>, number: i32) -> PyResult<bool> {
+fn is_at(known: Option<&(Arc<Place>, Arc<Resolved>)>, fields: &Fields<'_>) -> PyResult<bool> {
     let Some((place, _)) = known else { return Ok(false) };
-    if place.number != number {
-        return Ok(false);
-    }
-    match topic.cast::<PyString>() {
-        Ok(topic) => Ok(topic.to_str()? == place.topic),
-        Err(_) => Ok(false),
+    match fields.topic.as_ref().map(Bound::cast::<PyString>) {
+        Some(Ok(topic)) => Ok(place.number == fields.partition && topic.to_str()? == place.topic),
+        _ => Ok(false),
     }
 }
 
-fn find(partitions: &Bound<'_, PyDict>, topic: &Bound<'_, PyAny>, number: i32) -> PyResult<Option<Arc<Place>>> {
-    match partitions.get_item((topic, number))? {
+fn find(partitions: &Bound<'_, PyDict>, fields: &Fields<'_>) -> PyResult<Option<Arc<Place>>> {
+    let Some(topic) = &fields.topic else { return Ok(None) };
+    match partitions.get_item((topic, fields.partition))? {
         Some(partition) => Ok(Some(Arc::clone(&partition.cast::<Partition>()?.get().place))),
         None => Ok(None),
     }

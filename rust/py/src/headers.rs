@@ -4,12 +4,22 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyString, PyTuple};
 
+use crate::message::Reader;
 use crate::record::{self, Header};
 
 /// Calls `each` with name and value of every header, in the order of the record.
 ///
-/// A name that is not UTF-8 makes the client's accessor raise; such headers are unreadable, which is an error here.
+/// # Errors
+/// Whatever the accessor raises where it has to be asked: a name that is not UTF-8 makes the client fail.
 pub fn each(message: &Bound<'_, PyAny>, mut each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
+    if Reader::new(message.py(), Some(message))?.headers(message, &mut each) {
+        return Ok(());
+    }
+    by_accessor(message, each)
+}
+
+/// The same by way of the client's accessor.
+pub fn by_accessor(message: &Bound<'_, PyAny>, mut each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
     let given = message.call_method0(intern!(message.py(), "headers"))?;
     let Ok(pairs) = given.cast::<PyList>() else {
         for (name, value) in &listed(&given)? {

@@ -5,7 +5,7 @@
 //! | [`policy`], [`signer`], [`log`], [`reader`], [`upkeep`] | the crates' own objects |
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`place`], [`event`], [`check`], [`ruling`] | what is decided: a partition, its events, single requests, and what became of them |
-//! | [`message`], [`headers`], [`inbound`], [`record`] | reading what Python hands over |
+//! | [`message`], [`layout`], [`roads`], [`headers`], [`inbound`], [`record`] | reading what Python hands over |
 //! | [`decision`], [`errors`] | what Python gets back |
 
 mod admit;
@@ -18,12 +18,14 @@ mod gate;
 mod headers;
 mod inbound;
 mod issue;
+mod layout;
 mod log;
 mod message;
 mod place;
 mod policy;
 mod reader;
 mod record;
+mod roads;
 mod ruling;
 mod signer;
 mod upkeep;
@@ -45,6 +47,8 @@ mod _native {
     use super::policy::Policy;
     #[pymodule_export]
     use super::reader::Reader;
+    #[pymodule_export]
+    use super::roads::{read_by_both_roads, slow_road_reason};
     #[pymodule_export]
     use super::signer::Signer;
     #[pymodule_export]
