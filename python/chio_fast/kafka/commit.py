@@ -176,9 +176,10 @@ class Commit:
         while running:
             work = self._next_work()
             running = None not in work
+            if self._trouble.failure is not None:
+                self._tell(work, self._trouble.failure)
+                continue
             try:
-                if self._trouble.failure is not None:
-                    raise self._trouble.failure
                 self._round(work)
             except ChioError as error:
                 self._abandon(work, error)
@@ -189,10 +190,10 @@ class Commit:
                 self._abandon(work, failure)
 
     def _next_work(self) -> list[Work]:
-        """Wait for work or for the tripwire's next look; take all that is there."""
+        """Wait for work or, while the consumer works, for the tripwire's next look; take all that is there."""
         work: list[Work] = []
         try:
-            work.append(self._queue.get(timeout=self._tripwire.due_in()))
+            work.append(self._queue.get(timeout=None if self._trouble.failure else self._tripwire.due_in()))
             while True:
                 work.append(self._queue.get_nowait())
         except queue.Empty:
@@ -296,16 +297,21 @@ class Commit:
 
     def _abandon(self, work: list[Work], error: ChioError) -> None:
         """Tell everybody who waits; only a failed commit leaves the consumer able to go on."""
-        told = False
-        for item in work:
-            ticket = item.ticket if isinstance(item, Claim) else item if isinstance(item, Ticket) else None
-            if ticket is not None:
-                ticket.finish(error)
-                told = True
+        told = self._tell(work, error)
         if type(error) is not ChioCommitError:
             self._trouble.stop(error)
         elif not told:
             self._trouble.raise_once(error)
+
+    def _tell(self, work: list[Work], error: BaseException) -> bool:
+        """Finish every ticket with `error`; False if there is none."""
+        tickets = [
+            item.ticket if isinstance(item, Claim) else item for item in work if isinstance(item, Claim | Ticket)
+        ]
+        waiting = [ticket for ticket in tickets if ticket is not None]
+        for ticket in waiting:
+            ticket.finish(error)
+        return bool(waiting)
 
 
 def _revoked(gone: list[Assigned]) -> ChioRevoked:

@@ -64,14 +64,18 @@ class Tripwire:
             if not held:
                 self._looks = []
                 return
-            try:
-                found = self._raw.committed([each.at(NOTHING) for each in held], timeout=TIMEOUT)
-            except KafkaException as error:
-                log.debug("could not ask for committed offsets: %s", error.args[0])
-                return
-            offsets = {(part.topic, part.partition): part.offset for part in found if part.error is None}
+        # Without the lock, because a rebalance must not wait for the coordinator's answer. Only this thread commits, so
+        # the wrapper's own commits do not move meanwhile.
+        try:
+            found = self._raw.committed([each.at(NOTHING) for each in held], timeout=TIMEOUT)
+        except KafkaException as error:
+            log.debug("could not ask for committed offsets: %s", error.args[0])
+            return
+        offsets = {(part.topic, part.partition): part.offset for part in found if part.error is None}
+        with self._assignments.lock:
             for each in held:
-                self._compare(each, offsets.get(each.key, NOTHING))
+                if each.current:
+                    self._compare(each, offsets.get(each.key, NOTHING))
 
     def _compare(self, held: Assigned, offset: int) -> None:
         frontier, position = held.frontier, held.position
