@@ -124,7 +124,11 @@ impl LogReader {
             chain.receipts.push(node);
         }
         let listed: HashSet<ReceiptId> = chain.receipts.iter().map(|node| node.id).collect();
-        chain.links.retain(|link| listed.contains(&link.parent) && listed.contains(&link.child));
+        let mut linked = HashSet::new();
+        chain.links.retain(|link| {
+            let both = listed.contains(&link.parent) && listed.contains(&link.child);
+            both && linked.insert((link.parent, link.child))
+        });
         Ok(chain)
     }
 

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::place::is_writable;
+
 /// Why the receipt log refuses or fails, with what to do about it.
 ///
 /// It is `Clone` because a failure of the sealer is sticky: every later call returns the same one.
@@ -97,6 +99,8 @@ impl LogError {
         match error.sqlite_error_code() {
             Some(Code::DiskFull) => Self::Full { path },
             Some(Code::ReadOnly | Code::PermissionDenied) => Self::ReadOnly { path },
+            // SQLite cannot make the files that it needs beside the log.
+            Some(Code::CannotOpen) if !is_writable(&path) => Self::ReadOnly { path },
             Some(Code::NotADatabase) => Self::Foreign { path },
             Some(Code::DatabaseCorrupt) => Self::Corrupt { path, detail: error.to_string() },
             Some(Code::DatabaseBusy | Code::DatabaseLocked) => Self::Busy { path },

@@ -99,6 +99,15 @@ fn file_system_magic(_directory: &Path) -> Result<u64, LogError> {
     Ok(0)
 }
 
+/// Whether this process may write the directory of `path`, and `path` itself if it exists.
+pub(crate) fn is_writable(path: &Path) -> bool {
+    let may = |path: &Path, mode| {
+        // SAFETY: the text ends with zero.
+        CString::new(path.as_os_str().as_bytes()).is_ok_and(|text| unsafe { libc::access(text.as_ptr(), mode) } == 0)
+    };
+    may(path.parent().unwrap_or(path), libc::W_OK) && (may(path, libc::W_OK) || !may(path, libc::F_OK))
+}
+
 /// Makes the directory entry of `path` durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), LogError> {
     let directory = path.parent().unwrap_or(path);

@@ -320,3 +320,25 @@ fn trust_files_are_replaced_whole() {
     std::fs::write(&path, "{}").unwrap();
     assert_eq!(code(keys::read_trust(&path)), "key");
 }
+
+#[test]
+fn a_log_on_a_read_only_medium_refuses_to_write_and_can_be_read_and_queried() {
+    let place = Place::new();
+    let Some(disk) = SmallDisk::mount(&place.beside("-disk")) else {
+        eprintln!("NOT RUN: this user cannot mount a file system read-only; run as root to test one");
+        return;
+    };
+    let path = disk.0.join("log");
+    let log = Log::open(&path, &LogOptions::default()).unwrap();
+    let id = consume(&log, &Sample::new("agents", "orders", 0), 0..10, b"v")[3].0;
+    log.close().unwrap();
+    let remounted = Command::new("mount").args(["-o", "remount,ro"]).arg(&disk.0).status().unwrap();
+    assert!(remounted.success());
+    assert_eq!(open(&path), "read_only");
+    assert_eq!(open(&disk.0.join("another")), "read_only");
+    let reader = LogReader::open(&path).unwrap();
+    assert_eq!(reader.get(id).unwrap().id, id);
+    let page = reader.query(&chio_store::Filter::default(), chio_store::Order::OldestFirst, None, 100).unwrap();
+    assert_eq!(page.receipts.len(), 10);
+    assert!(!disk.0.join("log-index").exists());
+}

@@ -14,8 +14,11 @@ use crate::batch_store::{BatchStore, Head, NewBatch, OutcomeOf, State};
 /// Opens the log with this name, creating it at first.
 pub type Open<'a> = &'a dyn Fn(&str) -> Box<dyn BatchStore>;
 
+/// A case works on the log with the name that it is given.
+pub type Case = fn(Open<'_>, &str);
+
 /// Every case, by the promise that it holds.
-pub const CASES: [(&str, fn(Open<'_>, &str)); 12] = [
+pub const CASES: [(&str, Case); 12] = [
     ("a new log has no head and no batches", new_log),
     ("what is appended is there after opening again", survives),
     ("an append on another head than the newest appends nothing", conditional),
