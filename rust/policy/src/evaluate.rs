@@ -80,27 +80,39 @@ impl<'a> Asking<'a> {
     }
 }
 
-/// What the matching rules add up to.
-#[derive(Clone, Debug)]
-pub(crate) struct Tally {
+/// What the rules without condition and window add up to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fixed {
     /// The first rule of each verdict, by strength, or [`NONE`].
     first: [u32; 4],
     guards: GuardSet,
+}
+
+impl Fixed {
+    pub const NOTHING: Self = Self { first: [NONE; 4], guards: GuardSet(0) };
+
+    /// Adds the rules of a leaf that have no condition and no window.
+    pub fn add(&mut self, leaf: &Leaf) {
+        for (first, added) in self.first.iter_mut().zip(leaf.fixed) {
+            *first = added.min(*first);
+        }
+        self.guards.0 |= leaf.guards.0;
+    }
+}
+
+/// What the matching rules add up to.
+#[derive(Debug)]
+pub(crate) struct Tally {
+    /// The sum of the rules without condition and window, and of the others that count.
+    pub sum: Fixed,
     errors: Vec<RuleError>,
     valid_until: i64,
 }
 
 impl Tally {
-    pub fn new() -> Self {
-        Self { first: [NONE; 4], guards: GuardSet::default(), errors: Vec::new(), valid_until: i64::MAX }
-    }
-
-    /// Adds the rules of a leaf that have no condition and no window.
-    pub fn add_fixed(&mut self, leaf: &Leaf) {
-        for (first, added) in self.first.iter_mut().zip(leaf.fixed) {
-            *first = added.min(*first);
-        }
-        self.guards.0 |= leaf.guards.0;
+    /// Starts with the rules without condition and window, or with nothing.
+    pub fn new(sum: Fixed) -> Self {
+        Self { sum, errors: Vec::new(), valid_until: i64::MAX }
     }
 
     /// Adds one rule.
@@ -120,11 +132,11 @@ impl Tally {
             Outcome::Error if rule.effect != Verdict::Allow => Some(Verdict::Deny),
             _ => None,
         };
-        if let Some(first) = counts_as.and_then(|verdict| self.first.get_mut(verdict.strength())) {
+        if let Some(first) = counts_as.and_then(|verdict| self.sum.first.get_mut(verdict.strength())) {
             *first = index.min(*first);
         }
         if judged.outcome == Outcome::True {
-            self.guards.0 |= rule.guards.0;
+            self.sum.guards.0 |= rule.guards.0;
         }
         if let Some(code) = judged.error {
             self.errors.push(RuleError { rule: Some(RuleIndex(index)), code });
@@ -139,14 +151,14 @@ impl Tally {
             self.errors.sort_unstable();
             self.errors.dedup();
         }
-        let strongest = Verdict::BY_STRENGTH.into_iter().zip(self.first).find(|(_, rule)| *rule != NONE);
+        let strongest = Verdict::BY_STRENGTH.into_iter().zip(self.sum.first).find(|(_, rule)| *rule != NONE);
         let (verdict, rule) =
             strongest.map_or((Verdict::Deny, None), |(verdict, rule)| (verdict, Some(RuleIndex(rule))));
         Decision {
             verdict,
             rule,
             errors: Errors(self.errors),
-            guards: if verdict == Verdict::Deny { GuardSet::default() } else { self.guards },
+            guards: if verdict == Verdict::Deny { GuardSet::default() } else { self.sum.guards },
             valid_until: self.valid_until,
         }
     }

@@ -1,8 +1,8 @@
 //! Why a decision is what it is, for people.
 
 use crate::decision::{Decision, Request, RuleIndex, Verdict};
-use crate::evaluate::{Asking, Judged, Tally, malformed};
-use crate::policy::{Policy, segments};
+use crate::evaluate::{Asking, Fixed, Judged, Tally, malformed};
+use crate::policy::Policy;
 use chio_conditions::Scratch;
 use serde::Serialize;
 use std::fmt::Write as _;
@@ -92,17 +92,17 @@ impl Policy {
     #[must_use]
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
         let mut judged = Vec::new();
-        let decision = match segments(request.identity, request.scope) {
+        let trie = &self.compiled.trie;
+        let decision = match trie.keys(request.identity, request.scope) {
             Err(code) => malformed(code),
-            Ok(segments) => {
+            Ok(keys) => {
                 let mut matching = Vec::new();
-                let trie = &self.compiled.trie;
-                trie.walk(segments.as_slice(), &mut |leaf| matching.extend_from_slice(trie.all(leaf)));
+                trie.walk(&keys, &mut |leaf| matching.extend_from_slice(trie.all(leaf)));
                 matching.sort_unstable();
                 matching.dedup();
                 let mut scratch = Scratch::new();
                 let mut asking = Asking::new(&self.compiled, request, &mut scratch, &self.no_attributes);
-                let mut tally = Tally::new();
+                let mut tally = Tally::new(Fixed::NOTHING);
                 judged.extend(matching.into_iter().map(|rule| (RuleIndex(rule), tally.add(&mut asking, rule))));
                 tally.decide()
             }

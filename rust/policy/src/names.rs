@@ -14,37 +14,39 @@ pub(crate) const MAX_IDENTITY: usize = 255;
 /// Length of the id of a rule and of the name of a guard, in bytes.
 pub(crate) const MAX_ID: usize = 128;
 
-/// What a byte of a name is.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Class {
-    Plain,
-    Colon,
-    /// Part of a character that only [`visible`] can judge.
-    Wide,
-    Refused,
-}
+/// What a byte of a name is. The values are bits, so that one name's bytes can be judged together.
+const PLAIN: u8 = 0;
+const COLON: u8 = 1;
+/// Part of a character that only [`visible`] can judge.
+const WIDE: u8 = 2;
+const REFUSED: u8 = 4;
 
 /// The class of every byte: one look-up per byte judges an ASCII name.
-const CLASSES: [Class; 256] = classes();
+const CLASSES: [u8; 256] = classes();
 
 #[allow(clippy::indexing_slicing, reason = "evaluated at compile time, where an index out of range is a build error")]
-const fn classes() -> [Class; 256] {
-    let mut table = [Class::Wide; 256];
+const fn classes() -> [u8; 256] {
+    let mut table = [WIDE; 256];
     let mut byte = 0;
     while byte < 128 {
         table[byte] = match byte as u8 {
-            b':' => Class::Colon,
-            b'*' => Class::Refused,
-            0x21..=0x7e => Class::Plain,
-            _ => Class::Refused,
+            b':' => COLON,
+            b'*' => REFUSED,
+            0x21..=0x7e => PLAIN,
+            _ => REFUSED,
         };
         byte += 1;
     }
     table
 }
 
-fn class(byte: u8) -> Class {
-    CLASSES.get(usize::from(byte)).copied().unwrap_or(Class::Refused)
+fn class(byte: u8) -> u8 {
+    CLASSES.get(usize::from(byte)).copied().unwrap_or(REFUSED)
+}
+
+/// Whether a text whose bytes have these classes is made of visible characters.
+fn is_visible(classes: u8, text: &str) -> bool {
+    classes & REFUSED == 0 && (classes & WIDE == 0 || text.chars().all(visible))
 }
 
 /// Whether a character may stand in a name.
@@ -57,67 +59,63 @@ pub(crate) fn visible(c: char) -> bool {
     !(invisible || c.is_control() || c.is_whitespace() || c == '*')
 }
 
+/// One segment of a request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Key<'a> {
+    pub text: &'a [u8],
+    /// Its hash in the table of the policy that is asked.
+    pub hash: u64,
+}
+
 /// The segments of a request: the identity at position 0, then those of the scope.
-pub(crate) struct Segments<'a> {
-    texts: [&'a [u8]; MAX_SEGMENTS + 1],
+pub(crate) struct Keys<'a> {
+    keys: [Key<'a>; MAX_SEGMENTS + 1],
     count: usize,
 }
 
-impl<'a> Segments<'a> {
-    /// Splits a request's scope; `None` if it is malformed. A scope that is too long costs one comparison.
-    pub fn of(identity: &'a str, scope: &'a str) -> Option<Self> {
+impl<'a> Keys<'a> {
+    /// Splits a request's scope and hashes the segments; `None` if it is malformed. A scope that is too long costs one
+    /// comparison.
+    pub fn of(identity: &'a str, scope: &'a str, hash: impl Fn(&[u8]) -> u64) -> Option<Self> {
         if scope.len() > MAX_SCOPE {
             return None;
         }
-        let mut segments = Self { texts: [&[]; MAX_SEGMENTS + 1], count: 0 };
-        segments.push(identity.as_bytes())?;
+        let mut keys = Self { keys: [Key { text: &[], hash: 0 }; MAX_SEGMENTS + 1], count: 0 };
+        keys.push(identity.as_bytes(), &hash)?;
         let bytes = scope.as_bytes();
         let mut start = 0;
-        let mut wide = false;
+        let mut classes = PLAIN;
         for (position, byte) in bytes.iter().enumerate() {
-            match class(*byte) {
-                Class::Plain => {}
-                Class::Colon => {
-                    segments.push(bytes.get(start..position)?)?;
-                    start = position + 1;
-                }
-                Class::Wide => wide = true,
-                Class::Refused => return None,
+            let class = class(*byte);
+            classes |= class;
+            if class == COLON {
+                keys.push(bytes.get(start..position)?, &hash)?;
+                start = position + 1;
             }
         }
-        segments.push(bytes.get(start..)?)?;
-        (!wide || scope.chars().all(visible)).then_some(segments)
+        keys.push(bytes.get(start..)?, &hash)?;
+        is_visible(classes, scope).then_some(keys)
     }
 
-    fn push(&mut self, text: &'a [u8]) -> Option<()> {
+    fn push(&mut self, text: &'a [u8], hash: impl Fn(&[u8]) -> u64) -> Option<()> {
         if text.is_empty() {
             return None;
         }
-        *self.texts.get_mut(self.count)? = text;
+        *self.keys.get_mut(self.count)? = Key { text, hash: hash(text) };
         self.count += 1;
         Some(())
     }
 
     /// The identity and the segments of the scope.
-    pub fn as_slice(&self) -> &[&'a [u8]] {
-        self.texts.get(..self.count).unwrap_or_default()
+    pub fn as_slice(&self) -> &[Key<'a>] {
+        self.keys.get(..self.count).unwrap_or_default()
     }
 }
 
 /// Whether the identity of a request is well-formed.
 pub(crate) fn is_identity(text: &str) -> bool {
-    if text.is_empty() || text.len() > MAX_IDENTITY {
-        return false;
-    }
-    let mut wide = false;
-    for byte in text.bytes() {
-        match class(byte) {
-            Class::Plain | Class::Colon => {}
-            Class::Wide => wide = true,
-            Class::Refused => return false,
-        }
-    }
-    !wide || text.chars().all(visible)
+    let fits = (1..=MAX_IDENTITY).contains(&text.len());
+    fits && is_visible(text.bytes().fold(PLAIN, |classes, byte| classes | class(byte)), text)
 }
 
 #[cfg(test)]
@@ -126,8 +124,8 @@ mod tests {
     use super::*;
 
     fn scope(text: &str) -> Option<Vec<String>> {
-        let segments = Segments::of("i", text)?;
-        Some(segments.as_slice().iter().skip(1).map(|s| String::from_utf8(s.to_vec()).unwrap()).collect())
+        let keys = Keys::of("i", text, |_| 0)?;
+        Some(keys.as_slice().iter().skip(1).map(|key| String::from_utf8(key.text.to_vec()).unwrap()).collect())
     }
 
     #[test]

@@ -4,8 +4,7 @@ use crate::compile::{Compiled, compile};
 use crate::decision::{Decision, GuardSet, Request, RuleIndex, RuleView, Verdict};
 use crate::document::validate;
 use crate::error::{Fault, PolicyError, shown};
-use crate::evaluate::{Asking, Tally, malformed};
-use crate::names::{Segments, is_identity};
+use crate::evaluate::{Asking, Fixed, Tally, malformed};
 use crate::node::Node;
 use crate::route::Route;
 use crate::{canonical, json, yaml};
@@ -79,14 +78,14 @@ impl Policy {
     /// Decides one request. Allocates nothing unless a condition errs or needs to.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, scratch: &mut Scratch) -> Decision {
-        let segments = match segments(request.identity, request.scope) {
-            Ok(segments) => segments,
+        let keys = match self.compiled.trie.keys(request.identity, request.scope) {
+            Ok(keys) => keys,
             Err(code) => return malformed(code),
         };
-        let mut tally = Tally::new();
+        let mut tally = Tally::new(Fixed::NOTHING);
         let mut asking = Asking::new(&self.compiled, request, scratch, &self.no_attributes);
-        self.compiled.trie.walk(segments.as_slice(), &mut |leaf| {
-            tally.add_fixed(leaf);
+        self.compiled.trie.walk(&keys, &mut |leaf| {
+            tally.sum.add(leaf);
             for rule in self.compiled.trie.changing(leaf) {
                 tally.add(&mut asking, *rule);
             }
@@ -97,12 +96,12 @@ impl Policy {
     /// Resolves an identity and a scope, for all requests that have both.
     #[must_use]
     pub fn route(&self, identity: &str, scope: &str) -> Route {
-        let mut fixed = Tally::new();
+        let mut fixed = Fixed::NOTHING;
         let mut changing = Vec::new();
-        let segments = segments(identity, scope);
-        if let Ok(segments) = &segments {
-            self.compiled.trie.walk(segments.as_slice(), &mut |leaf| {
-                fixed.add_fixed(leaf);
+        let keys = self.compiled.trie.keys(identity, scope);
+        if let Ok(keys) = &keys {
+            self.compiled.trie.walk(keys, &mut |leaf| {
+                fixed.add(leaf);
                 changing.extend_from_slice(self.compiled.trie.changing(leaf));
             });
         }
@@ -119,22 +118,23 @@ impl Policy {
             reads,
             conditional,
             changing: changing.into(),
-            malformed: segments.err(),
+            malformed: keys.err(),
         }
     }
 
     /// Decides one request for the identity and the scope of the route, whatever `request` has for them.
     #[must_use]
     pub fn decide_route(&self, route: &Route, request: &Request<'_>, scratch: &mut Scratch) -> Decision {
-        let request = Request { identity: &route.identity, scope: &route.scope, ..*request };
+        let request = || Request { identity: &route.identity, scope: &route.scope, ..*request };
         if route.version != self.version {
-            return self.decide(&request, scratch);
+            return self.decide(&request(), scratch);
         }
         if let Some(code) = route.malformed {
             return malformed(code);
         }
-        let mut tally = route.fixed.clone();
+        let mut tally = Tally::new(route.fixed);
         if !route.changing.is_empty() {
+            let request = request();
             let mut asking = Asking::new(&self.compiled, &request, scratch, &self.no_attributes);
             for rule in &route.changing {
                 tally.add(&mut asking, *rule);
@@ -207,12 +207,4 @@ impl Policy {
             Some(_) => format!("scope `{}` is malformed", shown(scope)),
         }
     }
-}
-
-/// The segments of a request, or what is malformed.
-pub(crate) fn segments<'a>(identity: &'a str, scope: &'a str) -> Result<Segments<'a>, ErrorCode> {
-    if !is_identity(identity) {
-        return Err(ErrorCode::InvalidIdentity);
-    }
-    Segments::of(identity, scope).ok_or(ErrorCode::InvalidScope)
 }

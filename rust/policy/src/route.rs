@@ -1,6 +1,6 @@
 //! An identity and a scope, resolved once for all events that have both.
 
-use crate::evaluate::Tally;
+use crate::evaluate::Fixed;
 use chio_conditions::{ErrorCode, Reads};
 
 /// What a policy has to say about one identity and one scope.
@@ -13,7 +13,7 @@ pub struct Route {
     pub(crate) scope: Box<str>,
     pub(crate) version: [u8; 32],
     /// What the rules without condition and window add up to.
-    pub(crate) fixed: Tally,
+    pub(crate) fixed: Fixed,
     /// The other rules that match, ascending.
     pub(crate) changing: Box<[u32]>,
     pub(crate) reads: Reads,

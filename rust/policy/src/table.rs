@@ -49,6 +49,24 @@ pub(crate) struct Table {
     shift: u32,
 }
 
+/// Whether two texts are equal. Most segments have at most 16 bytes: two loads, which overlap, and no call.
+fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    if a.len() <= 16
+        && let (Some(first_a), Some(first_b)) = (a.first_chunk::<8>(), b.first_chunk::<8>())
+    {
+        return first_a == first_b && a.last_chunk::<8>() == b.last_chunk::<8>();
+    }
+    if a.len() < 8
+        && let (Some(first_a), Some(first_b)) = (a.first_chunk::<4>(), b.first_chunk::<4>())
+    {
+        return first_a == first_b && a.last_chunk::<4>() == b.last_chunk::<4>();
+    }
+    a == b
+}
+
 /// Slots per look-up that a build is content with.
 const SHORT: usize = 8;
 /// Seeds tried before the table is doubled, and doublings before the last try is taken as it is.
@@ -141,7 +159,7 @@ impl Table {
                 return None;
             }
             let fits = slot.tag == place as u32 && slot.parent == parent && slot.edge == edge as u16;
-            if fits && self.text(slot) == text {
+            if fits && same(self.text(slot), text) {
                 return Some(slot.child);
             }
         }

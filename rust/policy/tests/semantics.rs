@@ -1,5 +1,5 @@
 //! What the words of a policy mean, one named case after the other.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a panic is how a test fails")]
 
 use chio_policy::{Decision, ErrorCode, EventView, Kind, Outcome, Policy, Request, Scratch, Verdict};
 

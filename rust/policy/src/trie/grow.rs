@@ -168,6 +168,9 @@ impl Trie {
     }
 }
 
+/// Edges of one class exclude each other: literals do, prefixes of one length do; `None` is the edge `*`.
+type Class = Option<(Edge, usize)>;
+
 /// What is below a node.
 #[derive(Clone, Copy, Default)]
 struct Bound {
@@ -180,10 +183,9 @@ struct Bound {
 /// The bounds of every node. A child always has a greater index than its parent, so that going backwards every child
 /// is done before its parent.
 fn bounds(builder: &Builder<'_>) -> Vec<Bound> {
-    let mut below: Vec<Vec<(Option<(Edge, usize)>, u32)>> = vec![Vec::new(); builder.nodes.len()];
+    let mut below: Vec<Vec<(Class, u32)>> = vec![Vec::new(); builder.nodes.len()];
     for ((parent, edge, text), child) in &builder.edges {
         if let Some(list) = below.get_mut(*parent as usize) {
-            // Literals exclude each other, prefixes of one length too.
             let class = if *edge == Edge::Literal { 0 } else { text.len() };
             list.push((Some((*edge, class)), *child));
         }
@@ -200,7 +202,7 @@ fn bounds(builder: &Builder<'_>) -> Vec<Bound> {
             // `**` is reported before the bounds are asked, but what is above this node must let it through.
             bound = Bound { least: bound.least.min(1), most: u8::MAX, ..bound };
         }
-        let mut costly: HashMap<Option<(Edge, usize)>, u64, foldhash::quality::FixedState> = HashMap::default();
+        let mut costly: HashMap<Class, u64, foldhash::quality::FixedState> = HashMap::default();
         for (class, child) in children {
             let Some(child) = bounds.get(child as usize) else { continue };
             bound.least = bound.least.min(child.least.saturating_add(1));

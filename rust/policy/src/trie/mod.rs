@@ -35,8 +35,9 @@ mod grow;
 mod tests;
 
 use crate::decision::{GuardSet, Verdict};
-use crate::names::MAX_SEGMENTS;
+use crate::names::{Key, Keys, is_identity};
 use crate::table::{Edge, Table};
+use chio_conditions::ErrorCode;
 pub(crate) use grow::Builder;
 
 /// Nodes that one request may visit at most.
@@ -98,13 +99,6 @@ pub(crate) struct Trie {
     worst: u64,
 }
 
-/// One segment of a request with its hash.
-#[derive(Clone, Copy)]
-struct Key<'a> {
-    text: &'a [u8],
-    hash: u64,
-}
-
 impl Trie {
     /// The greatest number of nodes that any request can visit.
     pub fn worst(&self) -> u64 {
@@ -129,37 +123,53 @@ impl Trie {
         self.members.get(start..start + leaf.count as usize).unwrap_or_default()
     }
 
-    /// Calls `found` with every leaf that the segments (identity first) reach; returns the number of visited nodes.
-    pub fn walk(&self, segments: &[&[u8]], found: &mut impl FnMut(&Leaf)) -> u64 {
-        let mut keys = [Key { text: &[], hash: 0 }; MAX_SEGMENTS + 1];
-        for (key, text) in keys.iter_mut().zip(segments) {
-            *key = Key { text, hash: self.table.hash(text) };
+    /// The segments of a request, or what is malformed.
+    pub fn keys<'a>(&self, identity: &'a str, scope: &'a str) -> Result<Keys<'a>, ErrorCode> {
+        if !is_identity(identity) {
+            return Err(ErrorCode::InvalidIdentity);
         }
-        let keys = keys.get(..segments.len()).unwrap_or_default();
-        self.visit(ROOT, keys, found)
+        Keys::of(identity, scope, |text| self.table.hash(text)).ok_or(ErrorCode::InvalidScope)
     }
 
-    /// Recursion is as deep as a request has segments: at most [`MAX_SEGMENTS`] + 1.
-    fn visit(&self, index: u32, keys: &[Key<'_>], found: &mut impl FnMut(&Leaf)) -> u64 {
-        let Some(node) = self.nodes.get(index as usize) else { return 0 };
-        let Some((key, rest)) = keys.split_first() else {
-            self.report(node.leaf, found);
-            return 1;
-        };
-        self.report(node.rest, found);
-        if keys.len() < usize::from(node.least) || keys.len() > usize::from(node.most) {
-            return 1;
+    /// Calls `found` with every leaf that the segments reach; returns the number of visited nodes.
+    pub fn walk(&self, keys: &Keys<'_>, found: &mut impl FnMut(&Leaf)) -> u64 {
+        self.visit(ROOT, keys.as_slice(), found)
+    }
+
+    /// Visits a node and what is below it. The literal is followed in the loop; wildcards are followed by recursion,
+    /// which is as deep as a request has segments: at most [`MAX_SEGMENTS`](crate::names::MAX_SEGMENTS) + 1.
+    fn visit(&self, mut index: u32, mut keys: &[Key<'_>], found: &mut impl FnMut(&Leaf)) -> u64 {
+        let mut visited = 0;
+        while let Some(node) = self.nodes.get(index as usize) {
+            visited += 1;
+            let Some((key, rest)) = keys.split_first() else {
+                self.report(node.leaf, found);
+                break;
+            };
+            self.report(node.rest, found);
+            if keys.len() < usize::from(node.least) || keys.len() > usize::from(node.most) {
+                break;
+            }
+            if node.any != NONE {
+                visited += self.visit(node.any, rest, found);
+            }
+            if node.length_count != 0 {
+                visited += self.visit_prefixes(index, node, keys, found);
+            }
+            if !node.literals {
+                break;
+            }
+            let Some(child) = self.table.find(index, Edge::Literal, key.text, key.hash) else { break };
+            index = child;
+            keys = rest;
         }
-        let mut visited = 1;
-        if node.literals
-            && let Some(child) = self.table.find(index, Edge::Literal, key.text, key.hash)
-        {
-            visited += self.visit(child, rest, found);
-        }
-        if node.any != NONE {
-            visited += self.visit(node.any, rest, found);
-        }
+        visited
+    }
+
+    fn visit_prefixes(&self, index: u32, node: &Node, keys: &[Key<'_>], found: &mut impl FnMut(&Leaf)) -> u64 {
+        let Some((key, rest)) = keys.split_first() else { return 0 };
         let start = node.lengths as usize;
+        let mut visited = 0;
         for length in self.lengths.get(start..start + usize::from(node.length_count)).unwrap_or_default() {
             let Some(prefix) = key.text.get(..usize::from(*length)) else { break };
             if let Some(child) = self.table.find(index, Edge::Prefix, prefix, self.table.hash(prefix)) {

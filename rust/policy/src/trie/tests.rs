@@ -16,9 +16,9 @@ fn trie(patterns: &[String]) -> Trie {
 
 /// The visited nodes and the found rules.
 fn walk(trie: &Trie, scope: &str) -> (u64, Vec<u32>) {
-    let segments: Vec<&[u8]> = std::iter::once("i").chain(scope.split(':')).map(str::as_bytes).collect();
+    let keys = trie.keys("i", scope).ok().unwrap();
     let mut found = Vec::new();
-    let visited = trie.walk(&segments, &mut |leaf| found.extend_from_slice(trie.all(leaf)));
+    let visited = trie.walk(&keys, &mut |leaf| found.extend_from_slice(trie.all(leaf)));
     found.sort_unstable();
     (visited, found)
 }
