@@ -16,7 +16,10 @@ from chio_fast.errors import (
     ChioDeadLetterError,
     ChioError,
     LogError,
+    LogMissingError,
+    LogQueryError,
     ReceiptNotFoundError,
+    SigningKeyError,
     VerifyError,
 )
 
@@ -54,7 +57,7 @@ def exit_code(error: Exception) -> ExitCode:
     """The exit code for an exception."""
     if isinstance(error, VerifyError | ReceiptNotFoundError):
         return ExitCode.NO
-    if isinstance(error, LogError):
+    if isinstance(error, LogError) and not isinstance(error, LogQueryError | LogMissingError | SigningKeyError):
         return ExitCode.LOG
     if isinstance(error, ChioDeadLetterError | ChioCommitError) or _is_kafka(error):
         return ExitCode.KAFKA

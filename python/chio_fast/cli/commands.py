@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from chio_fast.cli import dlq, doctor, enforce, key, policy, receipt
+from chio_fast.cli import dlq, doctor, enforce, key, policy, receipt, verify
 from chio_fast.cli.app import app
 
 app.command()(enforce.enforce)
 app.command()(doctor.doctor)
+app.command()(verify.verify)
 app.add_typer(policy.app, name="policy")
 app.add_typer(dlq.app, name="dlq")
 app.add_typer(receipt.app, name="receipt")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import datetime
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import msgspec
 from rich.console import Console
@@ -49,8 +49,8 @@ class Output:
     def __init__(self, as_json: bool = False) -> None:
         self.as_json = as_json
         # Made when the command runs, so that a redirected stream is the one that is used.
-        self._out = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self._err = Console(file=sys.stderr, highlight=False, soft_wrap=True)
+        self._out = _console(sys.stdout)
+        self._err = _console(sys.stderr)
 
     @property
     def is_terminal(self) -> bool:
@@ -112,7 +112,12 @@ class Output:
 
 def fail(message: str) -> None:
     """Print the one line of an error on standard error."""
-    Console(file=sys.stderr, highlight=False, soft_wrap=True).print(f"[bold red]error:[/bold red] {escape(message)}")
+    _console(sys.stderr).print(f"[bold red]error:[/bold red] {escape(message)}")
+
+
+def _console(stream: TextIO) -> Console:
+    # Scopes are full of colons, which must not turn into emoji; lines are wrapped by the terminal, never cut.
+    return Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
 
 
 def clock(milliseconds: int) -> str:

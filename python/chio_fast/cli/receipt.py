@@ -225,7 +225,5 @@ def open_log(path: Path) -> ReceiptLog:
         ChioConfigError: there is no file.
     """
     if not path.exists():
-        raise ChioConfigError(
-            f"there is no receipt log at `{path}`; write `--log PATH`, or set CHIO_RECEIPT_LOG"
-        )
+        raise ChioConfigError(f"there is no receipt log at `{path}`; write `--log PATH`, or set CHIO_RECEIPT_LOG")
     return ReceiptLog.open(path)

@@ -1,0 +1,206 @@
+"""`chio-fast verify`: a whole receipt log, or exported receipts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+import typer
+
+from chio_fast import settings
+from chio_fast.cli import options
+from chio_fast.cli.exits import ExitCode
+from chio_fast.cli.output import Output
+from chio_fast.cli.receipt import open_log
+from chio_fast.errors import ChioConfigError, VerifyError
+from chio_fast.keys import Signer, TrustFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from chio_fast.log import ReceiptLog
+
+UNKNOWN = "unknown"
+SHOWN_FINDINGS = 20
+
+
+class Summary(msgspec.Struct):
+    """What verifying a log gave, by either verifier.
+
+    Attributes:
+        verified: whether nothing is wrong.
+        verifier: `engine` or `independent`.
+        batches: signed batches.
+        receipts: receipts in them.
+        withheld: records whose bodies are withheld.
+        transactions: batches of transactions.
+        unresolved: those whose outcome is not known.
+        issuers: who signed, with the number of records and the head of each chain.
+        findings: what is wrong.
+    """
+
+    verified: bool
+    verifier: str
+    batches: int
+    receipts: int
+    withheld: int
+    transactions: int
+    unresolved: int
+    issuers: list[dict[str, Any]]
+    findings: list[dict[str, Any]]
+
+
+def verify(
+    exports: Annotated[
+        list[Path] | None, typer.Argument(help="Exported receipts; without any, the whole log is verified.")
+    ] = None,
+    log: options.LogPath = options.DEFAULT_LOG,
+    trust: Annotated[
+        Path | None,
+        typer.Option(envvar="CHIO_TRUST", help="Trust file: whose keys count. By default the key beside the log."),
+    ] = None,
+    independent: Annotated[
+        bool, typer.Option("--independent", help="Use the second verifier, which shares no code with the engine.")
+    ] = False,
+    as_json: options.Json = False,
+) -> None:
+    """Verify signatures, hashes, order and completeness: nothing changed, dropped, added or reordered.
+
+    Exported receipts are always checked by the independent verifier. Without a trust file the key beside the log
+    counts: that shows that the log is whole, and not who wrote it.
+
+    Exits with 1 if anything is wrong, with 6 if all is authentic and the outcome of a transaction is not known.
+
+    Example: `chio-fast verify --log receipts.db --independent`
+    """
+    output = Output(as_json)
+    trusted = TrustFile.load(trust) if trust is not None else own_trust(output, log)
+    if exports:
+        _verify_exports(output, exports, trusted)
+        return
+    receipts = open_log(log)
+    total = sum(batch.count for batch in receipts.batches())
+    with output.progress("verifying", total) as advance:
+        summary = (independently if independent else by_engine)(receipts, trusted, advance)
+    show_summary(output, summary)
+    if not summary.verified:
+        raise typer.Exit(ExitCode.NO)
+    if summary.unresolved:
+        raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
+
+
+def own_trust(output: Output, log: Path) -> TrustFile:
+    """Trust in the key that signs the log: the configured one, else the one beside the log.
+
+    Raises:
+        ChioConfigError: there is neither.
+    """
+    beside = log.with_name(f"{log.name}-key")
+    if settings.has_signing_key():
+        signer = Signer.from_env(settings.SIGNING_KEY)
+    elif beside.exists():
+        signer = Signer.from_file(beside)
+    else:
+        raise ChioConfigError(
+            f"nobody says whose signatures count, and there is no key at `{beside}`; write `--trust` with a trust "
+            "file, as `chio-fast key generate --trust` makes it"
+        )
+    output.note(f"trusting the log's own key {signer.key_id}; give --trust to check who signed")
+    return TrustFile.of(signer.public_key)
+
+
+def by_engine(log: ReceiptLog, trust: TrustFile, advance: Callable[[int], None]) -> Summary:
+    """Verify a log with the verifier of the engine."""
+    try:
+        report = log.verify(trust, progress=advance)
+    except VerifyError as error:
+        if error.report is None:
+            raise
+        report = error.report
+    return Summary(
+        verified=not report.found,
+        verifier="engine",
+        batches=report.batches,
+        receipts=report.receipts,
+        withheld=report.withheld,
+        transactions=report.transactions,
+        unresolved=report.unresolved,
+        issuers=msgspec.to_builtins(report.issuers),
+        findings=msgspec.to_builtins(report.findings),
+    )
+
+
+def independently(log: ReceiptLog, trust: TrustFile, advance: Callable[[int], None]) -> Summary:
+    """Verify a log with the independent verifier; only its frames come from the engine."""
+    from chio_fast.verify import LogVerifier, load_trust
+
+    verifier = LogVerifier(load_trust(trust.to_json()))
+    done = 0
+    for batch in log.batches():
+        verifier.feed(log.frame(batch.batch))
+        done += batch.count
+        advance(done)
+    report = verifier.finish()
+    return Summary(
+        verified=report.ok,
+        verifier="independent",
+        batches=report.frames,
+        receipts=report.receipts,
+        withheld=report.withheld,
+        transactions=report.transactions,
+        unresolved=report.unresolved,
+        issuers=[dataclasses.asdict(issuer) for issuer in report.issuers],
+        findings=[dataclasses.asdict(finding) for finding in report.findings],
+    )
+
+
+def show_summary(output: Output, summary: Summary) -> None:
+    """Print what verifying a log gave."""
+    if output.as_json:
+        output.json(summary)
+        return
+    if summary.verified:
+        output.line(f"verified by the {summary.verifier} verifier", style="green")
+    else:
+        output.line(f"does not verify: {len(summary.findings)} findings", style="bold red")
+    output.fields(
+        [(name, getattr(summary, name)) for name in ("batches", "receipts", "withheld", "transactions", "unresolved")]
+    )
+    columns = ("issuer", "epoch", "batches", "records", "head")
+    names = ("issuer", "epoch", "batches", "running_count", "head")
+    output.line()
+    output.table(columns, ([issuer[name] for name in names] for issuer in summary.issuers))
+    for finding in summary.findings[:SHOWN_FINDINGS]:
+        output.line(f"batch {finding['frame'] + 1}: {finding['fault']}: {finding['detail']}", style="red")
+    if len(summary.findings) > SHOWN_FINDINGS:
+        output.line(f"and {len(summary.findings) - SHOWN_FINDINGS} more; use --json to see all")
+
+
+def _verify_exports(output: Output, exports: list[Path], trust: TrustFile) -> None:
+    from chio_fast.verify import VerifyError as Refused
+    from chio_fast.verify import load_trust, verify_export
+
+    trusted = load_trust(trust.to_json())
+    results: list[dict[str, Any]] = []
+    for path in exports:
+        try:
+            verified = verify_export(path.read_bytes(), trusted)
+        except Refused as error:
+            results.append({"file": str(path), "verified": False, "fault": error.fault, "detail": error.detail})
+        else:
+            told = {"id": verified.id, "issuer": verified.issuer, "epoch": verified.epoch, "seq": verified.seq}
+            results.append({"file": str(path), "verified": True, "state": verified.state, **told})
+    for result in results:
+        if output.as_json:
+            output.json(result)
+        elif result["verified"]:
+            state = "authentic, outcome unknown" if result["state"] == UNKNOWN else result["state"]
+            output.line(f"{result['file']}: verified, {result['id'] or 'withheld'}, {state}", style="green")
+        else:
+            output.line(f"{result['file']}: does not verify: {result['fault']}: {result['detail']}", style="red")
+    if not all(result["verified"] for result in results):
+        raise typer.Exit(ExitCode.NO)
+    if any(result["state"] == UNKNOWN for result in results):
+        raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
