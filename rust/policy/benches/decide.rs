@@ -101,10 +101,24 @@ rules:
     group.finish();
 }
 
+/// A policy of 100,000 rules, each with a condition, two identities and two scopes.
+fn compile(criterion: &mut Criterion) {
+    let mut text = String::from("chio: policy/v1\nrules:\n");
+    for rule in 0..100_000 {
+        writeln!(text, "- {{id: r{rule}, effect: allow, identities: [a{}, 'b*'], scopes: ['s:{rule}:*', 't{rule}*:**'], when: event.value.n > {}}}", rule % 100, rule % 1000).unwrap();
+    }
+    let mut group = criterion.benchmark_group("compile");
+    group.sample_size(10);
+    group.bench_function("100000", |bencher| {
+        bencher.iter(|| assert_eq!(Policy::from_yaml(&text, "bench").unwrap().rule_count(), 100_000));
+    });
+    group.finish();
+}
+
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20).warm_up_time(Duration::from_millis(300))
         .measurement_time(Duration::from_secs(1)).without_plots();
-    targets = statics, routes
+    targets = statics, routes, compile
 }
 criterion_main!(benches);

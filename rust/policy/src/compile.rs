@@ -144,6 +144,7 @@ fn conditions(document: &Document) -> Result<(ConditionSet, HashMap<&str, u32>),
 }
 
 fn trie(document: &Document, rules: &[CompiledRule]) -> Result<Trie, Fault> {
+    few_pairs(document)?;
     let mut builder = Builder::new();
     let mut index = 0;
     for identity in &document.identities {
@@ -181,6 +182,18 @@ fn trie(document: &Document, rules: &[CompiledRule]) -> Result<Trie, Fault> {
         return Err(Fault::new(0, message));
     }
     Ok(trie)
+}
+
+/// Refuses too many pairs of identity and scope before any of them takes memory.
+fn few_pairs(document: &Document) -> Result<(), Fault> {
+    let mut pairs: usize = document.identities.iter().map(|identity| identity.capabilities.len()).sum();
+    for rule in &document.rules {
+        pairs = pairs.saturating_add(rule.identities.len().saturating_mul(rule.scopes.len()));
+        if pairs > MAX_NODES {
+            return Err(too_large(rule.line).in_rule(&rule.id));
+        }
+    }
+    Ok(())
 }
 
 fn too_large(line: u32) -> Fault {

@@ -20,21 +20,15 @@ struct Draft {
 pub(crate) struct Builder<'a> {
     nodes: Vec<Draft>,
     edges: HashMap<(u32, Edge, &'a str), u32, foldhash::quality::FixedState>,
-    /// Number of (identity, scope) pairs.
-    pairs: usize,
 }
 
 impl<'a> Builder<'a> {
     pub fn new() -> Self {
-        Self { nodes: vec![Draft::default()], edges: HashMap::default(), pairs: 0 }
+        Self { nodes: vec![Draft::default()], edges: HashMap::default() }
     }
 
-    /// Adds a rule under one identity and one scope pattern; `false` if there are more than [`MAX_NODES`].
+    /// Adds a rule under one identity and one scope pattern; `false` if that takes more than [`MAX_NODES`].
     pub fn add(&mut self, identity: Segment<'a>, scope: &[Segment<'a>], rule: u32) -> bool {
-        self.pairs += 1;
-        if self.pairs > MAX_NODES {
-            return false;
-        }
         let mut at = ROOT;
         let mut open = false;
         for segment in std::iter::once(&identity).chain(scope) {

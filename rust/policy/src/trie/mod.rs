@@ -42,8 +42,9 @@ pub(crate) use grow::Builder;
 
 /// Nodes that one request may visit at most.
 pub(crate) const MAX_WALK: u64 = 100_000;
-/// Nodes of a trie at most, and also (identity, scope) pairs of all rules together.
-pub(crate) const MAX_NODES: usize = 4_000_000;
+/// Nodes of a trie at most, and also (identity, scope) pairs of all rules together. At this size a trie takes about
+/// 400 MB while it grows.
+pub(crate) const MAX_NODES: usize = 2_000_000;
 /// No node, no leaf, no rule.
 pub(crate) const NONE: u32 = u32::MAX;
 const ROOT: u32 = 0;
