@@ -54,6 +54,14 @@ pub fn key_id(public_key: &[u8; 32]) -> KeyId {
     hash::first_16(blake3::hash(public_key).as_bytes())
 }
 
+/// Whether `signature` is that of `public_key` over the checkpoint with this hash.
+///
+/// Strict (RFC 8032 with the choices of `verify_strict`): S < L, canonical A and R, neither of small order, and the
+/// equation without cofactor.
+pub fn holds(public_key: &[u8; 32], checkpoint_hash: &[u8; 32], signature: &[u8; 64]) -> bool {
+    PublicKey::from_bytes(public_key).is_some_and(|key| key.verifies(checkpoint_hash, signature))
+}
+
 /// A public key that may verify: a canonical point that is not of small order.
 #[derive(Clone, Debug)]
 pub(crate) struct PublicKey(VerifyingKey);
