@@ -109,7 +109,7 @@ class Signer:
 
     @staticmethod
     def from_env(name: str = "CHIO_SIGNING_KEY") -> Signer:
-        """Read a key from an environment variable: hexadecimal seed, or path of a key file."""
+        """Read a key from an environment variable: the 64 hexadecimal digits of its seed."""
 
     @staticmethod
     def generate(path: StrPath) -> Signer:

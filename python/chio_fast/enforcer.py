@@ -493,4 +493,4 @@ def _signer(given: Signer | StrPath | None) -> Signer | None:
         return given
     if given is not None:
         return Signer.from_file(given)
-    return Signer.from_env(settings.SIGNING_KEY) if settings.has_signing_key() else None
+    return settings.signer()

@@ -4,7 +4,7 @@
 |---|---|---|
 | `CHIO_POLICY` | path of the policy file | construction fails |
 | `CHIO_RECEIPT_LOG` | path of the receipt log | `chio-receipts.db` in the working directory |
-| `CHIO_SIGNING_KEY` | seed or path of the key file | the log's own key file |
+| `CHIO_SIGNING_KEY` | 64 hexadecimal digits of a seed, or the path of a key file | the log's own key file |
 | `CHIO_IDENTITY` | who acts | construction fails where an identity is needed |
 """
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from chio_fast._native import Signer
 from chio_fast.errors import ChioConfigError
 
 POLICY = "CHIO_POLICY"
@@ -48,6 +49,13 @@ def identity() -> str | None:
     return os.environ.get(IDENTITY) or None
 
 
-def has_signing_key() -> bool:
-    """Whether the environment names a signing key."""
-    return bool(os.environ.get(SIGNING_KEY))
+def signer() -> Signer | None:
+    """Whose key signs, where the environment says so.
+
+    Raises:
+        SigningKeyError: the environment holds neither a seed nor the path of a usable key file.
+    """
+    value = os.environ.get(SIGNING_KEY)
+    if not value:
+        return None
+    return Signer.from_file(value) if os.sep in value or Path(value).exists() else Signer.from_env(SIGNING_KEY)
