@@ -75,7 +75,8 @@ def enforce(
         typer.Option("--topic", "-t", help="Topic to consume, and where to forward; repeatable.", metavar="FROM[=TO]"),
     ] = None,
     idle_exit: Annotated[
-        float | None, typer.Option(help="End after so many seconds without an event; by default run on.")
+        float | None,
+        typer.Option(help="End after so many seconds without an event, partitions being assigned; else run on."),
     ] = None,
     example: Annotated[bool, typer.Option("--example", help="Print an example of the file and exit.")] = False,
     as_json: options.Json = False,
@@ -163,7 +164,8 @@ def _loop(
         forwarder.step(batch_size, POLL_SECONDS)
         now = time.monotonic()
         stats = forwarder.consumer.stats()
-        if stats.handed_out + stats.denied > handled:
+        if stats.handed_out + stats.denied > handled or not stats.partitions:
+            # Joining the group may take longer than the stream may be silent.
             handled, last_event = stats.handed_out + stats.denied, now
         if now - last_report >= REPORT_SECONDS:
             last_report = now
