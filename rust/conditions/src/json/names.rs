@@ -121,12 +121,14 @@ impl Names {
 #[inline]
 fn fingerprint(bytes: &[u8]) -> u64 {
     let length = bytes.len() as u64;
-    match (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(first), Some(last)) => {
-            u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29) ^ length.rotate_right(8)
-        }
-        _ => bytes.iter().fold(length, |sum, byte| sum << 8 | u64::from(*byte)),
-    }
+    let ends = if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29)
+    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
+    } else {
+        bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
+    };
+    ends ^ length.rotate_right(8)
 }
 
 /// The hashes are hashed already.

@@ -2,6 +2,8 @@
 //!
 //! Written for reading, not for speed; shares nothing with the scanner.
 
+#![allow(dead_code)] // each test uses its part
+
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
