@@ -1,14 +1,16 @@
 //! Append and seal throughput: `cargo run --release -p chio-store --example append_bench -- [receipts] [directory]`.
 //!
 //! Batches of 500 receipts of 200-byte events, sealed by the log's own thread, durable at the end. Prints receipts per
-//! second, what the disk was given for each byte of frame, and the longest time that issuing a batch took.
+//! second, what the disk was given for each byte of frame, the longest time that issuing a batch took, and what reading
+//! the same log costs.
 #![allow(clippy::expect_used)] // A benchmark fails by panicking.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use chio_receipts::{Trust, TrustedKey};
 use chio_store::testing::Sample;
-use chio_store::{Log, LogOptions, LogReader};
+use chio_store::{Filter, Log, LogOptions, LogReader, Order};
 
 fn main() {
     let mut arguments = std::env::args().skip(1);
@@ -61,6 +63,30 @@ fn main() {
         longest.as_secs_f64() * 1e3,
         stats.waits
     );
+
+    let time = |what: &str, work: &mut dyn FnMut() -> u64| {
+        let start = Instant::now();
+        let count = work();
+        let seconds = start.elapsed().as_secs_f64();
+        println!("{what}: {count} in {seconds:.2} s, {:.0} a second", count as f64 / seconds);
+    };
+    let trust = Trust { keys: vec![TrustedKey::active(log.public_key(), &["*"])] };
+    time("verified", &mut || {
+        let report = reader.verify(&trust, &mut |_| {}).expect("every frame can be read");
+        assert_eq!((report.found, report.receipts), (0, stored), "what was timed does not verify");
+        report.receipts
+    });
+    time("indexed by the first query", &mut || {
+        let page = reader.query(&Filter::default(), Order::NewestFirst, None, 100).expect("a page");
+        assert_eq!(page.receipts.len(), 100);
+        stored
+    });
+    let by_offset = Filter { topic: Some("orders".to_owned()), offset: Some(receipts / 2), ..Filter::default() };
+    time("found by topic, partition and offset", &mut || {
+        (0..100)
+            .map(|_| reader.query(&by_offset, Order::OldestFirst, None, 10).expect("a page").receipts.len() as u64)
+            .sum()
+    });
     std::fs::remove_dir_all(&directory).expect("the log can be removed");
 }
 

@@ -236,20 +236,18 @@ impl LogReader {
     /// The receipts at these positions, without those whose bodies were withheld since the index learnt of them.
     pub(crate) fn at(&self, positions: &[Position]) -> Result<Vec<StoredReceipt>, LogError> {
         let mut receipts = Vec::with_capacity(positions.len());
-        let mut info: Option<Arc<BatchInfo>> = None;
-        for position in positions {
-            let batch = position.batch();
-            let known = match info.take().filter(|info| info.batch == batch) {
-                Some(known) => known,
-                None => self.info(batch)?,
-            };
+        for group in positions.chunk_by(|a, b| a.batch() == b.batch()) {
+            let Some(batch) = group.first().map(|position| position.batch()) else { continue };
+            let info = self.info(batch)?;
             let bytes = self.frame(batch)?;
             let frame = self.decode(batch, &bytes)?;
-            if let Some(Slot::Body(body)) = frame.slot(position.place()) {
-                let id = self.parse(batch, body)?.id();
-                receipts.push(self.stored(*position, id, body, &known)?);
+            let slots: Vec<Slot<'_>> = frame.slots().collect();
+            for position in group {
+                if let Some(Slot::Body(body)) = slots.get(position.place()) {
+                    let id = self.parse(batch, body)?.id();
+                    receipts.push(self.stored(*position, id, body, &info)?);
+                }
             }
-            info = Some(known);
         }
         Ok(receipts)
     }

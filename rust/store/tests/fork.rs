@@ -73,7 +73,7 @@ fn forks_in_the_middle_of_writing_harm_neither_process() {
         });
         for _ in 0..10 {
             let reader = place.reader();
-            reader.query(&Filter::default(), Order::NewestFirst, None, 5).unwrap();
+            reader.batches(1, 5).unwrap();
             let code = in_child(|| {
                 let own = Log::open(&place.log(), &LogOptions::default()).unwrap();
                 let other_name = own.issuer() != log.issuer();

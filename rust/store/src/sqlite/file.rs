@@ -14,8 +14,17 @@ use crate::fork;
 use crate::keys::fill_random;
 use crate::place::{beside, file_id, refuse_network, sync_directory};
 
-/// How long a writer waits for another process's transaction; one lasts milliseconds.
-const BUSY: Duration = Duration::from_secs(20);
+/// How often a writer asks for the lock that another process holds: 20 s in all, where one transaction lasts milliseconds.
+const BUSY_TRIES: i32 = 40_000;
+
+/// How long it sleeps in between. SQLite's own handler sleeps for up to 100 ms, and among processes that write all the time
+/// the lock is free for less than that: a waiting one would starve.
+const BUSY_SLEEP: Duration = Duration::from_micros(500);
+
+fn wait_for_lock(tries: i32) -> bool {
+    std::thread::sleep(BUSY_SLEEP);
+    tries < BUSY_TRIES
+}
 
 /// Opens the log at `path` for writing, and creates it when there is none.
 pub(super) fn open_writable(path: &Path, durability: Durability) -> Result<Database, LogError> {
@@ -78,9 +87,9 @@ fn connect_readable(path: &Path) -> Result<Connection, LogError> {
 }
 
 fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, LogError> {
-    let connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+    let mut connection = Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
         .map_err(|error| LogError::from_sqlite(path, &error))?;
-    connection.busy_timeout(BUSY).map_err(|error| LogError::from_sqlite(path, &error))?;
+    connection.busy_handler(Some(wait_for_lock)).map_err(|error| LogError::from_sqlite(path, &error))?;
     Ok(connection)
 }
 

@@ -12,6 +12,9 @@ use crate::error::LogError;
 /// Links of key rotations that are followed: more than any log has seen.
 const MAX_ROTATIONS: u32 = 1000;
 
+/// Batches before an id that are looked at.
+const SAME_TAG: u32 = 16;
+
 /// A number that is never negative.
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     let value: i64 = row.get(column)?;
@@ -116,15 +119,17 @@ pub(crate) fn find_checkpoint(database: &Database, hash: &[u8; 32]) -> Result<Op
     })
 }
 
-/// Ids of one tag ascend with the batches, so only the last batches that start at or before it can hold it: one, unless
-/// two issuers share a tag.
+/// Ids of one tag ascend with its batches, so the last one that starts at or before an id holds it, if any does. More are
+/// looked at only because two epochs can have the same tag.
 pub(crate) fn find_id(database: &Database, id: ReceiptId) -> Result<Vec<u64>, LogError> {
+    let bytes = id.to_bytes();
     database.run(|c| {
         c.prepare_cached(
-            "SELECT max(batch), max(max_id) FROM batch WHERE tag = ?1 AND min_id <= ?2 GROUP BY issuer, epoch
-             HAVING max(max_id) >= ?2",
+            "SELECT batch FROM (SELECT batch, max_id FROM batch WHERE tag = ?1 AND min_id <= ?2
+                                ORDER BY min_id DESC LIMIT ?3)
+             WHERE max_id >= ?2 ORDER BY batch",
         )?
-        .query_map((id.tag(), id.to_bytes()), |row| unsigned(row, 0))?
+        .query_map((id.tag(), bytes, SAME_TAG), |row| unsigned(row, 0))?
         .collect()
     })
 }
