@@ -83,7 +83,7 @@ fn parents(level: &[Hash]) -> Vec<Hash> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used)] // A test fails by panicking.
+#[allow(clippy::unwrap_used, clippy::indexing_slicing)] // A test fails by panicking.
 mod tests {
     use super::*;
 

@@ -330,7 +330,9 @@ fn outcomes(cases: &mut Cases) {
     let batch = worker.batch(2, &How { mode: transaction(), ..How::default() });
     let plain = worker.batch(1, &How::default());
     let (hash, plain_hash) = (worker.sealed[0].checkpoint_hash, worker.sealed[1].checkpoint_hash);
-    let logs: [(&str, Vec<(&str, [u8; 32], OutcomeWord, Option<OutcomeWord>)>, &[(u64, Fault)]); 7] = [
+    type Resolved<'a> = (&'a str, [u8; 32], OutcomeWord, Option<OutcomeWord>);
+    type Log<'a> = (&'a str, Vec<Resolved<'a>>, &'a [(u64, Fault)]);
+    let logs: [Log<'_>; 7] = [
         ("rolled back", vec![(ISSUER, hash, RolledBack, None)], &[]),
         ("unknown, then committed", vec![(ISSUER, hash, Unknown, None), (ISSUER, hash, Committed, Some(Unknown))], &[]),
         ("committed twice", vec![(ISSUER, hash, Committed, None), (ISSUER, hash, Committed, None)], &[]),

@@ -111,7 +111,8 @@ pub fn jcs() -> Value {
 pub fn digests() -> Value {
     type Header<'a> = (&'a str, Option<&'a [u8]>);
     let long = vec![b'v'; 5000];
-    let parts: [(Option<&[u8]>, &[Header<'_>], Option<&[u8]>); 9] = [
+    type Event<'a> = (Option<&'a [u8]>, &'a [Header<'a>], Option<&'a [u8]>);
+    let parts: [Event<'_>; 9] = [
         (None, &[], None),
         (Some(b""), &[], None),
         (None, &[], Some(b"")),
