@@ -59,6 +59,8 @@ impl Claim {
     fn attempt(log: &Path, name: &str) -> Result<Result<Self, String>, LogError> {
         let opened = Generation::current();
         let path = lock_path(log, name)?;
+        // A fork between opening and registering would leave the child with a lock that it does not know of.
+        let gate = fork::gate();
         let file = OpenOptions::new()
             .read(true)
             .write(true)
@@ -76,6 +78,7 @@ impl Claim {
             });
         }
         let mut claim = Self { file: ManuallyDrop::new(file), name: name.to_owned(), opened };
+        drop(gate);
         let file = &mut *claim.file;
         // SAFETY: the descriptor is open for the length of the call.
         if unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) } != 0 {
@@ -96,6 +99,7 @@ impl Drop for Claim {
     fn drop(&mut self) {
         // In a forked child the handler has closed this descriptor, and its number may belong to somebody else by now.
         if self.opened.is_current() {
+            let _gate = fork::gate();
             fork::forget_claim(self.file.as_raw_fd());
             // SAFETY: `drop` runs once, and nobody uses the file after it.
             unsafe { ManuallyDrop::drop(&mut self.file) };

@@ -15,6 +15,9 @@ struct Conditions {
     values: Vec<Value>,
     /// Whether a condition is about the batch.
     on_batch: bool,
+    /// Whether a condition picks so few receipts that only its index is of use. SQLite keeps no statistics here, and
+    /// might take the index over a topic rather than the one over offsets.
+    is_narrow: bool,
 }
 
 impl Conditions {
@@ -25,7 +28,13 @@ impl Conditions {
     }
 
     fn add_name(&mut self, column: &str, text: &str) {
-        self.add(&format!("r.{column} = (SELECT name FROM name WHERE text = ?)"), text.to_owned());
+        let column = self.column(column);
+        self.add(&format!("{column} = (SELECT name FROM name WHERE text = ?)"), text.to_owned());
+    }
+
+    /// A column that many receipts share; a plus sign keeps its index out of use.
+    fn column(&self, name: &str) -> String {
+        format!("{}r.{name}", if self.is_narrow { "+" } else { "" })
     }
 
     fn add_on_batch(&mut self, text: &str, value: impl Into<Value>) {
@@ -89,7 +98,8 @@ impl Index {
 }
 
 fn of_filter(filter: &Filter) -> Result<Conditions, LogError> {
-    let mut all = Conditions::default();
+    let is_narrow = filter.parent.is_some() || filter.correlation.is_some() || filter.offset.is_some();
+    let mut all = Conditions { is_narrow, ..Conditions::default() };
     if let Some(kind) = filter.kind {
         all.add("r.kind = ?", kind_number(kind));
     }
@@ -143,7 +153,8 @@ fn add_scope(all: &mut Conditions, scope: &str) -> Result<(), LogError> {
     match scope.split_once('*') {
         None => all.add_name("scope", scope),
         Some((prefix, "")) => {
-            all.add("r.scope IN (SELECT name FROM name WHERE text >= ?", prefix.to_owned());
+            let column = all.column("scope");
+            all.add(&format!("{column} IN (SELECT name FROM name WHERE text >= ?"), prefix.to_owned());
             // The largest text that begins with the prefix is below the prefix followed by the largest character.
             all.add("text < ?)", format!("{prefix}{}", char::MAX));
         }
