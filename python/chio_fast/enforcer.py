@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import inspect
 import logging
 import os
 import threading
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
 import msgspec
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from chio_fast.message import EventLike
 
 log = logging.getLogger("chio_fast")
+
+F = TypeVar("F", bound="Callable[..., Any]")
 
 
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -206,14 +209,18 @@ class Enforcer:
             self._wait_durable(checks[-1])
         return [check.decision for check in checks]
 
-    def tool(self, name: str, function: Callable[..., Any] | None = None) -> Any:
+    @overload
+    def tool(self, name: str, function: F) -> F: ...
+    @overload
+    def tool(self, name: str) -> Callable[[F], F]: ...
+    def tool(self, name: str, function: F | None = None) -> F | Callable[[F], F]:
         """Register the function, sync or async, behind a tool; without `function` it is a decorator.
 
         Raises:
             ChioConfigError: another function has that name.
         """
         if function is None:
-            return lambda decorated: self.tool(name, decorated)
+            return functools.partial(self.tool, name)
         if self._tools.setdefault(name, function) is not function:
             raise ChioConfigError(f"tool `{name}` is registered already; give the other one another name")
         return function

@@ -203,6 +203,9 @@ class ReceiptLog:
         Raises:
             ReceiptNotFoundError: this log does not hold one of them; nothing was changed.
         """
+        with self._lock:
+            # A reader keeps the frames that it read last.
+            self._reader = None
         return _native.withhold(self.path, list(ids))
 
     def rebuild_index(self) -> None:

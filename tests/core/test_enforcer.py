@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.core.conftest import DOCUMENT, IDENTITY
 
 from chio_fast import (
     CheckRequest,
@@ -26,6 +25,7 @@ from chio_fast import (
     TrustFile,
 )
 from chio_fast.errors import LogClosedError, LogForkedError
+from tests.core.conftest import DOCUMENT, IDENTITY
 
 Make = Callable[..., Enforcer]
 
@@ -138,7 +138,7 @@ def test_a_tool_that_fails_leaves_its_error(enforcer: Enforcer) -> None:
 
 
 def test_a_result_that_is_no_json_has_no_digest(enforcer: Enforcer) -> None:
-    enforcer.tool("thing", lambda: object())
+    enforcer.tool("thing", object)
     enforcer.invoke("thing", "tools:search:web")
     assert receipts(enforcer)[1].digest is None
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 import chio_fast
 
@@ -13,17 +16,21 @@ def run(code: str) -> str:
 
 
 def test_importing_the_package_imports_neither_the_client_nor_the_extension() -> None:
-    assert run("import sys, chio_fast; print([m for m in ('confluent_kafka', 'chio_fast._native') if m in sys.modules])") == "[]"
+    assert (
+        run("import sys, chio_fast; print([m for m in ('confluent_kafka', 'chio_fast._native') if m in sys.modules])")
+        == "[]"
+    )
 
 
-def test_enforcing_needs_no_client(tmp_path) -> None:
+def test_enforcing_needs_no_client(tmp_path: Path) -> None:
     code = f"""
 import sys
 sys.modules["confluent_kafka"] = None
 from chio_fast import Enforcer, Policy
 policy = Policy.from_dict({{"chio": "policy/v1", "identities": {{"a": {{"capabilities": ["tools:x"]}}}}}})
 with Enforcer(policy, receipt_log={str(tmp_path / "r.db")!r}, identity="a") as enforcer:
-    print(enforcer.check("tools:x", tool="x").verdict, enforcer.check("events:consume:t", event={{"topic": "t"}}).verdict)
+    event = {{"topic": "t"}}
+    print(enforcer.check("tools:x", tool="x").verdict, enforcer.check("events:consume:t", event=event).verdict)
 """
     assert run(code) == "allow deny"
 
@@ -36,9 +43,5 @@ def test_every_public_name_is_there_and_comes_from_one_place() -> None:
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    try:
+    with pytest.raises(AttributeError, match="`nothing`"):
         _ = chio_fast.nothing
-    except AttributeError as error:
-        assert "`nothing`" in str(error)
-    else:
-        raise AssertionError("no error")

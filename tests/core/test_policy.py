@@ -8,10 +8,10 @@ from typing import Any
 import msgspec
 import pytest
 from confluent_kafka import Message
-from tests.core.conftest import DOCUMENT, IDENTITY
 
 from chio_fast import Decision, Policy, PolicyError
 from chio_fast.decision import FOREVER
+from tests.core.conftest import DOCUMENT, IDENTITY
 
 
 def test_a_policy_is_the_same_from_every_source(tmp_path: Path, policy: Policy) -> None:
@@ -38,7 +38,9 @@ def test_it_knows_where_it_came_from(tmp_path: Path, policy: Policy) -> None:
 
 def test_a_malformed_policy_says_where(tmp_path: Path) -> None:
     path = tmp_path / "policy.yaml"
-    path.write_text("chio: policy/v1\nrules:\n  - id: broken\n    effect: maybe\n    identities: [a]\n    scopes: [b]\n")
+    path.write_text(
+        "chio: policy/v1\nrules:\n  - id: broken\n    effect: maybe\n    identities: [a]\n    scopes: [b]\n"
+    )
     with pytest.raises(PolicyError, match="maybe") as caught:
         Policy.from_file(path)
     assert (caught.value.source, caught.value.line, caught.value.rule) == (str(path), 4, "broken")

@@ -1,0 +1,95 @@
+"""A user's program that touches the whole surface; it is checked by mypy and never run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, assert_type
+
+from chio_fast import (
+    Allow,
+    CheckRequest,
+    ChioDenied,
+    Decision,
+    Deny,
+    Enforcer,
+    EnforcerStats,
+    Event,
+    Explanation,
+    Guard,
+    GuardContext,
+    GuardRun,
+    Policy,
+    PolicyWatcher,
+    Receipt,
+    ReceiptLog,
+    RuleError,
+    Signer,
+    TrustFile,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from confluent_kafka import Message
+
+
+class Pii:
+    async def evaluate(self, context: GuardContext) -> Allow | Deny:
+        assert_type(context.topic, str | None)
+        return Allow() if context.has_scope("data:pii:read") else Deny("no")
+
+
+class Plain:
+    name = "plain"
+
+    def evaluate(self, context: GuardContext) -> Allow | Deny:
+        return Deny(context.identity)
+
+
+def policies() -> Decision:
+    policy = Policy.from_file(Path("policy.yaml"))
+    assert_type(policy.version, str)
+    assert_type(policy.guards, tuple[str, ...])
+    for other in (Policy.from_yaml(""), Policy.from_json("{}"), Policy.from_dict({"chio": "policy/v1"})):
+        assert_type(other, Policy)
+    assert_type(policy.explain("a", "b:c"), Explanation)
+    decision = policy.decide(
+        "a", "b:c", kind="produce", event={"topic": "t"}, tool="x", arguments={"a": 1}, output={"topic": "u"}, now=1
+    )
+    assert_type(decision.errors, tuple[RuleError, ...])
+    assert_type(decision.guard_runs, tuple[GuardRun, ...])
+    return decision
+
+
+def enforcing(message: Message) -> None:
+    guards: list[Guard] = [Pii(), Plain()]
+    enforcer = Enforcer("policy.yaml", receipt_log=Path("r.db"), signer="key", guards=guards, identity="me", watch=2.5)
+    Enforcer(PolicyWatcher("p"), guards={"pii": Pii()}, receipt_log=ReceiptLog.open("r.db"), signer=Signer.from_env())
+    assert_type(enforcer.check("a:b", event=message, parents=["rcpt_"]), Decision)
+    assert_type(enforcer.check_batch([CheckRequest(scope="a:b")]), list[Decision])
+    assert_type(enforcer.stats(), EnforcerStats)
+    assert_type(enforcer.reload(), str)
+    try:
+        enforcer.invoke("tool", "a:b", {"x": 1})
+    except ChioDenied as denied:
+        assert_type(denied.decision, Decision)
+
+    @enforcer.tool("named")
+    def named(x: int) -> int:
+        return x
+
+    assert_type(named(3), int)
+    allowed, denied_events = enforcer.issue([])
+    assert_type(allowed, list[Event])
+    for event in denied_events:
+        with event as handled:
+            assert_type(handled.chio_receipt_id, str | None)
+            assert_type(handled.chio_decision, Decision)
+            assert_type(handled.topic(), str)
+
+
+def reading(log: ReceiptLog, trust: TrustFile) -> Iterator[Receipt]:
+    assert_type(log.get("rcpt_"), Receipt)
+    assert_type(log.verify(trust).receipts, int)
+    assert_type(log.export("rcpt_"), bytes)
+    yield from log.query(verdict="deny", newest_first=True, limit=5)
