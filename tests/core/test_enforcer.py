@@ -98,7 +98,7 @@ def test_a_durable_check_returns_when_the_receipt_is_on_the_disk(enforcer: Enfor
 
 
 def test_a_tool_runs_after_its_receipt_is_durable_and_its_result_is_a_second_one(enforcer: Enforcer) -> None:
-    seen = []
+    seen: list[Any] = []
 
     @enforcer.tool("search")
     def search(query: str) -> dict[str, Any]:

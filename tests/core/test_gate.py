@@ -124,8 +124,8 @@ def test_positions_follow_what_was_issued(enforcer: Enforcer) -> None:
     partitions = assigned(enforcer, "tasks")
     [partition] = partitions.values()
     assert (partition.position, partition.handed) == (-1, -1)
-    deny = {"value": b'{"secret": 1}'}
-    events = admitted(enforcer, [message(3), message(4, **deny), message(9)], partitions)
+    secret = message(4, value=b'{"secret": 1}')
+    events = admitted(enforcer, [message(3), secret, message(9)], partitions)
     floors = []
     for event in events:
         enforcer.issue([event])
@@ -193,17 +193,19 @@ def test_headers_that_cannot_be_read_deny_where_a_condition_reads_them(enforcer:
 
 
 class Watch:
+    """Denies the events at some offsets."""
+
     name = "watch"
 
-    def __init__(self, *verdicts: Any) -> None:
-        self.verdicts = list(verdicts)
+    def __init__(self, *denied: int) -> None:
+        self.denied = denied
 
     def evaluate(self, context: Any) -> Any:
-        return self.verdicts.pop(0)
+        return Deny("seen") if context.event.offset() in self.denied else Allow()
 
 
 def test_due_guards_run_before_any_receipt_of_the_list(enforcers: Make, policy: Policy) -> None:
-    enforcer = enforcers(policy, guards={"watch": Watch(Allow(), Deny("seen"))})
+    enforcer = enforcers(policy, guards={"watch": Watch(1)})
     partitions = assigned(enforcer, "watched", "tasks")
     events = admitted(enforcer, [message(0), message(0, "watched"), message(1, "watched")], partitions)
     assert [event.guards_due for event in events] == [(), ("watch",), ("watch",)]
@@ -221,7 +223,7 @@ def test_due_guards_run_before_any_receipt_of_the_list(enforcers: Make, policy: 
 
 
 def test_a_guard_that_a_new_policy_asks_for_runs_too(enforcers: Make, policy: Policy, unguarded: Policy) -> None:
-    enforcer = enforcers(unguarded, guards={"watch": Watch(Deny("seen"))})
+    enforcer = enforcers(unguarded, guards={"watch": Watch(0)})
     [event] = admitted(enforcer, [message(0, "watched")], assigned(enforcer, "watched"))
     assert event.chio_decision.verdict == "deny"
     enforcer.reload(policy)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -46,7 +47,7 @@ def test_a_query_gives_what_passes_every_filter_in_order(filled: Enforcer) -> No
     assert len(list(log.query())) == 30
     assert [receipt.id for receipt in log.query(newest_first=True)] == [receipt.id for receipt in log.query()][::-1]
     assert len(list(log.query(limit=7))) == 7
-    for filters, count in [
+    expected: list[tuple[dict[str, Any], int]] = [
         ({"verdict": "deny"}, 3),
         ({"verdict": "escalate", "kind": "invoke"}, 6),
         ({"scope": "events:*"}, 15),
@@ -58,7 +59,8 @@ def test_a_query_gives_what_passes_every_filter_in_order(filled: Enforcer) -> No
         ({"issuer": filled.log.issuer, "state": "recorded"}, 30),
         ({"policy_version": filled.policy.version, "since": 0, "until": 2**52}, 30),
         ({"verdict": None, "tool": None}, 30),
-    ]:
+    ]
+    for filters, count in expected:
         assert len(list(log.query(**filters))) == count, filters
 
 
