@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use super::cursor::{Span, unescape};
+use super::plan::Child;
 use crate::ErrorCode;
 
 /// Objects with more members than this are looked up by hash.
@@ -98,9 +99,11 @@ impl Names {
         Ok(())
     }
 
-    /// The characters of the name that was added last.
-    pub(super) fn last<'a>(&'a self, text: &'a [u8]) -> &'a [u8] {
-        self.open.last().map_or(&[], |name| self.bytes(text, name))
+    /// The member of `wanted` that the name added last is.
+    #[inline]
+    pub(super) fn wanted<'p>(&self, text: &[u8], wanted: &'p [Child]) -> Option<&'p Child> {
+        let name = self.open.last()?;
+        wanted.iter().find(|child| child.fingerprint == name.fingerprint && *child.name == *self.bytes(text, name))
     }
 
     #[inline]
@@ -118,8 +121,9 @@ impl Names {
     }
 }
 
+/// Equal for equal names, and different for most names that differ.
 #[inline]
-fn fingerprint(bytes: &[u8]) -> u64 {
+pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
     let length = bytes.len() as u64;
     let ends = if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
         u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29)

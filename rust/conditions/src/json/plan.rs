@@ -1,5 +1,7 @@
 //! Which members of a document the conditions need.
 
+use super::names::fingerprint;
+
 /// A tree of member names. Node 0 is the document itself; the index of a node is the index of its slot.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -8,7 +10,15 @@ pub struct Plan {
 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
-    pub children: Vec<(Box<[u8]>, usize)>,
+    pub children: Vec<Child>,
+}
+
+/// A member that is needed.
+#[derive(Clone, Debug)]
+pub(super) struct Child {
+    pub fingerprint: u64,
+    pub name: Box<[u8]>,
+    pub slot: usize,
 }
 
 impl Default for Plan {
@@ -35,19 +45,20 @@ impl Plan {
         self.nodes.len() == 1
     }
 
-    pub(super) fn node(&self, index: usize) -> &[(Box<[u8]>, usize)] {
+    pub(super) fn node(&self, index: usize) -> &[Child] {
         self.nodes.get(index).map_or(&[], |node| &node.children)
     }
 
     fn child(&mut self, parent: usize, name: &str) -> usize {
-        let known = self.node(parent).iter().find(|(known, _)| **known == *name.as_bytes());
-        if let Some((_, child)) = known {
-            return *child;
+        let known = self.node(parent).iter().find(|child| *child.name == *name.as_bytes());
+        if let Some(child) = known {
+            return child.slot;
         }
         let child = self.nodes.len();
         self.nodes.push(Node::default());
         if let Some(node) = self.nodes.get_mut(parent) {
-            node.children.push((name.as_bytes().into(), child));
+            let name = name.as_bytes();
+            node.children.push(Child { fingerprint: fingerprint(name), name: name.into(), slot: child });
         }
         child
     }

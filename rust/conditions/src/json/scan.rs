@@ -2,7 +2,7 @@
 
 use super::cursor::{Cursor, Number, Span, unescape};
 use super::names::Names;
-use super::plan::Plan;
+use super::plan::{Child, Plan};
 use crate::{ErrorCode, LIMITS};
 
 /// What the scan found at one path.
@@ -82,8 +82,8 @@ impl Scan {
     /// Sets the slot of a wanted path to a value that is no object.
     fn fill(&mut self, plan: &Plan, node: usize, slot: Slot) {
         self.set(node, slot);
-        for (_, child) in plan.node(node) {
-            self.fill(plan, *child, Slot::NotAnObject);
+        for child in plan.node(node) {
+            self.fill(plan, child.slot, Slot::NotAnObject);
         }
     }
 
@@ -157,8 +157,8 @@ impl Scanner<'_, '_> {
     fn object(&mut self, node: Option<usize>, depth: usize) -> Result<(), ErrorCode> {
         let start = self.cursor.at;
         let wanted = node.map_or(&[][..], |node| self.plan.node(node));
-        for (_, child) in wanted {
-            self.found.set(*child, Slot::Missing);
+        for child in wanted {
+            self.found.set(child.slot, Slot::Missing);
         }
         self.cursor.at += 1;
         if self.cursor.skip_space() == Some(b'}') {
@@ -172,7 +172,7 @@ impl Scanner<'_, '_> {
         Ok(())
     }
 
-    fn members(&mut self, wanted: &[(Box<[u8]>, usize)], depth: usize) -> Result<(), ErrorCode> {
+    fn members(&mut self, wanted: &[Child], depth: usize) -> Result<(), ErrorCode> {
         let object = self.found.names.open();
         loop {
             if self.cursor.skip_space() != Some(b'"') {
@@ -181,12 +181,7 @@ impl Scanner<'_, '_> {
             let span = self.cursor.string()?;
             let text = self.cursor.text;
             self.found.names.add(object, text, span)?;
-            let child = if wanted.is_empty() {
-                None
-            } else {
-                let name = self.found.names.last(text);
-                wanted.iter().find(|(wanted, _)| **wanted == *name).map(|(_, child)| *child)
-            };
+            let child = self.found.names.wanted(text, wanted).map(|child| child.slot);
             self.cursor.expect(b':')?;
             self.value(child, depth)?;
             if self.ends(b'}')? {
