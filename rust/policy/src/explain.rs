@@ -93,20 +93,15 @@ impl Policy {
     pub fn explain(&self, request: &Request<'_>) -> Explanation {
         let mut judged = Vec::new();
         let trie = &self.compiled.trie;
-        let decision = match trie.keys(request.identity, request.scope) {
-            Err(code) => malformed(code),
-            Ok(keys) => {
-                let mut matching = Vec::new();
-                trie.walk(&keys, &mut |leaf| matching.extend_from_slice(trie.all(leaf)));
-                matching.sort_unstable();
-                matching.dedup();
-                let mut scratch = Scratch::new();
-                let mut asking = Asking::new(&self.compiled, request, &mut scratch, &self.no_attributes);
-                let mut tally = Tally::new(Fixed::NOTHING);
-                judged.extend(matching.into_iter().map(|rule| (RuleIndex(rule), tally.add(&mut asking, rule))));
-                tally.decide()
-            }
-        };
+        let mut matching = Vec::new();
+        let walked = trie.walk(request.identity, request.scope, &mut |leaf| matching.extend_from_slice(trie.all(leaf)));
+        matching.sort_unstable();
+        matching.dedup();
+        let mut scratch = Scratch::new();
+        let mut asking = Asking::new(&self.compiled, request, &mut scratch, &self.no_attributes);
+        let mut tally = Tally::new(Fixed::NOTHING);
+        judged.extend(matching.into_iter().map(|rule| (RuleIndex(rule), tally.add(&mut asking, rule))));
+        let decision = walked.map_or_else(malformed, |_| tally.decide());
         let rules = judged.iter().filter_map(|(rule, judged)| self.explain_rule(*rule, judged, &decision)).collect();
         let errors = decision.errors.iter();
         Explanation {

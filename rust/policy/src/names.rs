@@ -74,14 +74,17 @@ pub(crate) struct Keys<'a> {
 }
 
 impl<'a> Keys<'a> {
-    /// Splits a request's scope and hashes the segments; `None` if it is malformed. A scope that is too long costs one
-    /// comparison.
-    pub fn of(identity: &'a str, scope: &'a str, hash: impl Fn(&[u8]) -> u64) -> Option<Self> {
+    pub const fn new() -> Self {
+        Self { keys: [Key { text: &[], hash: 0 }; MAX_SEGMENTS + 1], count: 0 }
+    }
+
+    /// Splits a request's scope in place and hashes the segments; `None` if it is malformed. A scope that is too long
+    /// costs one comparison.
+    pub fn fill(&mut self, identity: &'a str, scope: &'a str, hash: impl Fn(&[u8]) -> u64) -> Option<()> {
         if scope.len() > MAX_SCOPE {
             return None;
         }
-        let mut keys = Self { keys: [Key { text: &[], hash: 0 }; MAX_SEGMENTS + 1], count: 0 };
-        keys.push(identity.as_bytes(), &hash)?;
+        self.push(identity.as_bytes(), &hash)?;
         let bytes = scope.as_bytes();
         let mut start = 0;
         let mut classes = PLAIN;
@@ -89,12 +92,12 @@ impl<'a> Keys<'a> {
             let class = class(*byte);
             classes |= class;
             if class == COLON {
-                keys.push(bytes.get(start..position)?, &hash)?;
+                self.push(bytes.get(start..position)?, &hash)?;
                 start = position + 1;
             }
         }
-        keys.push(bytes.get(start..)?, &hash)?;
-        is_visible(classes, scope).then_some(keys)
+        self.push(bytes.get(start..)?, &hash)?;
+        is_visible(classes, scope).then_some(())
     }
 
     fn push(&mut self, text: &'a [u8], hash: impl Fn(&[u8]) -> u64) -> Option<()> {
@@ -124,7 +127,8 @@ mod tests {
     use super::*;
 
     fn scope(text: &str) -> Option<Vec<String>> {
-        let keys = Keys::of("i", text, |_| 0)?;
+        let mut keys = Keys::new();
+        keys.fill("i", text, |_| 0)?;
         Some(keys.as_slice().iter().skip(1).map(|key| String::from_utf8(key.text.to_vec()).unwrap()).collect())
     }
 

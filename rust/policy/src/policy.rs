@@ -78,19 +78,18 @@ impl Policy {
     /// Decides one request. Allocates nothing unless a condition errs or needs to.
     #[must_use]
     pub fn decide(&self, request: &Request<'_>, scratch: &mut Scratch) -> Decision {
-        let keys = match self.compiled.trie.keys(request.identity, request.scope) {
-            Ok(keys) => keys,
-            Err(code) => return malformed(code),
-        };
         let mut tally = Tally::new(Fixed::NOTHING);
         let mut asking = Asking::new(&self.compiled, request, scratch, &self.no_attributes);
-        self.compiled.trie.walk(&keys, &mut |leaf| {
+        let walked = self.compiled.trie.walk(request.identity, request.scope, &mut |leaf| {
             tally.sum.add(leaf);
             for rule in self.compiled.trie.changing(leaf) {
                 tally.add(&mut asking, *rule);
             }
         });
-        tally.decide()
+        match walked {
+            Ok(_) => tally.decide(),
+            Err(code) => malformed(code),
+        }
     }
 
     /// Resolves an identity and a scope, for all requests that have both.
@@ -98,13 +97,10 @@ impl Policy {
     pub fn route(&self, identity: &str, scope: &str) -> Route {
         let mut fixed = Fixed::NOTHING;
         let mut changing = Vec::new();
-        let keys = self.compiled.trie.keys(identity, scope);
-        if let Ok(keys) = &keys {
-            self.compiled.trie.walk(keys, &mut |leaf| {
-                fixed.add(leaf);
-                changing.extend_from_slice(self.compiled.trie.changing(leaf));
-            });
-        }
+        let walked = self.compiled.trie.walk(identity, scope, &mut |leaf| {
+            fixed.add(leaf);
+            changing.extend_from_slice(self.compiled.trie.changing(leaf));
+        });
         changing.sort_unstable();
         changing.dedup();
         let rules = || changing.iter().filter_map(|rule| self.compiled.rules.get(*rule as usize));
@@ -118,7 +114,7 @@ impl Policy {
             reads,
             conditional,
             changing: changing.into(),
-            malformed: keys.err(),
+            malformed: walked.err(),
         }
     }
 

@@ -124,17 +124,17 @@ impl Trie {
         self.members.get(start..start + leaf.count as usize).unwrap_or_default()
     }
 
-    /// The segments of a request, or what is malformed.
-    pub fn keys<'a>(&self, identity: &'a str, scope: &'a str) -> Result<Keys<'a>, ErrorCode> {
+    /// Calls `found` with every leaf that a request reaches; returns the number of visited nodes.
+    ///
+    /// # Errors
+    /// What is malformed in the request.
+    pub fn walk(&self, identity: &str, scope: &str, found: &mut impl FnMut(&Leaf)) -> Result<u64, ErrorCode> {
         if !is_identity(identity) {
             return Err(ErrorCode::InvalidIdentity);
         }
-        Keys::of(identity, scope, |text| self.table.hash(text)).ok_or(ErrorCode::InvalidScope)
-    }
-
-    /// Calls `found` with every leaf that the segments reach; returns the number of visited nodes.
-    pub fn walk(&self, keys: &Keys<'_>, found: &mut impl FnMut(&Leaf)) -> u64 {
-        self.visit(ROOT, keys.as_slice(), found)
+        let mut keys = Keys::new();
+        keys.fill(identity, scope, |text| self.table.hash(text)).ok_or(ErrorCode::InvalidScope)?;
+        Ok(self.visit(ROOT, keys.as_slice(), found))
     }
 
     /// Visits a node and what is below it. The literal is followed in the loop; wildcards are followed by recursion,

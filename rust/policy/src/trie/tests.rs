@@ -16,9 +16,8 @@ fn trie(patterns: &[String]) -> Trie {
 
 /// The visited nodes and the found rules.
 fn walk(trie: &Trie, scope: &str) -> (u64, Vec<u32>) {
-    let keys = trie.keys("i", scope).ok().unwrap();
     let mut found = Vec::new();
-    let visited = trie.walk(&keys, &mut |leaf| found.extend_from_slice(trie.all(leaf)));
+    let visited = trie.walk("i", scope, &mut |leaf| found.extend_from_slice(trie.all(leaf))).unwrap();
     found.sort_unstable();
     (visited, found)
 }
