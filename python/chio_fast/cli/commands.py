@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from chio_fast.cli import dlq, doctor, enforce, key, policy, receipt, verify
+from chio_fast.cli import demo, dlq, doctor, enforce, key, policy, receipt, verify
 from chio_fast.cli.app import app
 
+app.command()(demo.demo)
 app.command()(enforce.enforce)
 app.command()(doctor.doctor)
 app.command()(verify.verify)

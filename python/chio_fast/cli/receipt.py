@@ -160,16 +160,25 @@ def chain(
 
 
 def show_chain(output: Output, found: Chain) -> None:
-    """Print a chain, a line for each receipt."""
-    # The worst link counts: what hangs on one asserted link is not proven by another verified one.
+    """Print a chain as a tree, a line for each receipt; each stands once, below the first that leads to it."""
+    nodes = {node.id: node for node in found.receipts}
+    below: dict[str, list[str]] = {}
     proof: dict[str, str] = {}
     for link in found.links:
-        for end in (link.parent, link.child):
-            proof[end] = "asserted" if "asserted" in (link.kind, proof.get(end)) else link.kind
-    for node in found.receipts:
+        near, far = sorted((link.parent, link.child), key=lambda end: nodes[end].depth)
+        if nodes[near].depth + 1 != nodes[far].depth:
+            continue
+        if far not in proof:
+            below.setdefault(near, []).append(far)
+        # The worst link counts: what hangs on an asserted link is not proven by another that is verified.
+        proof[far] = "asserted" if "asserted" in (link.kind, proof.get(far)) else link.kind
+    waiting = [node.id for node in found.receipts if node.id not in proof][::-1]
+    while waiting:
+        node = nodes[waiting.pop()]
+        waiting.extend(sorted(below.get(node.id, ()), reverse=True))
         what = describe(node.receipt) if node.receipt else "not in this log"
         verdict = f", {node.receipt.verdict}" if node.receipt and node.receipt.verdict not in (None, "allow") else ""
-        proven = f"  [{proof[node.id]}]" if node.depth and node.id in proof else ""
+        proven = f"  [{proof[node.id]}]" if node.id in proof else ""
         output.line(f"{'  ' * node.depth}{node.id}  {what}{verdict}{proven}")
     if found.truncated:
         output.warn("there is more; use --limit")

@@ -98,11 +98,8 @@ def own_trust(output: Output, log: Path) -> TrustFile:
         ChioConfigError: there is neither.
     """
     beside = log.with_name(f"{log.name}-key")
-    if settings.has_signing_key():
-        signer = Signer.from_env(settings.SIGNING_KEY)
-    elif beside.exists():
-        signer = Signer.from_file(beside)
-    else:
+    signer = settings.signer() or (Signer.from_file(beside) if beside.exists() else None)
+    if signer is None:
         raise ChioConfigError(
             f"nobody says whose signatures count, and there is no key at `{beside}`; write `--trust` with a trust "
             "file, as `chio-fast key generate --trust` makes it"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,23 +13,24 @@ import msgspec
 from chio_fast._native import Event
 from chio_fast.demo import story
 from chio_fast.enforcer import CheckRequest, Enforcer
-from chio_fast.errors import ChioDenied
+from chio_fast.errors import ChioDenied, ChioError
 from chio_fast.kafka import ChioConsumerMiddleware
 from chio_fast.kafka.mock import MockCluster
 from chio_fast.kafka.producing import Feed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from chio_fast.decision import Decision
     from chio_fast.kafka.stats import ConsumerStats
 
 DLQ_TOPIC = "denied"
 BATCH = 500
 ACT_ON_EVERY = 250
 """Of how many orders one is charged by an agent; the others are only consumed."""
-IDLE_POLLS = 4
-"""Empty polls of half a second after which a topic counts as read."""
+PATIENCE = 30.0
+"""Seconds without any event after which the demonstration gives up."""
 
 
 class Counts(msgspec.Struct):
@@ -68,11 +70,13 @@ class Shop:
     def __init__(self, folder: Path) -> None:
         self.random = Random(story.SEED)  # noqa: S311 - a story, not a secret
         self.cluster = MockCluster()
-        self.conf: dict[str, Any] = {"bootstrap.servers": self.cluster.bootstrap_servers}
+        # The brokers vanish at the end, which the clients' own log would report as a failure of each connection.
+        self.conf: dict[str, Any] = {"bootstrap.servers": self.cluster.bootstrap_servers, "log_level": 2}
         self.enforcer = Enforcer(folder / "policy.yaml", receipt_log=folder / "receipts.db", identity="shop")
         self.feed = Feed.from_config(self.conf)
         self.feed.create(DLQ_TOPIC, "payments", "findings")
         self.last_payment: str | None = None
+        self.sent: Counter[str] = Counter()
         self.enforcer.tool("charge_payment", lambda order, amount: {"charged": amount, "order": order})
         self.enforcer.tool("search", lambda url: {"url": url, "hits": 3})
 
@@ -92,19 +96,18 @@ class Shop:
                 for record in batch
             ]
             for record, decision in zip(batch, self.enforcer.check_batch(requests), strict=True):
-                self.feed.send(*record, receipt=decision)
+                self._send(*record, receipt=decision)
             advance(begin + len(batch))
         self.enforcer.seal()
         for number in range(tasks):
-            self.feed.send(*story.task(self.random, number))
+            self._send(*story.task(self.random, number))
         self.feed.flush()
 
     def charge_orders(self, advance: Callable[[int], None]) -> Counts:
         """Payment agents consume all orders and charge some of them."""
         counts = Counts()
         with self._consumer("payment-agents", "orders") as consumer:
-            started = time.monotonic()
-            for number, event in enumerate(_events(consumer, counts, started, advance)):
+            for number, event in enumerate(_events(consumer, counts, self.sent["orders"], advance)):
                 if number % ACT_ON_EVERY == 0:
                     self._charge(event, counts)
         return counts
@@ -113,8 +116,7 @@ class Shop:
         """Research agents handle every task: one search, one finding."""
         counts = Counts()
         with self._consumer("research-agents", "research") as consumer:
-            started = time.monotonic()
-            for number, event in enumerate(_events(consumer, counts, started, advance)):
+            for number, event in enumerate(_events(consumer, counts, self.sent["research"], advance)):
                 with event:
                     self._search(counts)
                     finding = json.dumps(story.finding(self.random, number)).encode()
@@ -125,10 +127,20 @@ class Shop:
         """The order service hears of the payments."""
         counts = Counts()
         with self._consumer("order-service", "payments") as consumer:
-            started = time.monotonic()
-            for event in _events(consumer, counts, started, lambda done: None):
+            for event in _events(consumer, counts, self.sent["payments"], lambda done: None):
                 self.last_payment = event.chio_receipt_id
         return counts
+
+    def _send(
+        self,
+        topic: str,
+        key: bytes | None,
+        value: bytes,
+        headers: Sequence[tuple[str, str | bytes | None]],
+        receipt: Decision | None = None,
+    ) -> None:
+        self.feed.send(topic, key, value, headers, receipt=receipt)
+        self.sent[topic] += 1
 
     def _consumer(self, identity: str, topic: str) -> ChioConsumerMiddleware:
         return ChioConsumerMiddleware.from_config(
@@ -161,28 +173,37 @@ class Shop:
         output = {"topic": topic, "value": value}
         decision = self.enforcer.check(f"events:produce:{topic}", identity=identity, output=output)
         if decision.allowed:
-            self.feed.send(topic, None, value, [], receipt=decision)
+            self._send(topic, None, value, [], receipt=decision)
             counts.produced += 1
         else:
             counts.produced_denied += 1
 
 
 def _events(
-    consumer: ChioConsumerMiddleware, counts: Counts, started: float, advance: Callable[[int], None]
+    consumer: ChioConsumerMiddleware, counts: Counts, expected: int, advance: Callable[[int], None]
 ) -> Iterator[Event]:
-    """Every allowed event until the topic is read, committing batch by batch; fills the counts."""
-    idle = 0
-    while idle < IDLE_POLLS:
-        for event in consumer.consume(BATCH, 0.5):
+    """Every allowed event until all of the topic are decided, committing batch by batch; fills the counts.
+
+    Raises:
+        ChioError: events are missing.
+    """
+    started = last = time.monotonic()
+    while counts.consumed + counts.denied < expected:
+        if not counts.consumed + counts.denied:
+            # Joining the group takes seconds, and is no work.
+            started = time.monotonic()
+        for event in consumer.consume(BATCH, 0.1):
             if isinstance(event, Event):
                 yield event
         stats: ConsumerStats = consumer.stats()
+        now = time.monotonic()
         if stats.handed_out + stats.denied > counts.consumed + counts.denied:
             consumer.commit()
-            idle = 0
             counts.consumed, counts.denied = stats.handed_out, stats.denied
-            counts.seconds = time.monotonic() - started
+            counts.seconds = now - started
             advance(counts.consumed + counts.denied)
-        else:
-            idle += 1
+            last = now
+        elif now - last > PATIENCE:
+            raise ChioError(f"only {counts.consumed + counts.denied} of {expected} events came within {PATIENCE:g} s")
     consumer.commit(asynchronous=False)
+    counts.seconds = time.monotonic() - started

@@ -36,12 +36,14 @@ pub(crate) fn resolve(path: &Path) -> Result<PathBuf, LogError> {
     let name = path.file_name().ok_or_else(|| LogError::Options {
         detail: format!("`{}` names no file: give the receipt log a file name", path.display()),
     })?;
-    let directory = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
+    let directory = directory_of(path);
     let directory = directory.canonicalize().map_err(|error| LogError::from_io(directory, &error))?;
     Ok(directory.join(name))
+}
+
+/// The directory that holds `path`; of a bare file name the working directory.
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// File systems on which SQLite's locks or syncs do not hold, by the magic numbers of statfs(2) and the kernel's headers.
@@ -67,7 +69,7 @@ const REFUSED: [(u64, &str); 17] = [
 
 /// Refuses a file system that is known not to keep SQLite's promises.
 pub(crate) fn refuse_network(path: &Path) -> Result<(), LogError> {
-    let directory = path.parent().unwrap_or(path);
+    let directory = directory_of(path);
     match refused_kind(file_system_magic(directory)?) {
         Some(kind) => Err(LogError::NetworkFileSystem { path: path.to_path_buf(), kind: kind.to_owned() }),
         None => Ok(()),
@@ -105,12 +107,12 @@ pub(crate) fn is_writable(path: &Path) -> bool {
         // SAFETY: the text ends with zero.
         CString::new(path.as_os_str().as_bytes()).is_ok_and(|text| unsafe { libc::access(text.as_ptr(), mode) } == 0)
     };
-    may(path.parent().unwrap_or(path), libc::W_OK) && (may(path, libc::W_OK) || !may(path, libc::F_OK))
+    may(directory_of(path), libc::W_OK) && (may(path, libc::W_OK) || !may(path, libc::F_OK))
 }
 
 /// Makes the directory entry of `path` durable.
 pub(crate) fn sync_directory(path: &Path) -> Result<(), LogError> {
-    let directory = path.parent().unwrap_or(path);
+    let directory = directory_of(path);
     File::open(directory)
         .and_then(|directory| directory.sync_all())
         .map_err(|error| LogError::from_io(directory, &error))
