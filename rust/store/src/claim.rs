@@ -100,6 +100,9 @@ impl Drop for Claim {
         // In a forked child the handler has closed this descriptor, and its number may belong to somebody else by now.
         if self.opened.is_current() {
             let _gate = fork::gate();
+            // Unlocked and not only closed, because a child that was forked this instant may still have a copy to close.
+            // SAFETY: the descriptor is open.
+            unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
             fork::forget_claim(self.file.as_raw_fd());
             // SAFETY: `drop` runs once, and nobody uses the file after it.
             unsafe { ManuallyDrop::drop(&mut self.file) };

@@ -9,6 +9,7 @@ use chio_receipts::{Mode, OutcomeDraft, OutcomeWord, Shown};
 use chio_store::testing::Sample;
 use chio_store::{BatchSpec, Log, LogOptions, State};
 use common::{NOW, Place, VERSION, attempts, consume};
+use proptest::prelude::*;
 
 /// Issues one receipt and does not wait for it.
 fn one(log: &Log, version: [u8; 32], offset: i64) -> u64 {
@@ -264,4 +265,62 @@ fn waiting_for_what_was_not_issued_is_an_error_and_a_timeout_is_not() {
     assert!(!log.wait_durable(last, Some(Duration::from_millis(1))).unwrap());
     log.seal();
     assert!(log.wait_durable(last, None).unwrap());
+}
+
+/// What a process does between two looks at the attempts.
+#[derive(Debug, Clone)]
+enum Act {
+    /// Consumes these (offset, value) pairs in one batch.
+    Consume(Vec<(i64, bool)>),
+    /// Gets the partition assigned again.
+    Assign,
+    /// Ends, and another process starts.
+    Restart,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        6 => proptest::collection::vec((0..12i64, any::<bool>()), 1..8).prop_map(Act::Consume),
+        1 => Just(Act::Assign),
+        1 => Just(Act::Restart),
+    ];
+    proptest::collection::vec(act, 1..20)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    #[test]
+    fn attempts_equal_those_of_a_plain_count(acts in acts(), max_batch in 1..5usize) {
+        let place = Place::new();
+        let options = LogOptions { max_batch, ..LogOptions::default() };
+        let sample = Sample::new("agents", "orders", 0);
+        let mut log = place.open_with(&options);
+        let mut counts = std::collections::HashMap::new();
+        for act in acts {
+            match act {
+                Act::Assign => log.partition_assigned(sample.target.partition_key().unwrap()),
+                Act::Restart => {
+                    log.close().unwrap();
+                    log = place.open_with(&options);
+                }
+                Act::Consume(events) => {
+                    let mut ordinals = Vec::new();
+                    let issued = log.issue(VERSION, |issue| {
+                        for (offset, value) in &events {
+                            let value: &[u8] = if *value { b"a" } else { b"b" };
+                            ordinals.push(sample.consume(issue, NOW, *offset, value).unwrap().1);
+                        }
+                    });
+                    log.seal();
+                    log.wait_durable(issued.unwrap(), None).unwrap();
+                    for (event, ordinal) in events.iter().zip(ordinals) {
+                        let count = counts.entry(*event).or_insert(0);
+                        *count += 1;
+                        prop_assert_eq!(log.sealed(ordinal..ordinal + 1)[0].unwrap().attempt, *count);
+                    }
+                }
+            }
+        }
+    }
 }
