@@ -7,6 +7,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -91,16 +92,16 @@ def _raw_latencies(broker: Broker, count: int) -> list[float]:
 
 def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[float], list[float]]:
     topic = _new_topic(broker)
-    called: dict[tuple[int, int], int] = {}
+    called: dict[int, deque[tuple[int, int]]] = {number: deque() for number in range(workload.PARTITIONS)}
     durable: list[float] = []
 
     def on_commit(error: object, offsets: Any) -> None:
         assert error is None, error
         now = time.monotonic_ns()
         for entry in offsets:
-            start = called.pop((entry.partition, entry.offset - 1), None)
-            if start is not None:
-                durable.append((now - start) / 1e9)
+            waiting = called[entry.partition]
+            while waiting and waiting[0][0] < entry.offset:
+                durable.append((now - waiting.popleft()[1]) / 1e9)
 
     consumer = ChioConsumerMiddleware(
         consumer=Consumer(raw.settings(broker.bootstrap)),
@@ -119,11 +120,12 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
             now = time.monotonic_ns()
             assert event is not None, f"no event for {raw.PATIENCE_S} s"
             found.append(_age(event.value(), now))
-            called[event.partition(), event.offset()] = time.monotonic_ns()
+            if len(found) > WARM_UP:
+                called[event.partition()].append((event.offset(), time.monotonic_ns()))
             consumer.commit(event)
     consumer.close()
-    assert durable, "no commit was reported"
-    return found[WARM_UP:], durable[WARM_UP:]
+    assert len(durable) == count - WARM_UP, "not every commit was reported"
+    return found[WARM_UP:], durable
 
 
 def _new_topic(broker: Broker) -> str:
