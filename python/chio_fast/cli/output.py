@@ -38,6 +38,9 @@ STYLES = {
 }
 """Words that are coloured where they stand alone in a cell."""
 
+WHOLE = frozenset({"", "id", "time", "verdict"})
+"""Columns whose cells are not broken over lines: what is copied, or one word."""
+
 
 class Output:
     """What one command prints.
@@ -86,7 +89,9 @@ class Output:
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
         """Print rows under column names: a drawn table on a terminal, aligned columns in a pipe."""
         if self.is_terminal:
-            table = Table(*columns, title=title, title_justify="left", title_style="bold", header_style="bold")
+            table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+            for column in columns:
+                table.add_column(column, no_wrap=column in WHOLE, overflow="fold")
             for row in rows:
                 table.add_row(*(_cell(value, plain=False) for value in row))
             self._out.print(table, soft_wrap=False)
@@ -133,7 +138,7 @@ def to_json(value: Any) -> str:
 
 def _cell(value: Any, *, plain: bool) -> str:
     """A cell's text, coloured if it is one of the known words and colours are wanted."""
-    if value is None or value == "":
+    if value in (None, "", [], ()):
         return "-"
     text = ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
     if plain:
