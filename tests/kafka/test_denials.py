@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
 
 from chio_fast.errors import ChioConfigError, ChioDeadLetterError
 from tests.kafka.broker import Broker
 from tests.kafka.scenario import CLOSED_POLICY, Scenario, place
+
+
+def incompressible(size: int) -> bytes:
+    """Twice `size` characters that no codec makes smaller than `size`."""
+    return random.Random(size).randbytes(size).hex().encode()
 
 
 def test_a_topic_of_which_everything_is_denied_reaches_lag_0_and_a_restart_adds_nothing(scenario: Scenario):
@@ -44,7 +51,7 @@ def test_denials_behind_an_event_in_progress_are_not_committed(scenario: Scenari
 def test_a_value_too_large_for_the_dlq_goes_without_it(scenario: Scenario, broker: Broker):
     small = broker.create_topic(f"{scenario.dlq}-small", config={"max.message.bytes": 20_000})
     scenario.dlq = small
-    where = scenario.raw_produce(b'{"secret": true, "pad": "' + b"x" * 100_000 + b'"}', headers=[("a", b"1")])
+    where = scenario.raw_produce(b'{"secret": true, "pad": "%s"}' % incompressible(50_000), headers=[("a", b"1")])
     scenario.fates[where] = True
     with scenario.consumer() as consumer:
         scenario.finish(consumer)
@@ -58,7 +65,7 @@ def test_a_value_too_large_for_the_dlq_goes_without_it(scenario: Scenario, broke
 
 def test_headers_too_large_for_the_dlq_are_left_out_too(scenario: Scenario, broker: Broker):
     scenario.dlq = broker.create_topic(f"{scenario.dlq}-tiny", config={"max.message.bytes": 5_000})
-    where = scenario.raw_produce(b'{"secret": true}', key=b"k", headers=[("a", b"1" * 50_000)])
+    where = scenario.raw_produce(b'{"secret": true}', key=b"k", headers=[("a", incompressible(25_000))])
     scenario.fates[where] = True
     with scenario.consumer() as consumer:
         scenario.finish(consumer)

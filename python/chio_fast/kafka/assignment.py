@@ -60,9 +60,9 @@ class Assigned:
 class Assignments:
     """All partitions that this consumer holds.
 
-    Changed only on the thread that calls the client, in its rebalance callbacks and in `assign` and `seek`; every
-    change happens under `lock`, which the commit thread holds while offsets are on their way to the broker. So no
-    commit lands for a partition that has moved on: the broker takes any partition from a valid member.
+    Changed only on the application's thread, in rebalance callbacks and in `assign` and `seek`; every change happens
+    under `lock`, because the commit thread reads. No commit lands for a partition that has moved on, although the
+    broker takes any partition from a valid member: rebalance callbacks and commits exclude each other by the client.
     """
 
     def __init__(

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from chio_fast._native import Event
-from chio_fast.errors import ChioCommitError, ChioError, ChioRevoked
-from chio_fast.kafka.commit import Ticket
+from chio_fast.errors import ChioError, ChioRevoked
 from chio_fast.kafka.frontier import NOTHING
 
 if TYPE_CHECKING:
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from chio_fast._native import Log
     from chio_fast.kafka.assignment import Assigned, Assignments
     from chio_fast.kafka.commit import Commit
-
-GRACE = 5.0
-"""Seconds beyond the commit thread's own time limit that a caller waits for its answer."""
 
 
 class Claims:
@@ -47,16 +43,7 @@ class Claims:
         if not wait:
             self._commit.claim(claimed, self._receipts.issued)
             return None
-        ticket = Ticket()
-        self._commit.claim(claimed, self._receipts.issued, ticket)
-        if not ticket.wait(self._commit.timeout + GRACE):
-            raise ChioCommitError(
-                f"the commit was not confirmed within {self._commit.timeout + GRACE:g} s; it may still be, and if not, "
-                "the events are delivered again"
-            )
-        if ticket.error is not None:
-            raise ticket.error
-        return ticket.offsets
+        return self._commit.claim_and_wait(claimed, self._receipts.issued)
 
     def _of_event(self, event: Event) -> dict[Assigned, int]:
         if not isinstance(event, Event):

@@ -1,4 +1,10 @@
-"""The group commit thread: evidence first, then the DLQ, then the offsets."""
+"""The group commit: evidence first, then the DLQ, then the offsets.
+
+A confluent Consumer admits one thread at a time: who comes second spins until the first has left, and a rebalance
+callback never leaves while it waits for another thread. So receipts and DLQ records are awaited by a thread of their
+own, and the offsets are sent (they *land*) by the thread that uses the client, or by the other one while the
+application is busy elsewhere.
+"""
 
 from __future__ import annotations
 
@@ -30,6 +36,10 @@ TIMEOUT = 30.0
 """Seconds for which a commit is tried again, and for which revoke and close wait."""
 BACKOFF = 0.1
 """Seconds between two tries of a commit."""
+SHARE = 0.05
+"""Part of the time that commits which nobody waits for may take; what comes meanwhile joins the next one."""
+RETRY_LANDING = 0.02
+"""Seconds after which the thread looks again whether the application has left the client."""
 MAX_BACKLOG = 10_000
 """Denied events that may wait for their DLQ record before hand-out waits too."""
 
@@ -49,19 +59,17 @@ TRANSIENT = frozenset({
 
 
 class Ticket:
-    """What a caller waits on; it is done when everything before it in the queue is."""
+    """What a caller waits on; it is done when receipts and DLQ records of everything before it are safe."""
 
-    __slots__ = ("_done", "error", "offsets")
+    __slots__ = ("_done", "error")
 
     def __init__(self) -> None:
         self._done = threading.Event()
         self.error: BaseException | None = None
-        self.offsets: list[TopicPartition] = []
 
     def finish(self, error: BaseException | None = None) -> None:
         """Let the caller go on, with an error if there is one."""
-        if error is not None and self.error is None:
-            self.error = error
+        self.error = error
         self._done.set()
 
     def wait(self, timeout: float) -> bool:
@@ -81,7 +89,7 @@ class Claim(NamedTuple):
 
     offsets: dict[Assigned, int]
     ordinal: int
-    ticket: Ticket | None
+    awaited: bool
 
 
 Work = Denials | Claim | Ticket | None
@@ -89,11 +97,14 @@ Work = Denials | Claim | Ticket | None
 
 
 class Commit:
-    """Commits in the background, in the order in which denials and claims come in, as many at once as have come.
+    """Commits denials and claims in the order in which they come in, as many at once as have come.
 
-    One round: 1. receipts up to the last ordinal of the round are durable; 2. every denial's DLQ record is
-    acknowledged; 3. the offsets go to the broker. A failure in 1 or 2 ends the consumer before 3: nothing is committed,
-    and a restart delivers the events again.
+    1. receipts up to the last ordinal are durable; 2. every denial's DLQ record is acknowledged; 3. the offsets land.
+    A failure in 1 or 2 ends the consumer before 3: nothing is committed, and a restart delivers the events again.
+
+    Attributes:
+        client: held by whoever is inside the client; the application's thread may take it again in a callback.
+        ready: whether offsets are due that have not landed. A plain attribute, because every entry reads it.
     """
 
     def __init__(
@@ -108,6 +119,12 @@ class Commit:
         on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
+        self.client = threading.RLock()
+        self.ready = False
+        self.timeout = timeout
+        self.dead_letters = 0
+        self.commits = 0
+        self.failures = 0
         self._raw = raw
         self._receipts = receipts
         self._dlq = dlq
@@ -115,14 +132,14 @@ class Commit:
         self._trouble = trouble
         self._tripwire = tripwire
         self._on_commit = on_commit
-        self.timeout = timeout
         self._queue: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._queued = 0  # written by the application's thread alone
         self._processed = 0  # written by the commit thread alone
-        self._hurry = False  # set while revoke or close waits: tries end at once
-        self.dead_letters = 0
-        self.commits = 0
-        self.failures = 0
+        self._rounds_asked = 0  # likewise: items queued
+        self._rounds_done = 0  # likewise: items done
+        self._awaited = False  # whether the application waits, and lands by itself
+        self._land_at = 0.0  # guarded by `client`, as all below
+        self._failing_since: float | None = None
         self._thread = threading.Thread(target=self._run, name="chio-commit", daemon=True)
         self._thread.start()
 
@@ -136,84 +153,128 @@ class Commit:
         """Whether so many denied events wait that hand-out has to."""
         return self.backlog > MAX_BACKLOG
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is on its way, so that the client should be left soon."""
+        return self.ready or self._rounds_asked != self._rounds_done
+
     def deny(self, events: Sequence[Event]) -> None:
         """Queue denied events for the DLQ."""
         get = self._assignments.get
         self._queued += len(events)
-        self._queue.put(Denials(events, [get((event.topic(), event.partition())) for event in events]))
+        self._put(Denials(events, [get((event.topic(), event.partition())) for event in events]))
 
-    def claim(self, offsets: dict[Assigned, int], ordinal: int, ticket: Ticket | None = None) -> None:
+    def claim(self, offsets: dict[Assigned, int], ordinal: int) -> None:
         """Queue a commit of `offsets`, which waits for receipts up to `ordinal`."""
-        self._queue.put(Claim(offsets, ordinal, ticket))
+        self._put(Claim(offsets, ordinal, awaited=False))
 
-    def drain(self, timeout: float) -> None:
-        """Wait until everything queued so far is done.
+    def claim_and_wait(self, offsets: dict[Assigned, int], ordinal: int) -> list[TopicPartition]:
+        """Commit `offsets` and give what the broker took.
 
         Raises:
+            ChioError: it failed, or was not done in time.
+        """
+        self._put(Claim(offsets, ordinal, awaited=True))
+        self.drain(self.timeout)
+        gone = [held for held in offsets if not held.current]
+        if gone:
+            names = ", ".join(f"{held.key[0]}[{held.key[1]}]" for held in gone)
+            raise ChioRevoked(f"{names} was given up before the commit; nothing is committed there")
+        return [held.at(held.frontier.committed) for held in offsets]
+
+    def drain(self, timeout: float) -> None:
+        """Wait, on the application's thread, until everything queued so far is safe and has landed.
+
+        Raises:
+            ChioRevoked: the group has moved on, so nothing was committed.
             ChioError: it failed, or was not done in `timeout` seconds.
         """
+        deadline = time.monotonic() + timeout
         ticket = Ticket()
-        self._queue.put(ticket)
-        if not ticket.wait(timeout):
-            raise ChioCommitError(
-                f"receipts, DLQ records and offsets were not all confirmed within {timeout:g} s; what is not committed "
-                "is delivered again"
-            )
-        if ticket.error is not None:
-            raise ticket.error
+        self._awaited = True
+        try:
+            self._put(ticket)
+            if not ticket.wait(timeout):
+                raise ChioCommitError(
+                    f"receipts and DLQ records were not all confirmed within {timeout:g} s; what is not committed is "
+                    "delivered again"
+                )
+            if ticket.error is not None:
+                raise ticket.error
+            with self.client:
+                while (error := self._land()) is not None and error.code() in TRANSIENT and time.monotonic() < deadline:
+                    time.sleep(BACKOFF)
+        finally:
+            self._awaited = False
+        if error is not None:
+            raise _failed(error)
+
+    def pump(self) -> None:
+        """Land what is due, if it is time; called on the application's thread, outside the client."""
+        if self.ready or self._tripwire.is_due:
+            with self.client:
+                self._land_in_passing()
 
     def wake(self) -> None:
         """Let the thread look at the committed offsets, after an assignment."""
-        self._queue.put(Ticket())
+        self._put(Claim({}, 0, awaited=False))
 
     def stop(self, timeout: float) -> None:
         """End the thread after what is queued."""
-        self._queue.put(None)
+        self._put(None)
         self._thread.join(timeout)
+
+    def _put(self, work: Work) -> None:
+        self._rounds_asked += 1
+        self._queue.put(work)
+
+    # What the thread does.
 
     def _run(self) -> None:
         running = True
         while running:
             work = self._next_work()
             running = None not in work
-            if self._trouble.failure is not None:
-                self._tell(work, self._trouble.failure)
-                continue
-            try:
-                self._round(work)
-            except ChioError as error:
-                self._abandon(work, error)
-            except BaseException as error:
-                log.exception("the commit thread failed")
-                failure = ChioCommitError(f"the commit thread failed: {error!r}")
-                self._trouble.stop(failure)
+            failure = self._trouble.failure or self._try(work)
+            if failure is not None:
                 self._abandon(work, failure)
+            self._rounds_done += len(work)
+
+    def _try(self, work: list[Work]) -> BaseException | None:
+        try:
+            self._round(work)
+            self._land_for_the_application()
+        except ChioError as error:
+            return error
+        except BaseException as error:
+            log.exception("the commit thread failed")
+            return ChioError(f"the commit thread failed: {error!r}")
+        return None
 
     def _next_work(self) -> list[Work]:
-        """Wait for work or, while the consumer works, for the tripwire's next look; take all that is there."""
+        """Wait for work, or for the next chance to land; take all that is there."""
         work: list[Work] = []
         try:
-            work.append(self._queue.get(timeout=None if self._trouble.failure else self._tripwire.due_in()))
+            work.append(self._queue.get(timeout=self._patience()))
             while True:
                 work.append(self._queue.get_nowait())
         except queue.Empty:
             return work
+
+    def _patience(self) -> float | None:
+        if self._trouble.failure is not None:
+            return None
+        return RETRY_LANDING if self.ready else self._tripwire.due_in(RETRY_LANDING)
 
     def _round(self, work: list[Work]) -> None:
         denials = [item for item in work if isinstance(item, Denials)]
         claims = [item for item in work if isinstance(item, Claim)]
         self._await_receipts(denials, claims)
         self._send_dead_letters(denials)
-        offsets, moved_on = self._commit_offsets(denials, claims)
-        for claim in claims:
-            if claim.ticket is not None:
-                gone = [held for held in claim.offsets if moved_on or not held.current]
-                claim.ticket.offsets = offsets
-                claim.ticket.finish(_revoked(gone) if gone else None)
+        self._settle(denials, claims)
         for item in work:
             if isinstance(item, Ticket):
                 item.finish()
-        self._tripwire.look_if_due()
 
     def _await_receipts(self, denials: list[Denials], claims: list[Claim]) -> None:
         """Step 1. Somebody waits for a claim, so it is sealed at once; denials alone may keep each other company."""
@@ -237,12 +298,8 @@ class Commit:
         self._processed += len(events)
         self.dead_letters += len(events)
 
-    def _commit_offsets(self, denials: list[Denials], claims: list[Claim]) -> tuple[list[TopicPartition], bool]:
-        """Step 3: again while the failure is transient and the time lasts.
-
-        Returns:
-            What was sent to the broker, and whether the group had moved on, so that nothing was committed.
-        """
+    def _settle(self, denials: list[Denials], claims: list[Claim]) -> None:
+        """Tell the frontiers what is safe now."""
         with self._assignments.lock:
             for item in denials:
                 for event, held in zip(item.events, item.held, strict=True):
@@ -251,69 +308,104 @@ class Commit:
             for claim in claims:
                 for held, offset in claim.offsets.items():
                     held.frontier.claim(offset)
-        deadline = time.monotonic() + self.timeout
-        while True:
-            offsets, error = self._try_commit()
-            if error is None or error.code() not in TRANSIENT or time.monotonic() > deadline:
-                break
-            log.info("commit failed for now, trying again: %s", error)
-            time.sleep(BACKOFF)
-        self._report(offsets, error)
-        return offsets, error is not None
+            self.ready = any(held.frontier.due() is not None for held in self._assignments)
+        gone = [held.at(offset) for claim in claims for held, offset in claim.offsets.items() if not held.current]
+        if gone and not any(claim.awaited for claim in claims):
+            self._report(gone, KafkaError(KafkaError._ASSIGNMENT_LOST))
 
-    def _try_commit(self) -> tuple[list[TopicPartition], KafkaError | None]:
-        """Commit what is due, once, while no partition can be given up."""
+    def _land_for_the_application(self) -> None:
+        """Step 3, unless the application is inside the client: then it does so itself when it leaves."""
+        if self._awaited or not (self.ready or self._tripwire.is_due):
+            return
+        if self.client.acquire(blocking=False):
+            try:
+                self._land_in_passing()
+            finally:
+                self.client.release()
+
+    # What whoever holds the client does.
+
+    def _land_in_passing(self) -> None:
+        """Step 3 when nobody waits for it: not too often, again while the failure is transient and the time lasts."""
+        if self._trouble.failure is not None:
+            return
+        try:
+            self._tripwire.look_if_due()
+        except ChioError as moved:
+            self._trouble.stop(moved)
+            return
+        started = time.monotonic()
+        if not self.ready or started < self._land_at:
+            return
+        error = self._land()
+        now = time.monotonic()
+        self._land_at = now + (now - started) / SHARE
+        if error is None:
+            self._failing_since = None
+            return
+        self._land_at = max(self._land_at, now + BACKOFF)
+        self._failing_since = self._failing_since or started
+        if error.code() in GONE or (error.code() in TRANSIENT and now < self._failing_since + self.timeout):
+            return
+        self._failing_since = None
+        self._refuse()
+        self._trouble.raise_once(_failed(error))
+
+    def _land(self) -> KafkaError | None:
+        """Send the offsets that are due, once."""
         with self._assignments.lock:
             due = {held: offset for held in self._assignments if (offset := held.frontier.due()) is not None}
-            if not due:
-                return [], None
-            try:
-                offsets = self._raw.commit(
-                    offsets=[held.at(offset) for held, offset in due.items()], asynchronous=False
-                )
-            except KafkaException as failure:
-                return [held.at(offset) for held, offset in due.items()], failure.args[0]
-            results = {(part.topic, part.partition): part for part in offsets or ()}
+            self.ready = False
+        if not due:
+            return None
+        landed, error = self._send([held.at(offset) for held, offset in due.items()])
+        refused = {(part.topic, part.partition) for part in landed if part.error is not None}
+        with self._assignments.lock:
             for held, offset in due.items():
-                if held.key in results and results[held.key].error is None:
+                if error is None or (refused and held.key not in refused):
                     held.frontier.committed = offset
-        return list(results.values()), next((part.error for part in results.values() if part.error), None)
+            self.ready = self.ready or error is not None
+        if error is None or error.code() not in TRANSIENT:
+            self._report(landed, error)
+        if error is not None and error.code() in GONE:
+            self._refuse()
+        return error
+
+    def _send(self, offsets: list[TopicPartition]) -> tuple[list[TopicPartition], KafkaError | None]:
+        try:
+            landed = self._raw.commit(offsets=offsets, asynchronous=False) or offsets
+        except KafkaException as failure:
+            return offsets, failure.args[0]
+        return landed, next((part.error for part in landed if part.error is not None), None)
+
+    def _refuse(self) -> None:
+        """Do not send again what the broker refused, before somebody claims it again."""
+        with self._assignments.lock:
+            for held in self._assignments:
+                held.frontier.refused = held.frontier.claimed
+            self.ready = False
 
     def _report(self, offsets: list[TopicPartition], error: KafkaError | None) -> None:
-        """Tell `on_commit`, and raise what is not simply a rebalance."""
-        if not offsets:
-            return
+        """Tell `on_commit`, and count."""
         if self._on_commit is not None:
             self._trouble.call(self._on_commit, error, offsets)
         if error is None:
             self.commits += 1
             return
         self.failures += 1
-        if error.code() not in GONE:
-            raise ChioCommitError(
-                f"offsets were not committed: {error.name()}: {error.str()}; they are tried again with the next commit"
-            )
-        log.warning("the group has moved on, so nothing was committed: %s", error)
+        log.warning("nothing was committed: %s: %s", error.name(), error.str())
 
-    def _abandon(self, work: list[Work], error: ChioError) -> None:
-        """Tell everybody who waits; only a failed commit leaves the consumer able to go on."""
-        told = self._tell(work, error)
-        if type(error) is not ChioCommitError:
-            self._trouble.stop(error)
-        elif not told:
-            self._trouble.raise_once(error)
-
-    def _tell(self, work: list[Work], error: BaseException) -> bool:
-        """Finish every ticket with `error`; False if there is none."""
-        tickets = [
-            item.ticket if isinstance(item, Claim) else item for item in work if isinstance(item, Claim | Ticket)
-        ]
-        waiting = [ticket for ticket in tickets if ticket is not None]
-        for ticket in waiting:
-            ticket.finish(error)
-        return bool(waiting)
+    def _abandon(self, work: list[Work], error: BaseException) -> None:
+        """End the consumer's work, and tell everybody who waits."""
+        self._trouble.stop(error)
+        for item in work:
+            if isinstance(item, Ticket):
+                item.finish(error)
 
 
-def _revoked(gone: list[Assigned]) -> ChioRevoked:
-    names = ", ".join(f"{held.key[0]}[{held.key[1]}]" for held in gone)
-    return ChioRevoked(f"{names} was given up before the commit, which committed nothing there; it is delivered again")
+def _failed(error: KafkaError) -> ChioError:
+    if error.code() in GONE:
+        return ChioRevoked(f"the group has moved on, so nothing was committed: {error.name()}: {error.str()}")
+    return ChioCommitError(
+        f"offsets were not committed: {error.name()}: {error.str()}; they are tried again with the next commit"
+    )

@@ -19,13 +19,15 @@ class Frontier:
     least `floor` leaves nothing unclaimed below `end`. Owned by whoever holds the commit lock.
     """
 
-    __slots__ = ("_runs", "claimed", "committed", "seen")
+    __slots__ = ("_runs", "claimed", "committed", "refused", "seen")
 
     def __init__(self) -> None:
         self.claimed = NOTHING
         """Offset up to which everything is done with; what the next commit says."""
         self.committed = NOTHING
         """Offset of this assignment's own last commit."""
+        self.refused = NOTHING
+        """Claim that the broker refused for good; it is not sent again before the next claim."""
         self.seen = NOTHING
         """Committed offset as the broker told it when it was first asked; see `tripwire`."""
         self._runs: deque[tuple[int, int]] = deque()
@@ -33,6 +35,7 @@ class Frontier:
     def claim(self, offset: int) -> None:
         """Take the application's word that all events below `offset` are done with; it may go back."""
         self.claimed = offset
+        self.refused = NOTHING
         self._extend()
 
     def deny(self, floor: int, end: int) -> None:
@@ -49,7 +52,7 @@ class Frontier:
 
     def due(self) -> int | None:
         """Give the offset to commit, or None if the last commit still says it."""
-        return None if self.claimed in (NOTHING, self.committed) else self.claimed
+        return None if self.claimed in (NOTHING, self.committed, self.refused) else self.claimed
 
     def _extend(self) -> None:
         while self._runs and self._runs[0][0] <= self.claimed:

@@ -34,6 +34,8 @@ ENTER_EVERY = 0.1
 """Seconds after which the client is entered although events are waiting, so that it stays in its group."""
 SLICE = 0.1
 """Seconds that one wait inside the client takes at most, so that failures of the background show soon."""
+BUSY_SLICE = 0.01
+"""Seconds instead, while offsets are about to land, which needs the client."""
 GUARDED_TOGETHER = 64
 """Events whose guards run at the same time."""
 
@@ -180,9 +182,13 @@ class Intake:
 
     def _enter(self, count: int, timeout: float) -> list[Message]:
         """Call the client, and throw away what a change during the call makes doubtful."""
+        self._commit.pump()
         self._partitions.expect_changes()
+        if timeout > BUSY_SLICE and self._commit.is_busy:
+            timeout = BUSY_SLICE
         try:
-            messages = self._raw.consume(count, timeout)
+            with self._commit.client:
+                messages = self._raw.consume(count, timeout)
         except BaseException:
             # A callback of the configuration or a signal handler raised: the client drops what it was about to return.
             self._partitions.rewind()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from confluent_kafka import OFFSET_INVALID, KafkaException, Message, TopicPartition
 
-from chio_fast.errors import ChioConfigError, ChioError
+from chio_fast.errors import ChioConfigError, ChioError, ChioRevoked
 from chio_fast.kafka.frontier import NOTHING
 
 if TYPE_CHECKING:
@@ -246,6 +246,8 @@ class Partitions:
             return
         try:
             self._commit.drain(self._commit.timeout)
+        except ChioRevoked as error:
+            log.warning("%s", error)
         except BaseException as error:  # noqa: BLE001 - raised by the next call; the partition is gone all the same
             self._trouble.raise_once(error)
         self._end(keys)

@@ -26,7 +26,7 @@ FIRST_LOOKS = (0.0, 1.0, 3.0, 6.0, 12.0)
 """Seconds after an assignment; librdkafka's auto-commit comes every 5 s unless told otherwise."""
 EVERY = 60.0
 """Seconds between later looks."""
-TIMEOUT = 2.0
+TIMEOUT = 0.5
 """Seconds that a look may take; it is skipped when it takes longer."""
 
 
@@ -44,13 +44,19 @@ class Tripwire:
         with self._assignments.lock:
             self._looks = [now + after for after in FIRST_LOOKS]
 
-    def due_in(self) -> float | None:
-        """Give the seconds until the next look; None if nothing is assigned."""
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time for a look."""
         looks = self._looks
-        return max(0.0, looks[0] - time.monotonic()) if looks else None
+        return bool(looks) and looks[0] <= time.monotonic()
+
+    def due_in(self, at_least: float) -> float | None:
+        """Give the seconds until the next look, never less than `at_least`; None if nothing is assigned."""
+        looks = self._looks
+        return max(at_least, looks[0] - time.monotonic()) if looks else None
 
     def look_if_due(self) -> None:
-        """Look, if it is time.
+        """Look, if it is time; called by whoever holds the client.
 
         Raises:
             ChioAutoCommitError: a committed offset is beyond what this consumer committed.
@@ -64,8 +70,7 @@ class Tripwire:
             if not held:
                 self._looks = []
                 return
-        # Without the lock, because a rebalance must not wait for the coordinator's answer. Only this thread commits, so
-        # the wrapper's own commits do not move meanwhile.
+        # Who holds the client commits, so the wrapper's own commits do not move meanwhile.
         try:
             found = self._raw.committed([each.at(NOTHING) for each in held], timeout=TIMEOUT)
         except KafkaException as error:

@@ -270,7 +270,7 @@ class Pipeline:
         steps: list[Callable[[], Any]] = [
             self.intake.close,
             lambda: self.commit.drain(self.commit.timeout),
-            self.raw.close,
+            self._leave_group,
             lambda: self.commit.stop(self.commit.timeout),
             self.trouble.deliver,
         ]
@@ -281,6 +281,11 @@ class Pipeline:
                 errors.append(error)
         if errors:
             raise errors[0]
+
+    def _leave_group(self) -> None:
+        with self.commit.client:
+            self.raw.close()
+            self.assignments.give_up([held.key for held in self.assignments])
 
     def stats(self) -> ConsumerStats:
         """Count what was done so far."""
