@@ -5,7 +5,7 @@ use crate::document::{Document, Identity, Rule, capability_id, to_json};
 use crate::error::Fault;
 use crate::pattern::{self, Segment};
 use crate::trie::{Builder, MAX_NODES, MAX_WALK, Summary, Trie};
-use chio_conditions::{Attributes, ConditionSet, Reads};
+use chio_conditions::{Attributes, ConditionSet, HeaderNames, Reads};
 use std::collections::HashMap;
 
 /// A rule as evaluation needs it.
@@ -46,6 +46,7 @@ pub(crate) struct Compiled {
     pub rules: Vec<CompiledRule>,
     pub texts: Vec<RuleText>,
     pub conditions: ConditionSet,
+    pub header_names: HeaderNames,
     pub attributes: HashMap<String, Attributes, foldhash::quality::FixedState>,
     pub guards: Vec<String>,
 }
@@ -93,7 +94,8 @@ pub(crate) fn compile(document: &Document) -> Result<Compiled, Fault> {
     }
     let trie = trie(document, &rules)?;
     let attributes = document.identities.iter().filter_map(attributes).collect();
-    Ok(Compiled { trie, rules, texts, conditions, attributes, guards })
+    let header_names = conditions.header_names();
+    Ok(Compiled { trie, rules, texts, conditions, header_names, attributes, guards })
 }
 
 fn attributes(identity: &Identity) -> Option<(String, Attributes)> {

@@ -29,7 +29,7 @@ mod time;
 mod trie;
 mod yaml;
 
-pub use chio_conditions::{Attributes, ErrorCode, EventView, Kind, Reads, Scratch};
+pub use chio_conditions::{Attributes, ErrorCode, EventView, HeaderNames, Kind, Reads, Scratch};
 pub use decision::{Decision, Errors, GuardSet, Request, RuleError, RuleIndex, RuleView, Verdict};
 pub use error::PolicyError;
 pub use explain::{ExplainedError, ExplainedRule, Explanation, Outcome};

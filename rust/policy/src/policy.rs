@@ -8,7 +8,7 @@ use crate::evaluate::{Asking, Fixed, Tally, malformed};
 use crate::node::Node;
 use crate::route::Route;
 use crate::{canonical, json, yaml};
-use chio_conditions::{Attributes, ErrorCode, Reads, Scratch};
+use chio_conditions::{Attributes, ErrorCode, HeaderNames, Reads, Scratch};
 use std::borrow::Cow;
 
 /// A compiled policy: immutable, shareable between threads.
@@ -62,6 +62,12 @@ impl Policy {
     #[must_use]
     pub fn guards(&self) -> &[String] {
         &self.compiled.guards
+    }
+
+    /// The headers that conditions look at: those that the digest of a receipt covers.
+    #[must_use]
+    pub fn header_names(&self) -> &HeaderNames {
+        &self.compiled.header_names
     }
 
     /// The names of the guards in a set.
