@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.cli.conftest import Ran
+    from tests.kafka.broker import Broker
 
 HEADINGS = (
     "1. The policy",
@@ -62,3 +63,11 @@ def test_the_demonstration_can_be_repeated_and_touches_no_other_files(chio: Call
 @pytest.mark.parametrize("orders", ["0", "x", "1000000"])
 def test_a_number_of_orders_out_of_range_is_a_usage_error(chio: Callable[..., Ran], orders: str) -> None:
     assert chio("demo", "--orders", orders).code == 2
+
+
+def test_the_demonstration_runs_on_a_cluster_of_the_users(chio: Callable[..., Ran], broker: Broker) -> None:
+    ran = chio("demo", "--orders", "1000", "--bootstrap-servers", broker.bootstrap)
+    assert ran.code == 0, ran.err
+    assert f"Yours, at {broker.bootstrap}" in ran.out
+    assert "charge_payment tool call" in ran.out
+    assert "verified by the independent verifier" in ran.out

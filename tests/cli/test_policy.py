@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import pty
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
+from chio_fast.cli import main
 from chio_fast.demo import story
 
 if TYPE_CHECKING:
@@ -139,3 +145,46 @@ def test_a_bad_file_of_cases_never_passes(chio: Callable[..., Ran], policy_file:
     ran = chio("policy", "test", policy_file, cases)
     assert ran.code == 3
     assert ran.err.startswith("error: ")
+
+
+def test_a_terminal_gets_tables_and_colours_and_a_pipe_plain_text(
+    chio: Callable[..., Ran], policy_file: Path, environment: dict[str, str]
+) -> None:
+    arguments = ["policy", "explain", str(policy_file), "gate", "events:consume:orders", "--value", '{"amount": 1500}']
+    piped = chio(*arguments).out
+    assert "\x1b" not in piped
+    assert "│" not in piped
+    shown = _on_a_terminal([sys.executable, "-m", "chio_fast.cli", *arguments], environment)
+    assert "\x1b[33mescalate" in shown
+    assert "│" in shown
+    plain = _on_a_terminal([sys.executable, "-m", "chio_fast.cli", *arguments], {**environment, "NO_COLOR": "1"})
+    assert "\x1b[33m" not in plain
+
+
+def _on_a_terminal(command: list[str], environment: dict[str, str]) -> str:
+    """What a command prints when its standard output is a terminal."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(command, stdout=theirs, stderr=theirs, env={**environment, "TERM": "xterm-256color"})
+    os.close(theirs)
+    shown = b""
+    with contextlib.suppress(OSError):  # the other end closes when the command ends
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    os.close(ours)
+    assert process.wait(60) == 0
+    return shown.decode()
+
+
+def test_an_unexpected_error_is_told_in_one_line_and_exits_with_70(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("somebody divided")
+
+    monkeypatch.setattr("chio_fast.cli.policy.Policy.from_file", lambda _: broken())
+    monkeypatch.setattr(sys, "argv", ["chio-fast", "policy", "explain", "a", "b", "c"])
+    monkeypatch.delenv("CHIO_DEBUG", raising=False)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 70
+    assert "somebody divided" in capfd.readouterr().err

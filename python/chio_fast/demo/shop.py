@@ -15,17 +15,19 @@ from chio_fast.demo import story
 from chio_fast.enforcer import CheckRequest, Enforcer
 from chio_fast.errors import ChioDenied, ChioError
 from chio_fast.kafka import ChioConsumerMiddleware
+from chio_fast.kafka.examine import Cluster
 from chio_fast.kafka.mock import MockCluster
 from chio_fast.kafka.producing import Feed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from chio_fast.decision import Decision
     from chio_fast.kafka.stats import ConsumerStats
 
 DLQ_TOPIC = "denied"
+PARTITIONS = 4
 BATCH = 500
 ACT_ON_EVERY = 250
 """Of how many orders one is charged by an agent; the others are only consumed."""
@@ -65,16 +67,20 @@ class Shop:
 
     Args:
         folder: where policy and receipt log lie.
+        conf: settings of the client for a cluster of the user's; None for an embedded broker.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, conf: Mapping[str, Any] | None = None) -> None:
         self.random = Random(story.SEED)  # noqa: S311 - a story, not a secret
-        self.cluster = MockCluster()
-        # The brokers vanish at the end, which the clients' own log would report as a failure of each connection.
-        self.conf: dict[str, Any] = {"bootstrap.servers": self.cluster.bootstrap_servers, "log_level": 2}
+        self.cluster = MockCluster() if conf is None else None
+        # The embedded broker vanishes at the end, which the clients' own log would report for each connection.
+        own = {"bootstrap.servers": self.cluster.bootstrap_servers, "log_level": 2} if self.cluster else {}
+        self.conf: dict[str, Any] = {**own, **(conf or {})}
+        # Topics of its own in each run, so that it meets neither the user's nor those of a former run.
+        self.prefix = "" if self.cluster else f"chio-demo-{time.strftime('%Y%m%d-%H%M%S')}-"
         self.enforcer = Enforcer(folder / "policy.yaml", receipt_log=folder / "receipts.db", identity="shop")
         self.feed = Feed.from_config(self.conf)
-        self.feed.create(DLQ_TOPIC, "payments", "findings")
+        self._create_topics()
         self.last_payment: str | None = None
         self.sent: Counter[str] = Counter()
         self.enforcer.tool("charge_payment", lambda order, amount: {"charged": amount, "order": order})
@@ -85,14 +91,30 @@ class Shop:
 
     def __exit__(self, *exc: object) -> None:
         self.enforcer.close()
-        self.cluster.close()
+        if self.cluster is not None:
+            self.cluster.close()
+
+    @property
+    def dlq_topic(self) -> str:
+        """Name of the DLQ topic."""
+        return f"{self.prefix}{DLQ_TOPIC}"
+
+    def _create_topics(self) -> None:
+        names = [f"{self.prefix}{name}" for name in ("orders", "research", "payments", "findings", DLQ_TOPIC)]
+        if self.cluster is not None:
+            # The mock cluster creates what is asked for, and knows no other way.
+            self.feed.create(*names)
+            return
+        for found in Cluster(self.conf).create(names, partitions=PARTITIONS):
+            if found.status == "error":
+                raise ChioError(f"{found.what}: {found.message}")
 
     def seed(self, orders: int, tasks: int, advance: Callable[[int], None]) -> None:
         """Fill the topics; orders are produced by a governed service, so that chains begin there."""
         for begin in range(0, orders, BATCH):
             batch = [story.order(self.random, number) for number in range(begin, min(begin + BATCH, orders))]
             requests = [
-                CheckRequest(scope="events:produce:orders", identity="order-service", output=record._asdict())
+                CheckRequest(scope="events:produce:orders", identity="order-service", output=self._output(record))
                 for record in batch
             ]
             for record, decision in zip(batch, self.enforcer.check_batch(requests), strict=True):
@@ -102,6 +124,9 @@ class Shop:
         for number in range(tasks):
             self._send(*story.task(self.random, number))
         self.feed.flush()
+
+    def _output(self, record: story.Seed) -> dict[str, Any]:
+        return {**record._asdict(), "topic": f"{self.prefix}{record.topic}"}
 
     def charge_orders(self, advance: Callable[[int], None]) -> Counts:
         """Payment agents consume all orders and charge some of them."""
@@ -139,15 +164,15 @@ class Shop:
         headers: Sequence[tuple[str, str | bytes | None]],
         receipt: Decision | None = None,
     ) -> None:
-        self.feed.send(topic, key, value, headers, receipt=receipt)
+        self.feed.send(f"{self.prefix}{topic}", key, value, headers, receipt=receipt)
         self.sent[topic] += 1
 
     def _consumer(self, identity: str, topic: str) -> ChioConsumerMiddleware:
         return ChioConsumerMiddleware.from_config(
-            {**self.conf, "group.id": identity},
-            scope_map={topic: f"events:consume:{topic}"},
+            {**self.conf, "group.id": f"{self.prefix}{identity}"},
+            scope_map={f"{self.prefix}{topic}": f"events:consume:{topic}"},
             identity=identity,
-            dlq_topic=DLQ_TOPIC,
+            dlq_topic=self.dlq_topic,
             enforcer=self.enforcer,
             batch_size=BATCH,
         )
@@ -170,7 +195,7 @@ class Shop:
             counts.calls_denied += 1
 
     def _produce(self, topic: str, identity: str, value: bytes, counts: Counts) -> None:
-        output = {"topic": topic, "value": value}
+        output = {"topic": f"{self.prefix}{topic}", "value": value}
         decision = self.enforcer.check(f"events:produce:{topic}", identity=identity, output=output)
         if decision.allowed:
             self._send(topic, None, value, [], receipt=decision)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import shutil
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from chio_fast.cli.dlq import fields_of
 from chio_fast.cli.output import to_json
 from chio_fast.cli.receipt import show_chain
 from chio_fast.cli.verify import independently, own_trust, show_summary
 from chio_fast.demo import story
-from chio_fast.demo.shop import ACT_ON_EVERY, DLQ_TOPIC, Counts, Shop
+from chio_fast.demo.shop import ACT_ON_EVERY, Counts, Shop
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka import letters
 from chio_fast.log import ReceiptLog
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from chio_fast.cli.output import Output
@@ -27,13 +27,14 @@ TASKS_PER_ORDER = 0.02
 EXAMPLES = 3
 
 
-def run(output: Output, folder: Path, orders: int) -> bool:
+def run(output: Output, folder: Path, orders: int, conf: Mapping[str, Any] | None = None) -> bool:
     """Run the demonstration.
 
     Args:
         output: where it is told.
         folder: where the files go; what an earlier run left there is replaced.
         orders: how many orders flow.
+        conf: settings of the client for a cluster of the user's; None for an embedded broker.
 
     Returns:
         Whether the log verified.
@@ -46,10 +47,8 @@ def run(output: Output, folder: Path, orders: int) -> bool:
     output.note(f"{folder / 'policy.yaml'}")
     output.line(story.POLICY)
     output.heading("2. The broker")
-    output.line("An embedded one: librdkafka's mock cluster, inside this process. It has topics, groups, headers and")
-    output.line("commits; it has no transactions that isolate, no durability and no access control. Everything else")
-    output.line("is real: the policy, the governed consumers, the dead letters, the receipts and their log.")
-    with Shop(folder) as shop:
+    with Shop(folder, conf) as shop:
+        _tell_broker(output, shop)
         parts = _work(output, shop, orders)
         _tell_counts(output, parts)
         _tell_denials(output, shop, folder)
@@ -80,6 +79,16 @@ def prepare(folder: Path) -> None:
             entry.unlink()
     (folder / "policy.yaml").write_text(story.POLICY)
     (folder / "cases.yaml").write_text(story.CASES)
+
+
+def _tell_broker(output: Output, shop: Shop) -> None:
+    if shop.cluster is None:
+        output.line(f"Yours, at {shop.conf['bootstrap.servers']}. All topics and groups of this run begin with")
+        output.line(f"`{shop.prefix}`; they stay, so that you can look at them.")
+        return
+    output.line("An embedded one: librdkafka's mock cluster, inside this process. It has topics, groups, headers and")
+    output.line("commits; it has no transactions that isolate, no durability and no access control. Everything else")
+    output.line("is real: the policy, the governed consumers, the dead letters, the receipts and their log.")
 
 
 def _work(output: Output, shop: Shop, orders: int) -> dict[str, Counts]:
@@ -119,12 +128,12 @@ def _tell_counts(output: Output, parts: dict[str, Counts]) -> None:
     output.line()
     output.line(f"{part.rate:,.0f} orders/s consumed, decided by their content, signed for and committed,", "bold")
     output.line(f"with {part.calls} tool calls on the way, each of which waited until its receipt was on the disk.")
-    output.note("a mock broker and one short run: `make bench` measures on a real one")
+    output.note("one short run, and producing not counted: `make bench` measures")
 
 
 def _tell_denials(output: Output, shop: Shop, folder: Path) -> None:
     output.heading("5. The dead letters")
-    stored = [one for one in letters.read(shop.conf, DLQ_TOPIC) if one.letter is not None]
+    stored = [one for one in letters.read(shop.conf, shop.dlq_topic) if one.letter is not None]
     with (folder / "denied.jsonl").open("w") as file:
         file.writelines(to_json(one.written()) + "\n" for one in stored)
     groups: dict[tuple[str, ...], int] = {}

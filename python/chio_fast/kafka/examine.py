@@ -94,15 +94,16 @@ class Cluster:
         """Give those of `topics` that the cluster does not have."""
         return [name for name in topics if name not in self._metadata.topics]
 
-    def create(self, topics: Iterable[str], *, like: str | None) -> Iterator[Finding]:
+    def create(self, topics: Iterable[str], *, like: str | None = None, partitions: int = 1) -> Iterator[Finding]:
         """Create topics.
 
         Args:
             topics: names.
             like: an existing topic whose number of partitions they get.
+            partitions: their number of partitions if there is no such topic.
         """
         model = self._metadata.topics.get(like) if like else None
-        partitions = len(model.partitions) if model else 1
+        partitions = len(model.partitions) if model else partitions
         replicas = min(SAFE_REPLICAS, len(self._metadata.brokers))
         new = [NewTopic(name, num_partitions=partitions, replication_factor=replicas) for name in topics]
         for name, future in self._admin.create_topics(new, operation_timeout=TIMEOUT).items():
