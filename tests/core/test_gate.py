@@ -307,3 +307,32 @@ def test_a_stand_in_for_a_message_will_do(enforcer: Enforcer) -> None:
     [event] = admitted(enforcer, [Standin(given)], assigned(enforcer, "tasks"))  # type: ignore[list-item]
     assert enforcer.issue([event]) == ([event], [])
     assert (event.key(), event.value(), event.headers()) == ("text", "{}", [("a", b"1")])
+
+
+def test_the_digest_covers_the_headers_that_the_policy_names_and_no_others(enforcers: Make) -> None:
+    rule = {"id": "r", "effect": "deny", "identities": ["*"], "scopes": ["x:y"], "when": "event.headers.named == 'no'"}
+    capabilities = ["events:consume:t", "events:produce:t"]
+    enforcer = enforcers(
+        Policy.from_dict(
+            {"chio": "policy/v1", "identities": {IDENTITY: {"capabilities": capabilities}}, "rules": [rule]}
+        )
+    )
+    plain: list[tuple[str, bytes]] = [("other", b"1")]
+    named = [("named", b"2"), *plain]
+    produced = [
+        enforcer.check("events:produce:t", output={"topic": "t", "value": b"v", "headers": headers}).receipt_id
+        for headers in (plain, named)
+    ]
+    partitions = assigned(enforcer, "t")
+    given = [
+        message(i, "t", value=b"v", headers=[*headers, ("X-Chio-Receipt", str(parent).encode())])
+        for i, (headers, parent) in enumerate(zip((plain, named, []), [*produced, produced[0]], strict=True))
+    ]
+    enforcer.issue(admitted(enforcer, given, partitions))
+    enforcer.seal()
+    digests = [receipt.digest for receipt in enforcer.receipt_log.query()]
+    assert digests[:2] == digests[2:4]
+    assert digests[4] == digests[0] != digests[1]
+    for receipt_id in produced:
+        links = enforcer.receipt_log.chain(str(receipt_id), "forward").links
+        assert {link.kind for link in links} == {"verified"}

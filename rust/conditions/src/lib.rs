@@ -9,7 +9,7 @@
 //! |---|---|
 //! | `env` | what a condition can see |
 //! | `set` | compiled conditions and their evaluation: the border of the crate |
-//! | `reads` | which parts of the environment a condition reads |
+//! | `reads`, `header_names` | which parts of the environment a condition reads |
 //! | `limits`, `tokens` | what a condition may cost, checked before it is parsed |
 //! | `parse` | the `cel` parser behind the limits |
 //! | `lower`, `names`, `calls` | from the parser's tree to typed operations |
@@ -28,6 +28,7 @@ mod env;
 mod error;
 mod eval;
 mod functions;
+mod header_names;
 pub mod json;
 mod limits;
 mod literal;
@@ -42,6 +43,7 @@ mod tokens;
 
 pub use env::{Attributes, Env, EventView, Kind};
 pub use error::{CompileError, ErrorCode};
+pub use header_names::HeaderNames;
 pub use limits::{LIMITS, Limits};
 pub use reads::Reads;
 pub use scratch::Scratch;

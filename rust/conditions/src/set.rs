@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use crate::cost::{self, Cost, children};
 use crate::eval::{Frame, holds};
 use crate::functions::{Arithmetic, Function};
+use crate::header_names::HeaderNames;
 use crate::lower::Lowering;
 use crate::parse::parse;
 use crate::program::{Document, Node};
@@ -105,6 +106,14 @@ impl ConditionSet {
     #[must_use]
     pub fn reads(&self, index: usize) -> Reads {
         self.conditions.get(index).map_or(Reads::NONE, |condition| condition.reads)
+    }
+
+    /// The headers that the conditions look at, of either record.
+    #[must_use]
+    pub fn header_names(&self) -> HeaderNames {
+        let mut names = HeaderNames::default();
+        self.conditions.iter().for_each(|condition| names.add(&condition.node));
+        names
     }
 
     /// Whether evaluating the condition at `index` allocates nothing once the scratch space has grown.

@@ -99,7 +99,7 @@ pub fn decide_again(
 }
 
 /// Whether headers have to be read before an event of this partition can be decided.
-pub fn needs_headers(resolved: &Resolved) -> bool {
+fn needs_headers(resolved: &Resolved) -> bool {
     resolved.route.reads().contains(Reads::HEADERS)
 }
 

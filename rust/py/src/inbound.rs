@@ -1,19 +1,28 @@
-//! What receipts take from the headers of inbound events: parents, correlation, and what the digest covers.
+//! What receipts take from the headers of events: parents, correlation, and what the digest covers.
 
 use std::ops::Range;
 
 use pyo3::prelude::*;
 
+use chio_policy::HeaderNames;
 use chio_receipts::ReceiptId;
 
 use crate::check::PARENT_HEADER;
 use crate::headers;
 use crate::record::Header;
 
+/// How the names of our own headers begin.
+const OWN_HEADERS: &str = "X-Chio-";
 /// Headers that carry a correlation text, the first one found counts.
 const CORRELATION: [&str; 2] = ["traceparent", "X-Correlation-Id"];
 /// At most so many bytes of a correlation text are kept.
 const LONGEST_CORRELATION: usize = 1024;
+
+/// Whether the digest covers the header of this name: the policy looks at it, and it is none of those that a producer adds
+/// when the receipt is issued already.
+pub fn is_digested(names: &HeaderNames, name: &str) -> bool {
+    names.contains(name) && !name.starts_with(OWN_HEADERS)
+}
 
 /// What was read for a list of events, in few allocations.
 #[derive(Debug, Default)]
@@ -34,10 +43,10 @@ pub struct Part {
 }
 
 impl Inbound {
-    /// Reads the headers of one message; `all` keeps every one of them for the digest.
+    /// Reads the headers of one message; those that `names` has are kept for the digest.
     ///
     /// Unreadable headers count as one rejected parent, so that the receipt shows that there was something.
-    pub fn read(&mut self, message: &Bound<'_, PyAny>, all: bool) -> Part {
+    pub fn read(&mut self, message: &Bound<'_, PyAny>, names: &HeaderNames) -> Part {
         let (parents, text, kept) = (self.parents.len(), self.text.len(), self.headers.len());
         let mut rejected = 0;
         let mut rank = CORRELATION.len();
@@ -55,8 +64,11 @@ impl Inbound {
                 let cut = value.get(..LONGEST_CORRELATION).unwrap_or(value);
                 self.text.push_str(&String::from_utf8_lossy(cut));
             }
-            if all {
-                self.headers.push((String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)));
+            if !names.is_empty() {
+                let name = String::from_utf8_lossy(name);
+                if is_digested(names, &name) {
+                    self.headers.push((name.into_owned(), value.map(<[u8]>::to_vec)));
+                }
             }
         });
         Part {

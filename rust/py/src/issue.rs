@@ -17,8 +17,8 @@ use crate::clock;
 use crate::errors;
 use crate::event::Event;
 use crate::gate::{Gate, wait_for_room};
-use crate::inbound::Inbound;
-use crate::record;
+use crate::inbound::{Inbound, is_digested};
+use crate::record::{self, Header};
 use crate::ruling::{Generation, Issued, Ruling};
 
 /// What became of a list of events.
@@ -83,7 +83,7 @@ fn push_events(
             continue;
         }
         let resolved = event.place.resolved(generation);
-        let read = inbound.read(event.raw.bind(py), admit::needs_headers(&resolved));
+        let read = inbound.read(event.raw.bind(py), generation.policy.header_names());
         let template = resolved.template(&event.ruling(), &event.place.question());
         ready.push((event, template, read));
     }
@@ -174,16 +174,13 @@ fn push_check(
     let matter = &check.matter;
     let (template, target) = (Arc::new(ruling.template(&matter.question())), Arc::new(matter.target()));
     let subject = matter.subject();
-    let reads_headers = || {
-        let route = ruling.generation.policy.route(&matter.identity, &matter.scope);
-        route.reads().contains(chio_policy::Reads::HEADERS)
-    };
-    let headers: Vec<_> = match subject {
-        Some(record) if reads_headers() => {
-            record.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect()
-        }
-        _ => Vec::new(),
-    };
+    let names = ruling.generation.policy.header_names();
+    let digested = |header: &&Header| is_digested(names, &header.0);
+    let headers: Vec<_> = subject
+        .iter()
+        .flat_map(|record| record.headers.iter().filter(digested))
+        .map(|(name, value)| (name.as_str(), value.as_deref()))
+        .collect();
     let is_inbound = matter.kind == Kind::Consume;
     let offset = subject.filter(|_| is_inbound).and_then(|record| record.offset);
     let content = match (subject, &matter.arguments) {
