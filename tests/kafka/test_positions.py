@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+from collections.abc import Callable
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
@@ -14,9 +15,9 @@ from tests.kafka.scenario import OPEN_POLICY, Scenario, patiently, place
 
 
 @pytest.fixture
-def one(scenario: Scenario) -> Scenario:
-    """A scenario with 60 allowed events in a single partition."""
-    scenario.topics = scenario.topics[:1]
+def one(scenario: Scenario, new_topic: Callable[..., str]) -> Scenario:
+    """A scenario with 60 allowed events in a topic of one partition."""
+    scenario.topics = [new_topic("one")]
     scenario.policy = OPEN_POLICY
     for n in range(60):
         scenario.fates[scenario.raw_produce(b"%d" % n)] = False
@@ -94,8 +95,10 @@ def test_a_seek_forward_skips_and_says_so_by_the_position_only(one: Scenario):
         assert one.committed() == {(one.topic, 0): OFFSET_INVALID}
 
 
-def test_denials_after_a_seek_are_not_committed_over_what_was_skipped(scenario: Scenario):
-    scenario.topics = scenario.topics[:1]
+def test_denials_after_a_seek_are_not_committed_over_what_was_skipped(
+    scenario: Scenario, new_topic: Callable[..., str]
+):
+    scenario.topics = [new_topic("one")]
     for secret in (b"false", b"false", b"true", b"true"):
         scenario.raw_produce(b'{"secret": %s}' % secret)
     with scenario.consumer() as consumer:
