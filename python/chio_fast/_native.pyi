@@ -3,15 +3,32 @@
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, Literal, Self, TypeAlias, final
 
 from confluent_kafka import KafkaError, Message
 
 from chio_fast.decision import Decision, Explanation, GuardRun, Kind
 from chio_fast.message import EventLike, Headers
 
+__all__ = [
+    "Check",
+    "Event",
+    "Gate",
+    "Log",
+    "Partition",
+    "Policy",
+    "Reader",
+    "Signer",
+    "check_trust",
+    "read_by_both_roads",
+    "rotate_key",
+    "slow_road_reason",
+    "withhold",
+]
+
 StrPath: TypeAlias = str | os.PathLike[str]
 
+@final
 class Policy:
     """An immutable compiled policy.
 
@@ -96,6 +113,7 @@ class Policy:
     ) -> Explanation:
         """Tell every rule that matched, what its condition gave, and which one decided."""
 
+@final
 class Signer:
     """A signing key; the secret part never comes out of it."""
 
@@ -127,6 +145,7 @@ class Signer:
     def key_id(self) -> str:
         """First 16 bytes of BLAKE3(public key), hexadecimal."""
 
+@final
 class Log:
     """The issuing side of a receipt log: this process's claim, epoch and sealer thread."""
 
@@ -184,6 +203,7 @@ class Log:
     def stats(self) -> bytes:
         """Counters as JSON, see `chio_fast.log.LogStats`."""
 
+@final
 class Reader:
     """Reads a receipt log, also while others write; what it finds is JSON, see `chio_fast.log`."""
 
@@ -204,7 +224,6 @@ class Reader:
 def rotate_key(log: StrPath, signer: Signer, trust: bytes | None = None) -> bytes: ...
 def check_trust(trust: bytes) -> bytes: ...
 def withhold(log: StrPath, ids: Sequence[str]) -> int: ...
-
 def slow_road_reason() -> str | None:
     """Say why messages of the imported client are read by its accessors and not where their fields lie; None if not."""
 
@@ -214,10 +233,11 @@ def read_by_both_roads(message: Message) -> tuple[tuple[Any, ...] | None, tuple[
     Each reading is (is error, topic, partition, offset, key, value, timestamp, headers).
     """
 
+@final
 class Gate:
     """The native half of an `Enforcer`: the current policy, and the way into the log."""
 
-    def __init__(self, log: Log, policy: Policy, *, guards: Sequence[str] = ()) -> None:
+    def __new__(cls, log: Log, policy: Policy, *, guards: Sequence[str] = ...) -> Gate:
         """Join a log and a policy; `guards` names those that run for every decision."""
 
     @property
@@ -283,7 +303,7 @@ class Gate:
         tool: str | None = None,
         arguments: bytes | None = None,
         output: EventLike | None = None,
-        parents: Sequence[str] = (),
+        parents: Sequence[str] = ...,
         correlation: str | None = None,
     ) -> Check:
         """Decide one request, without a receipt yet; `arguments` is JSON text."""
@@ -301,6 +321,7 @@ class Gate:
     def effect(self, check: Check, *, result: bytes | None, error: str | None, duration_ms: int) -> str:
         """Issue the receipt of what became of an allowed tool call: digest of the JSON `result`, or an error."""
 
+@final
 class Partition:
     """What all events of one assigned partition share."""
 
@@ -325,6 +346,7 @@ class Partition:
     @property
     def identity(self) -> str: ...
 
+@final
 class Check:
     """One request with its decision."""
 
@@ -358,6 +380,7 @@ class Check:
     def has_scope(self, scope: str) -> bool:
         """Say whether the rules alone allow this identity another scope for the same request."""
 
+@final
 class Event:
     """A decided message: the whole surface of a confluent_kafka Message, and its decision."""
 

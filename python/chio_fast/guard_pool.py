@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+TIMED_OUT = object()
+"""Stands for the answer that did not come in time."""
+
+
+class Raised:
+    """An exception that a guard raised, as a plain value, so that it cannot end what ran the guard."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+
 class GuardPool:
     """Runs functions in at most `size` threads.
 
@@ -34,7 +45,7 @@ class GuardPool:
         return self._hung
 
     async def call(self, function: Callable[[Any], Any], argument: Any, timeout: float) -> Any:
-        """Give what `function(argument)` returns, the exception that it raised, or a TimeoutError, as a value.
+        """Give what `function(argument)` returns, `Raised`, or `TIMED_OUT`.
 
         Args:
             function: runs in a thread of the pool.
@@ -57,7 +68,7 @@ class GuardPool:
         if job.answer.done():
             return job.answer.result()
         self._abandon(job)
-        return TimeoutError()
+        return TIMED_OUT
 
     def close(self) -> None:
         """Let every thread end that is not running a function."""
@@ -83,10 +94,11 @@ class GuardPool:
     def _work(self) -> None:
         while (job := self._jobs.get()) is not None:
             job.tell(job.started, None)
+            answer: Any
             try:
                 answer = job.function(job.argument)
             except BaseException as error:  # noqa: BLE001 - whatever a guard raises denies
-                answer = error
+                answer = Raised(error)
             with self._lock:
                 job.finished = True
                 self._busy -= 1

@@ -24,7 +24,7 @@ import msgspec
 from chio_fast._native import Check
 from chio_fast.decision import Allow, Deny, GuardRun
 from chio_fast.errors import ChioConfigError, GuardError
-from chio_fast.guard_pool import GuardPool
+from chio_fast.guard_pool import TIMED_OUT, GuardPool, Raised
 
 if TYPE_CHECKING:
     from chio_fast._native import Event, Policy
@@ -176,7 +176,7 @@ class GuardRunner:
             if wait([future], left).done:
                 future.result()
                 return True
-            if time.monotonic() - self._beat > self.timeout + LOOP_GRACE:
+            if self._is_blocked() and not wait([future], LOOP_GRACE).done and self._is_blocked():
                 raise GuardError(
                     f"an async guard has blocked the loop of the guards for over {self.timeout:g} s: "
                     "make it await what it waits for, or make `evaluate` a plain function"
@@ -251,7 +251,7 @@ class GuardRunner:
                 f"{len(self._abandoned)} async guards have not returned within {self.timeout:g} s, guard `{name}` "
                 "among them, and do not end when cancelled: nothing more can be decided"
             )
-        return _judge(name, TimeoutError())
+        return _judge(name, TIMED_OUT)
 
     def _own_loop(self) -> asyncio.AbstractEventLoop:
         self._refuse_fork()
@@ -270,7 +270,16 @@ class GuardRunner:
         asyncio.set_event_loop(loop)
         loop.call_soon(beat)
         loop.run_forever()
+        tasks = asyncio.all_tasks(loop)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            loop.run_until_complete(asyncio.wait(tasks, timeout=LOOP_GRACE))
         loop.close()
+
+    def _is_blocked(self) -> bool:
+        """Say whether the loop has not turned for too long, which it has not either while the process was suspended."""
+        return time.monotonic() - self._beat > self.timeout + LOOP_GRACE
 
     def _refuse_fork(self) -> None:
         if os.getpid() != self._pid:
@@ -295,31 +304,23 @@ def _name(guard: Guard) -> str:
     return str(getattr(guard, "name", None) or type(guard).__name__)
 
 
-class _Raised:
-    """An exception that a guard raised, as a plain value, so that it cannot end the loop that ran it."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-
 async def _settled(answer: Awaitable[Any]) -> Any:
     try:
         return await answer
     except BaseException as error:  # noqa: BLE001 - whatever a guard raises denies
-        return _Raised(error)
+        return Raised(error)
 
 
 def _judge(name: str, answer: Any) -> GuardRun:
     """Turn an answer into a run: everything that is not `Allow` denies."""
-    if type(answer) is Allow:
+    if isinstance(answer, Allow):
         return GuardRun(name, "allow")
     if isinstance(answer, Deny):
         return GuardRun(name, "deny", answer.reason)
-    if isinstance(answer, TimeoutError):
+    if answer is TIMED_OUT:
         return GuardRun(name, "timeout", f"guard `{name}` did not answer in time")
-    error = answer.error if isinstance(answer, _Raised) else answer
-    if isinstance(error, BaseException):
-        log.error("guard `%s` raised; the request is denied", name, exc_info=error)
-        return GuardRun(name, "error", f"guard `{name}` raised `{type(error).__name__}`")
+    if isinstance(answer, Raised):
+        log.error("guard `%s` raised; the request is denied", name, exc_info=answer.error)
+        return GuardRun(name, "error", f"guard `{name}` raised `{type(answer.error).__name__}`")
     log.error("guard `%s` answered %r, not Allow() or Deny(reason); the request is denied", name, answer)
     return GuardRun(name, "error", f"guard `{name}` answered neither `Allow()` nor `Deny(reason)`")

@@ -79,7 +79,7 @@ class PolicyWatcher:
             self._seen = seen
             try:
                 policy = Policy.from_file(self.path)
-                if policy.version != self.policy.version and self._apply is not None:
+                if self._apply is not None:
                     self._apply(policy)
             except ChioError as error:
                 self.failures += 1

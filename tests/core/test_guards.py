@@ -71,7 +71,9 @@ def test_any_denial_denies_whatever_the_rules_say(enforcers: Make, kind: Any) ->
     assert decision.guard_runs == (GuardRun("a", "allow"), GuardRun("b", "deny", "not today"))
 
 
-@pytest.mark.parametrize("answer", [None, True, "allow", Allow, ValueError("x"), SystemExit(3), KeyboardInterrupt()])
+@pytest.mark.parametrize(
+    "answer", [None, True, "allow", Allow, ValueError("x"), TimeoutError(), SystemExit(3), KeyboardInterrupt()]
+)
 def test_what_is_no_answer_denies(enforcers: Make, kind: Any, answer: Any) -> None:
     enforcer = enforcers(guards=[kind(answer)])
     decision = ask(enforcer)

@@ -5,9 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from mypy import api
+from mypy import api, stubtest
 
 ROOT = Path(__file__).parents[2]
+
+
+ALLOWED = "chio_fast._native.StrPath\n"
+"""Names for annotations only."""
+
+
+def test_the_stub_is_what_the_extension_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MYPYPATH", str(ROOT / "python"))
+    allowed = tmp_path / "allowed"
+    allowed.write_text(ALLOWED)
+    options = ["--concise", "--ignore-disjoint-bases", "--allowlist", str(allowed), "chio_fast._native"]
+    assert stubtest.test_stubs(stubtest.parse_options(options)) == 0
 
 
 def check(*arguments: str) -> tuple[str, int]:
