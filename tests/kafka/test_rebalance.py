@@ -43,7 +43,7 @@ def test_what_was_revoked_is_neither_handed_out_nor_committed(scenario: Scenario
     scenario.produce(3_000, seed=31, denied=0)
     conf = scenario.conf(partition_assignment_strategy=strategy)
     with scenario.consumer(conf) as first:
-        early = scenario.take(first, 2_000, batch=1)
+        early = scenario.take(first, 2_950, batch=1)
         assert first.stats().buffered > 0
         with scenario.consumer(conf) as second:
             settle(scenario, first, second)

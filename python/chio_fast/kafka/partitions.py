@@ -151,7 +151,7 @@ class Partitions:
             self.drop(self._buffer.remove(held.key, keep_paused=True))
 
     def pause(self, partitions: list[TopicPartition]) -> None:
-        """Withhold `partitions`, buffered events included."""
+        """Withhold `partitions`, buffered events included, until they are resumed or given up."""
         self._raw.pause(partitions)
         for key in _keys(partitions):
             if key in self._assignments:
@@ -235,7 +235,6 @@ class Partitions:
         for held in self._assignments.take(partitions):
             if held.key in self._touched:
                 self._touched[held.key] = "begun anew"
-            self._throttle.forget(held.key)
             self.drop(self._buffer.remove(held.key, keep_paused=True))
         self._tripwire.rearm()
         self._commit.wake()
@@ -255,7 +254,7 @@ class Partitions:
     def _end(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._touched[key] = "given up"
-            self._throttle.forget(key)
+            self._throttle.give_up(key)
             self.drop(self._buffer.remove(key))
         self._assignments.give_up(keys)
 

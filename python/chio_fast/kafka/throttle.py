@@ -6,7 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 
 from chio_fast.kafka.frontier import NOTHING
 
@@ -95,9 +95,12 @@ class Throttle:
         """Whether `key` is paused inside."""
         return key in self._paused
 
-    def forget(self, key: Key) -> None:
-        """Note that the client holds `key` anew or not at all, so it is not paused any more."""
-        self._paused.discard(key)
+    def give_up(self, key: Key) -> None:
+        """Resume `key` before it is given up: the client would keep it paused if it came back."""
+        by_user = key in set(self._paused_by_user())
+        if by_user or key in self._paused:
+            self._paused.discard(key)
+            self._call(self._raw.resume, [TopicPartition(*key)])
 
     def stop_fetching(self) -> None:
         """Pause all that is assigned, whatever there is room for."""
