@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from chio_fast._native import Event, Policy, Signer
+    from chio_fast.checks import CheckRequest, EnforcerStats
     from chio_fast.decision import Allow, Decision, Deny, Explanation, GuardRun, RuleError
-    from chio_fast.enforcer import CheckRequest, Enforcer, EnforcerStats
+    from chio_fast.enforcer import Enforcer
     from chio_fast.errors import (
         ChioConfigError,
         ChioDeadLetterError,
@@ -67,8 +68,9 @@ __all__ = [
 
 _HOMES = {
     "_native": ("Event", "Policy", "Signer"),
+    "checks": ("CheckRequest", "EnforcerStats"),
     "decision": ("Allow", "Decision", "Deny", "Explanation", "GuardRun", "RuleError"),
-    "enforcer": ("CheckRequest", "Enforcer", "EnforcerStats"),
+    "enforcer": ("Enforcer",),
     "errors": (
         "ChioConfigError",
         "ChioDeadLetterError",

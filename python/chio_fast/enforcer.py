@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
-import inspect
 import logging
 import os
 import threading
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
 
-import msgspec
-
 from chio_fast import settings
 from chio_fast._native import Event, Gate, Policy, Signer
-from chio_fast.arguments import encode_arguments, encode_result
+from chio_fast.arguments import encode_arguments
+from chio_fast.checks import CheckRequest, EnforcerStats
 from chio_fast.context import current_event
-from chio_fast.errors import ChioConfigError, ChioDenied, ChioError
+from chio_fast.errors import ChioConfigError, ChioError
 from chio_fast.guards import DEFAULT_CONCURRENCY, DEFAULT_THREADS, DEFAULT_TIMEOUT, GuardRunner, Guards
 from chio_fast.log import ReceiptLog
 from chio_fast.policy import PolicyWatcher
+from chio_fast.tools import ToolCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -32,55 +29,11 @@ if TYPE_CHECKING:
     from chio_fast.decision import Decision, Kind
     from chio_fast.message import EventLike
 
+__all__ = ["CheckRequest", "Enforcer", "EnforcerStats"]
+
 log = logging.getLogger("chio_fast")
 
 F = TypeVar("F", bound="Callable[..., Any]")
-
-
-class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """One request of `Enforcer.check_batch`; the members mean what the arguments of `Enforcer.check` mean."""
-
-    scope: str
-    identity: str | None = None
-    kind: Literal["consume", "invoke", "produce"] | None = None
-    event: Any = None
-    tool: str | None = None
-    arguments: Any = None
-    output: Any = None
-    parents: tuple[str, ...] = ()
-    correlation: str | None = None
-
-
-class EnforcerStats(msgspec.Struct, frozen=True):
-    """What an enforcer has done since it was built.
-
-    Attributes:
-        policy_version: of the policy by which it decides now.
-        allowed: receipts of each verdict; denials by guards count as `denied`.
-        denied: likewise.
-        escalated: likewise.
-        delayed: likewise.
-        redecided: decisions made again because the policy changed or their time was over.
-        guards_evaluated: how often a guard ran.
-        guards_hung: guards that ran out of time and have not returned.
-        reloads: policies taken over.
-        reload_failures: policies refused, the former one kept.
-        receipts_issued: receipts of the log, other enforcers of the process included.
-        receipts_durable: those of them that are durable.
-    """
-
-    policy_version: str
-    allowed: int
-    denied: int
-    escalated: int
-    delayed: int
-    redecided: int
-    guards_evaluated: int
-    guards_hung: int
-    reloads: int
-    reload_failures: int
-    receipts_issued: int
-    receipts_durable: int
 
 
 class Enforcer:
@@ -133,7 +86,7 @@ class Enforcer:
         )
         first, self._watcher = _policy_source(policy, watch)
         self.guards.require(first)
-        self._tools: dict[str, Callable[..., Any]] = {}
+        self._tools = ToolCalls(self)
         self._lock = threading.Lock()
         self._reloads = 0
         self._reload_failures = 0
@@ -204,9 +157,11 @@ class Enforcer:
 
     def check_batch(self, requests: Iterable[CheckRequest], *, durable: bool = False) -> list[Decision]:
         """Do what `check` does for many requests: their guards run concurrently, their receipts are issued together."""
-        checks = self._issue_checks([self._request(request) for request in requests])
-        if durable and checks:
-            self._wait_durable(checks[-1])
+        checks = [self.request(request) for request in requests]
+        while due := self.gate.issue_checks(checks):
+            self.guards.run(due)
+        if durable:
+            self.wait_durable(checks)
         return [check.decision for check in checks]
 
     @overload
@@ -221,8 +176,7 @@ class Enforcer:
         """
         if function is None:
             return functools.partial(self.tool, name)
-        if self._tools.setdefault(name, function) is not function:
-            raise ChioConfigError(f"tool `{name}` is registered already; give the other one another name")
+        self._tools.register(name, function)
         return function
 
     def invoke(
@@ -243,23 +197,12 @@ class Enforcer:
 
         Raises:
             ChioDenied: the call is not allowed; the tool did not run.
+            ChioRevoked: the partition of the event being handled is not assigned any longer; the tool did not run.
             ChioConfigError: no such tool, or it is async.
             Exception: whatever the tool raises.
         """
-        function = self._tool(tool)
-        if inspect.iscoroutinefunction(function):
-            raise ChioConfigError(f"tool `{tool}` is async; use `await enforcer.ainvoke(...)`")
-        call = self._call(tool, scope, arguments, identity, event, parents, correlation)
-        [check] = self._issue_checks([call])
-        self._authorise(check)
-        started = time.monotonic()
-        try:
-            result = function(**(arguments or {}))
-        except BaseException as error:
-            self._record_effect(check, started, error=error)
-            raise
-        self._record_effect(check, started, result=result)
-        return result
+        request = self._tool_request(tool, scope, arguments, identity, event, parents, correlation)
+        return self._tools.run(request)
 
     async def ainvoke(
         self,
@@ -273,22 +216,8 @@ class Enforcer:
         correlation: str | None = None,
     ) -> Any:
         """Do what `invoke` does without blocking the loop; a sync tool runs in a thread."""
-        function = self._tool(tool)
-        call = self._call(tool, scope, arguments, identity, event, parents, correlation)
-        while due := self.gate.issue_checks([call]):
-            await self.guards.arun(due)
-        await asyncio.to_thread(self._authorise, call)
-        started = time.monotonic()
-        try:
-            if inspect.iscoroutinefunction(function):
-                result = await function(**(arguments or {}))
-            else:
-                result = await asyncio.to_thread(function, **(arguments or {}))
-        except BaseException as error:
-            self._record_effect(call, started, error=error)
-            raise
-        self._record_effect(call, started, result=result)
-        return result
+        request = self._tool_request(tool, scope, arguments, identity, event, parents, correlation)
+        return await self._tools.arun(request)
 
     def admit(
         self, messages: Sequence[Message], partitions: Mapping[tuple[str, int], Partition]
@@ -381,14 +310,19 @@ class Enforcer:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
-    def _request(self, request: CheckRequest) -> Check:
+    def request(self, request: CheckRequest) -> Check:
+        """Decide one request by the rules, without guards and receipt yet; `Gate.issue_checks` gives it its receipt.
+
+        Raises:
+            ChioConfigError: there is no identity.
+        """
         identity = request.identity or self.identity
         if not identity:
             raise ChioConfigError(
                 f"nobody asks for `{request.scope}`: give `identity=`, here or to the enforcer, or set the environment "
                 f"variable `{settings.IDENTITY}`"
             )
-        kind = request.kind or _kind(request)
+        kind = request.boundary
         event, parents = request.event, request.parents
         if event is None and kind != "consume":
             event = current_event()
@@ -406,20 +340,13 @@ class Enforcer:
             correlation=request.correlation,
         )
 
-    def _issue_checks(self, checks: list[Check]) -> list[Check]:
-        while due := self.gate.issue_checks(checks):
-            self.guards.run(due)
-        return checks
+    def wait_durable(self, checks: Sequence[Check]) -> None:
+        """Wait until the receipts of `checks` are durable."""
+        ordinals = [check.ordinal for check in checks if check.ordinal is not None]
+        if ordinals:
+            self.log.wait_durable(max(ordinals))
 
-    def _tool(self, name: str) -> Callable[..., Any]:
-        if name not in self._tools:
-            known = ", ".join(f"`{tool}`" for tool in self._tools) or "none yet"
-            raise ChioConfigError(
-                f"no tool is called `{name}`: register it with `enforcer.tool(name, fn)`; known: {known}"
-            )
-        return self._tools[name]
-
-    def _call(  # noqa: PLR0917 - the two forms of `invoke` pass on what they got
+    def _tool_request(  # noqa: PLR0917 - the two forms of `invoke` pass on what they got
         self,
         tool: str,
         scope: str,
@@ -428,39 +355,18 @@ class Enforcer:
         event: EventLike | None,
         parents: Sequence[str],
         correlation: str | None,
-    ) -> Check:
-        return self._request(
-            CheckRequest(
-                scope=scope,
-                identity=identity,
-                kind="invoke",
-                event=event,
-                tool=tool,
-                arguments=arguments or {},
-                parents=tuple(parents),
-                correlation=correlation,
-            )
+    ) -> CheckRequest:
+        # A copy, so that nobody changes between decision and call what the tool gets.
+        return CheckRequest(
+            scope=scope,
+            identity=identity,
+            kind="invoke",
+            event=event if event is not None else current_event(),
+            tool=tool,
+            arguments=dict(arguments or {}),
+            parents=tuple(parents),
+            correlation=correlation,
         )
-
-    def _authorise(self, check: Check) -> None:
-        """Raise unless the call is allowed and the receipt that says so is durable."""
-        decision = check.decision
-        if not decision.allowed:
-            raise ChioDenied(decision)
-        self._wait_durable(check)
-
-    def _wait_durable(self, check: Check) -> None:
-        if check.ordinal is not None:
-            self.log.wait_durable(check.ordinal)
-
-    def _record_effect(
-        self, check: Check, started: float, *, result: Any = None, error: BaseException | None = None
-    ) -> None:
-        duration = round((time.monotonic() - started) * 1000)
-        if error is not None:
-            self.gate.effect(check, result=None, error=type(error).__name__, duration_ms=duration)
-        else:
-            self.gate.effect(check, result=encode_result(result), error=None, duration_ms=duration)
 
     def _take_over(self, policy: Policy) -> None:
         self.guards.require(policy)
@@ -470,12 +376,6 @@ class Enforcer:
             self.gate.set_policy(policy)
             self._reloads += 1
         log.info("policy version %s is in force", policy.version)
-
-
-def _kind(request: CheckRequest) -> Kind:
-    if request.output is not None:
-        return "produce"
-    return "invoke" if request.tool is not None or request.arguments is not None else "consume"
 
 
 def _policy_source(

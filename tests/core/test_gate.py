@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, Message
 
-from chio_fast import Allow, Deny, Enforcer, Event, Policy
+from chio_fast import Allow, ChioRevoked, Deny, Enforcer, Event, Policy
 from chio_fast.context import current_event
 from chio_fast.decision import GuardRun
 from tests.core.conftest import IDENTITY
@@ -293,6 +293,19 @@ def test_the_event_being_handled_is_parent_and_inbound_event_of_what_happens(enf
     enforcer.seal()
     chain = enforcer.receipt_log.chain(str(event.chio_receipt_id), "forward")
     assert [(link.parent, link.kind) for link in chain.links] == [(event.chio_receipt_id, "verified")]
+
+
+def test_no_tool_runs_for_an_event_of_an_old_stamp(enforcer: Enforcer) -> None:
+    ran = []
+    enforcer.tool("search", lambda: ran.append(1))
+    partitions = assigned(enforcer, "tasks")
+    [event], _ = enforcer.issue(admitted(enforcer, [message(0)], partitions))
+    with event:
+        enforcer.invoke("search", "tools:search:web")
+        partitions["tasks", 0].stamp = 2
+        with pytest.raises(ChioRevoked, match="chio-kafka-tasks-0-0"):
+            enforcer.invoke("search", "tools:search:web")
+    assert (ran, enforcer.log.issued) == ([1], 3)
 
 
 def test_a_stand_in_for_a_message_will_do(enforcer: Enforcer) -> None:
