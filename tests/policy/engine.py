@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from chio_fast import Policy
-from tests.policy import reference, semantics
+from tests.policy import operators, reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from tests.policy.reference import Outcome
 
 CLASSES = {
-    "no_such_variable": semantics.MISSING,
-    "no_such_field": semantics.MISSING,
-    "index_out_of_range": semantics.MISSING,
-    "type_mismatch": semantics.TYPE,
-    "not_bool": semantics.TYPE,
-    "overflow": semantics.ARITHMETIC,
-    "division_by_zero": semantics.ARITHMETIC,
-    "invalid_argument": semantics.ARITHMETIC,
-    "not_json": semantics.JSON,
-    "not_utf8": semantics.JSON,
-    "duplicate_member": semantics.JSON,
-    "json_too_deep": semantics.JSON,
-    "number_out_of_range": semantics.JSON,
+    "no_such_variable": operators.MISSING,
+    "no_such_field": operators.MISSING,
+    "index_out_of_range": operators.MISSING,
+    "type_mismatch": operators.TYPE,
+    "not_bool": operators.TYPE,
+    "overflow": operators.ARITHMETIC,
+    "division_by_zero": operators.ARITHMETIC,
+    "invalid_argument": operators.ARITHMETIC,
+    "not_json": operators.JSON,
+    "not_utf8": operators.JSON,
+    "duplicate_member": operators.JSON,
+    "json_too_deep": operators.JSON,
+    "number_out_of_range": operators.JSON,
     "invalid_scope": reference.MALFORMED,
     "invalid_identity": reference.MALFORMED,
 }

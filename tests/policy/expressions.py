@@ -159,6 +159,16 @@ class ListOf(Node):
 
 
 @dataclass(frozen=True, slots=True)
+class Comprehension(Node):
+    """`over.filter(variable, body)`, or `map`: a list."""
+
+    macro: str
+    over: Node
+    variable: str
+    body: Node
+
+
+@dataclass(frozen=True, slots=True)
 class Quantifier(Node):
     """`over.all(variable, test)`, `exists` or `exists_one`."""
 
@@ -209,7 +219,7 @@ def _render_call(node: Node) -> str:
             return f"{_at(of, PRIMARY_LEVEL)}.{method}({', '.join(map(text, arguments))})"
         case ListOf(items):
             return f"[{', '.join(map(text, items))}]"
-        case Quantifier(macro, over, variable, test):
+        case Quantifier(macro, over, variable, test) | Comprehension(macro, over, variable, test):
             return f"{_at(over, PRIMARY_LEVEL)}.{macro}({variable}, {text(test)})"
     raise TypeError(f"not an expression: {node!r}")
 
@@ -264,7 +274,7 @@ def children(node: Node) -> tuple[Node, ...]:
             return (of, *arguments)
         case ListOf(items):
             return items
-        case Quantifier(_, over, _, test):
+        case Quantifier(_, over, _, test) | Comprehension(_, over, _, test):
             return (over, test)
         case _:
             return ()

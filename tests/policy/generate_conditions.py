@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tests.policy.expressions import (
     Binary,
     Call,
+    Comprehension,
     Field,
     Has,
     Index,
@@ -34,7 +35,24 @@ if TYPE_CHECKING:
 INTEGERS = (-1, 0, 1, 2, 3, 999, 1000, 1001, 2**53, 2**53 + 1, 2**63 - 1, -(2**63))
 UNSIGNED = (Uint(0), Uint(1), Uint(1000), Uint(2**63), Uint(2**64 - 1))
 REALS = (0.0, 1.0, -0.5, 1.5, 1000.0, 1000.5, 9007199254740992.0, 9.223372036854775807e18, 1e308, -1e-7)
-STRINGS = ("", "EUR", "eur", "orders", "gold", "gold-1", "user-17", "ünï", "日本", "😀", "a\nb", 'q"\\', "x" * 40)
+STRINGS = (
+    "",
+    "7",
+    "-1.5",
+    "1e3",
+    "EUR",
+    "eur",
+    "orders",
+    "gold",
+    "gold-1",
+    "user-17",
+    "ünï",
+    "日本",
+    "😀",
+    "a\nb",
+    'q"\\',
+    "x" * 40,
+)
 PATTERNS = ("^EUR$", "^[a-z]+$", "gold", "^user-[0-9]+$", "o.d", "(EUR|eur)", "^$", "[^a-z]", "r{1,2}s?$", "^.{2}$")
 # What a record's JSON object usually holds.
 NUMBER_FIELDS = ("amount", "count", "price")
@@ -103,8 +121,11 @@ class ConditionGenerator:
         if choice < 0.9:
             sized = self.random.choice((self.string, self.listing))(deeper)
             return Call("size", sized) if self.random.random() < 0.7 else Method("size", sized, ())
-        if choice < 0.95:
+        if choice < 0.93:
             return Negate(self._leaf_number(deeper))
+        if choice < 0.97:
+            converted = self.random.choice((self._leaf_number, self.string, self.anything))(deeper)
+            return Call(self.random.choice(("int", "uint", "double")), converted)
         return Ternary(self.boolean(deeper), self._leaf_number(deeper), self._leaf_number(deeper))
 
     def string(self, where: Surroundings) -> Node:
@@ -131,7 +152,16 @@ class ConditionGenerator:
             return self._attribute(("teams",))
         if choice < 0.5:
             return self._json_field(("customer",))
+        if choice < 0.6 and where.depth > 0 and not where.variables:
+            return self._comprehension(where)
         return self._json_field(LIST_FIELDS)
+
+    def _comprehension(self, where: Surroundings) -> Node:
+        inside = Surroundings(min(where.depth - 1, 1), ("item",))
+        if self.random.random() < 0.6:
+            return Comprehension("filter", self._json_field(LIST_FIELDS), "item", self._about_variable(inside))
+        body = self.random.choice((self._about_variable(inside), Field(Name("item"), "price"), Name("item")))
+        return Comprehension("map", self._json_field(LIST_FIELDS), "item", body)
 
     def anything(self, where: Surroundings) -> Node:
         makers = (self.number, self.string, self.listing, self._any_field, lambda _: self._constant())

@@ -11,7 +11,7 @@ import unicodedata
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tests.policy import semantics, strict_json
+from tests.policy import operators, semantics, strict_json
 from tests.policy.expressions import Name, Node, children
 from tests.policy.model import Identity, PolicyModel, Record, Request, Rule
 
@@ -90,7 +90,7 @@ def result_of(rule: Rule, request: Request, environment: Mapping[str, Any]) -> f
         return frozenset({OUTSIDE_WINDOW})
     try:
         held = rule.when is None or semantics.condition(rule.when, environment)
-    except semantics.ConditionError as error:
+    except operators.ConditionError as error:
         return error.classes
     return frozenset({"true" if held else "false"})
 
@@ -243,4 +243,4 @@ def _json(data: bytes | None) -> Any:
     try:
         return strict_json.parse(data)
     except strict_json.StrictJsonError:
-        return semantics.Unreadable(semantics.JSON)
+        return operators.Unreadable(operators.JSON)
