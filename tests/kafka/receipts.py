@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chio_fast import ReceiptLog, TrustFile
+from chio_fast.verify.log import verify_log
+from chio_fast.verify.trust import load_trust
 
 Place = tuple[str, int, int]
 
@@ -55,5 +57,13 @@ def rolled_back(log: Path) -> set[str]:
 
 
 def verify(log: Path, public_key: bytes) -> None:
-    """Verify the whole log, natively and with the independent verifier; raises if anything is wrong."""
-    ReceiptLog.open(log).verify(TrustFile.of(public_key))
+    """Verify the whole log, natively and with the independent verifier; fails if either finds anything."""
+    trust = TrustFile.of(public_key)
+    native = ReceiptLog.open(log).verify(trust)
+    stream = log.with_suffix(".frames")
+    ReceiptLog.open(log).export_log(stream)
+    trust_path = log.with_suffix(".trust")
+    trust.save(trust_path)
+    independent = verify_log(stream.read_bytes(), load_trust(trust_path))
+    assert independent.ok, independent.findings[:3]
+    assert sum(issuer.batches for issuer in independent.issuers) == native.batches

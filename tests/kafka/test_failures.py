@@ -1,0 +1,187 @@
+"""What goes wrong is said, once and clearly, and loses nothing."""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from chio_fast import Policy
+from chio_fast.errors import ChioAutoCommitError, ChioConfigError, LogError
+from chio_fast.kafka import ChioConsumerMiddleware
+from tests.kafka.scenario import IDENTITY, OPEN_POLICY, Scenario, patiently
+
+
+def around(scenario: Scenario, **conf: object) -> ChioConsumerMiddleware:
+    """A consumer as the documentation builds it: around a Consumer that the application configured."""
+    raw = Consumer(
+        {
+            "bootstrap.servers": scenario.broker.bootstrap,
+            "group.id": scenario.group,
+            "auto.offset.reset": "earliest",
+            "enable.auto.commit": False,
+            **conf,
+        }
+    )
+    return ChioConsumerMiddleware(
+        raw,
+        scope_map={topic: f"events:consume:{topic}" for topic in scenario.topics},
+        identity=IDENTITY,
+        dlq_topic=scenario.dlq,
+        policy=Policy.from_yaml(scenario.policy),
+        receipt_log=scenario.log_path,
+        signer=scenario.key_path,
+    )
+
+
+def work_slowly(consumer: ChioConsumerMiddleware) -> None:
+    """Takes events one by one until a call raises."""
+    for _ in patiently("an exception", 20):
+        if consumer.poll(0.1) is not None:
+            time.sleep(0.05)
+
+
+def test_an_auto_commit_that_was_left_on_is_noticed(scenario: Scenario):
+    scenario.policy = OPEN_POLICY
+    scenario.produce(300, seed=41, denied=0)
+    conf = {"enable.auto.commit": True, "auto.commit.interval.ms": 100}
+    consumer = around(scenario, **conf)
+    with pytest.raises(ChioAutoCommitError, match=r"enable\.auto\.commit=false"):
+        work_slowly(consumer)
+    with pytest.raises(ChioAutoCommitError):
+        consumer.commit()
+    with pytest.raises(ChioAutoCommitError):
+        consumer.close()
+
+
+def test_a_group_that_only_the_wrapper_commits_for_never_trips_it(scenario: Scenario):
+    scenario.produce(2_000, seed=42)
+    with around(scenario) as consumer:
+        scenario.finish(consumer)
+        ending = time.monotonic() + 4
+        while time.monotonic() < ending:
+            assert consumer.poll(0.2) is None
+    scenario.audit()
+
+
+def test_an_unknown_topic_raises(scenario: Scenario):
+    scenario.topics = ["never-made"]
+    with scenario.consumer() as consumer, pytest.raises(KafkaException) as raised:
+        consumer.poll(30)
+    assert raised.value.args[0].code() == KafkaError.UNKNOWN_TOPIC_OR_PART
+
+
+@contextlib.contextmanager
+def full_disk(log: Path) -> Iterator[None]:
+    """Lets no file grow beyond the largest one of the receipt log, which is what a full disk does to it."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    largest = max(file.stat().st_size for file in log.parent.glob(f"{log.name}*"))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (largest, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_log_that_cannot_be_written_stops_the_consumer_before_any_commit(scenario: Scenario):
+    scenario.produce(2_000, seed=43)
+    consumer = scenario.consumer()
+    with full_disk(scenario.log_path), pytest.raises(LogError):
+        scenario.finish(consumer)
+    with pytest.raises(LogError):
+        consumer.poll(1)
+    with pytest.raises(LogError):
+        consumer.commit()
+    with pytest.raises(LogError):
+        consumer.close()
+    handed = len(scenario.handed)
+    assert handed < 2_000
+    with scenario.consumer() as consumer:
+        scenario.finish(consumer)
+    scenario.audit(duplicates=True)
+
+
+def test_a_log_in_a_directory_that_is_not_there_is_refused_at_once(scenario: Scenario):
+    with pytest.raises(LogError):
+        scenario.consumer(receipt_log=scenario.directory / "nowhere" / "receipts.db")
+
+
+def test_a_callback_that_raises_is_heard_and_loses_no_event(scenario: Scenario):
+    scenario.produce(500, seed=44)
+
+    def on_assign(_consumer: object, _partitions: object) -> None:
+        raise ZeroDivisionError
+
+    with scenario.consumer(on_assign=on_assign) as consumer:
+        with pytest.raises(ZeroDivisionError):
+            scenario.finish(consumer)
+        scenario.finish(consumer)
+    scenario.audit()
+
+
+def test_a_signal_handler_that_raises_inside_the_client_loses_no_event(scenario: Scenario):
+    """The client throws away what it was about to return; the wrapper has it delivered again."""
+    scenario.produce(4_000, seed=45)
+
+    class Interrupted(Exception):  # noqa: N818 - it is no error
+        """What the handler raises."""
+
+    def handler(_number: int, _frame: FrameType | None) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, handler)
+    done = threading.Event()
+
+    def pester() -> None:
+        while not done.wait(0.013):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
+
+    try:
+        with scenario.consumer() as consumer:
+            pestering = threading.Thread(target=pester)
+            pestering.start()
+            interrupted = 0
+            for _ in patiently("interruptions"):
+                try:
+                    consumer._parts.intake.keep_alive()  # nothing but the client, so that nothing else is interrupted
+                except Interrupted:
+                    interrupted += 1
+                if interrupted > 20:
+                    break
+            done.set()
+            pestering.join()
+            signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+            scenario.finish(consumer)
+    finally:
+        done.set()
+        signal.signal(signal.SIGUSR1, before)
+    scenario.audit()
+
+
+def test_the_outcome_of_a_commit_reaches_on_commit(scenario: Scenario):
+    scenario.policy = OPEN_POLICY
+    scenario.produce(50, seed=46, denied=0)
+    heard: list[tuple[KafkaError | None, list[TopicPartition]]] = []
+    with scenario.consumer(on_commit=lambda error, offsets: heard.append((error, offsets))) as consumer:
+        scenario.take(consumer, 50)
+        consumer.commit()
+        for _ in patiently("on_commit"):
+            consumer.poll(0.05)
+            if heard:
+                break
+    assert heard[0][0] is None
+    assert {(part.topic, part.partition): part.offset for part in heard[-1][1]}.items() <= scenario.committed().items()
+
+
+def test_brokers_that_do_not_answer_are_named_at_once():
+    raw = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "g", "enable.auto.commit": False, "log_level": 0})
+    with pytest.raises(ChioConfigError, match="do not answer"):
+        ChioConsumerMiddleware(raw, scope_map={"t": "events:consume:t"}, identity="w", dlq_topic="d")
