@@ -63,10 +63,11 @@ def _float(text: str) -> float:
     return number
 
 
-def _integer(text: str) -> int:
+def _integer(text: str) -> int | float:
     if len(text) > MAX_DIGITS:
         raise MalformedError("integer with more than 1024 digits")
-    return int(text)
+    # Only doubles have a negative zero, so this is no integer where one is expected.
+    return -0.0 if text == "-0" else int(text)
 
 
 def _check(value: Any, depth: int) -> None:

@@ -1,7 +1,9 @@
 //! The export of one receipt: everything that is needed to verify it offline, as one JSON document.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::document;
 use crate::frame::{Frame, Slot};
 use crate::hex;
 use crate::tree::{self, Hash};
@@ -126,8 +128,10 @@ impl Export {
     /// # Errors
     /// What is wrong, as a sentence: unknown or duplicate members, malformed hexadecimal, an unknown version.
     pub fn from_json(json: &[u8]) -> Result<Self, String> {
-        let document: ExportDocument =
-            serde_json::from_slice(json).map_err(|error| error.to_string().to_lowercase())?;
+        let document: ExportDocument = document::read(json, |export| {
+            let proven = [export.get("receipt"), export.get("outcome").filter(|outcome| !outcome.is_null())];
+            export.is_object() && proven.into_iter().flatten().all(Value::is_object)
+        })?;
         if document.v != 1 {
             return Err(format!("version {} of the export is not known", document.v));
         }

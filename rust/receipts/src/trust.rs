@@ -3,7 +3,9 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
+use crate::document;
 use crate::hex;
 use crate::sign::{self, KeyId};
 
@@ -101,8 +103,12 @@ impl Trust {
     /// [`TrustError`] for unknown or duplicate members, malformed keys, a `key_id` that is not the key's, a key or an
     /// issuer's last checkpoint that stands twice, and a retired key without an end.
     pub fn from_json(json: &[u8]) -> Result<Self, TrustError> {
-        let document: TrustDocument =
-            serde_json::from_slice(json).map_err(|error| TrustError(error.to_string().to_lowercase()))?;
+        let document: TrustDocument = document::read(json, |trust| {
+            let keys = || items(trust.get("keys"));
+            let last_checkpoints = keys().flat_map(|key| items(key.get("last_checkpoints")));
+            trust.is_object() && keys().chain(last_checkpoints).all(Value::is_object)
+        })
+        .map_err(TrustError)?;
         if document.v != 1 {
             return Err(TrustError(format!("version {} is not known: write `\"v\": 1`", document.v)));
         }
@@ -157,6 +163,11 @@ impl TrustedKey {
     pub fn last_checkpoint(&self, issuer: &str) -> Option<&[u8; 32]> {
         self.last_checkpoints.iter().find(|last| last.issuer == issuer).map(|last| &last.hash)
     }
+}
+
+/// The items of a list, or none.
+fn items(list: Option<&Value>) -> impl Iterator<Item = &Value> {
+    list.and_then(Value::as_array).into_iter().flatten()
 }
 
 fn key_of(document: KeyDocument) -> Result<TrustedKey, TrustError> {
