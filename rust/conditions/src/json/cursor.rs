@@ -16,50 +16,68 @@ pub(super) struct Span {
 pub(super) enum Number {
     Int(i64),
     Uint(u64),
-    Double(f64),
+    /// A number with fraction or exponent, within double: where it is, because few of them are ever read.
+    Double(usize, usize),
 }
 
 /// A position in a text. The text is valid UTF-8; the caller has seen to it.
+///
+/// Methods on the common path are inlined, and those off it take the cursor by value and give it back, so that the
+/// compiler can keep it in registers.
+#[derive(Clone, Copy)]
 pub(super) struct Cursor<'t> {
     pub text: &'t [u8],
     pub at: usize,
 }
 
 const NOT_JSON: ErrorCode = ErrorCode::NotJson;
-const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// Integers with at most this many digits fit i64.
+const SAFE_DIGITS: usize = 18;
+
+/// A whole part and an exponent with at most this many digits are within double: 10^200 × 10^99 < 10^308.
+const SAFE_WHOLE: usize = 200;
+const SAFE_EXPONENT: usize = 2;
 
 impl<'t> Cursor<'t> {
     pub(super) const fn new(text: &'t [u8]) -> Self {
         Self { text, at: 0 }
     }
 
-    #[inline]
-    pub(super) fn peek(&self) -> Option<u8> {
-        self.text.get(self.at).copied()
+    /// The next byte; 0 at the end, which no rule of the grammar accepts either.
+    #[inline(always)]
+    pub(super) fn peek(&self) -> u8 {
+        self.text.get(self.at).copied().unwrap_or(0)
     }
 
-    /// The next character that is not whitespace, which stays next.
-    #[inline]
-    pub(super) fn skip_space(&mut self) -> Option<u8> {
-        while let Some(byte) = self.peek() {
-            if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-                return Some(byte);
+    /// The next byte that is not whitespace, which stays next; 0 at the end.
+    #[inline(always)]
+    pub(super) fn skip_space(&mut self) -> u8 {
+        loop {
+            let byte = self.peek();
+            if byte > b' ' || !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
+                return byte;
             }
             self.at += 1;
         }
-        None
     }
 
-    #[inline]
+    /// Whether nothing but whitespace follows.
+    pub(super) fn at_end(&mut self) -> bool {
+        self.skip_space();
+        self.at >= self.text.len()
+    }
+
+    #[inline(always)]
     pub(super) fn expect(&mut self, byte: u8) -> Result<(), ErrorCode> {
-        if self.skip_space() != Some(byte) {
+        if self.skip_space() != byte {
             return Err(NOT_JSON);
         }
         self.at += 1;
         Ok(())
     }
 
+    #[inline(always)]
     pub(super) fn literal(&mut self, word: &[u8]) -> Result<(), ErrorCode> {
         let end = self.at + word.len();
         if self.text.get(self.at..end) != Some(word) {
@@ -70,48 +88,28 @@ impl<'t> Cursor<'t> {
     }
 
     /// A string; the cursor is at its opening quote.
-    #[inline]
+    #[inline(always)]
     pub(super) fn string(&mut self) -> Result<Span, ErrorCode> {
         let start = self.at + 1;
-        self.at = start;
+        self.at = special(self.text, start);
         let mut escaped = false;
-        loop {
-            self.skip_plain();
-            match self.peek() {
-                Some(b'"') => {
-                    let end = self.at;
-                    self.at += 1;
-                    return Ok(Span { start, end, escaped });
-                }
-                Some(b'\\') => {
-                    escaped = true;
-                    self.escape()?;
-                }
-                Some(0x20..) => self.at += 1,
-                _ => return Err(NOT_JSON),
-            }
+        if self.peek() != b'"' {
+            *self = self.escapes()?;
+            escaped = true;
         }
+        let end = self.at;
+        self.at += 1;
+        Ok(Span { start, end, escaped })
     }
 
-    /// Skips eight characters at a time as long as none of them ends a string, escapes, or is a control character.
-    #[inline]
-    fn skip_plain(&mut self) {
-        while let Some(chunk) = self.text.get(self.at..).and_then(|rest| rest.first_chunk::<8>()) {
-            let word = u64::from_le_bytes(*chunk);
-            let quote = word ^ (LOW_BITS * b'"' as u64);
-            let backslash = word ^ (LOW_BITS * b'\\' as u64);
-            // The classic test for a zero byte; for control characters, for a byte below 0x20. Borrows can only add
-            // false alarms above a true one, so the lowest flag is exact.
-            let special = (quote.wrapping_sub(LOW_BITS) & !quote)
-                | (backslash.wrapping_sub(LOW_BITS) & !backslash)
-                | (word.wrapping_sub(LOW_BITS * 0x20) & !word);
-            let special = special & HIGH_BITS;
-            if special != 0 {
-                self.at += (special.trailing_zeros() / 8) as usize;
-                return;
-            }
-            self.at += 8;
+    /// Moves to the quote that ends a string from the first character that is not plain.
+    #[inline(never)]
+    fn escapes(mut self) -> Result<Self, ErrorCode> {
+        while self.peek() == b'\\' {
+            self.escape()?;
+            self.at = special(self.text, self.at);
         }
+        if self.peek() == b'"' { Ok(self) } else { Err(NOT_JSON) }
     }
 
     /// An escape; the cursor is at its backslash.
@@ -152,73 +150,124 @@ impl<'t> Cursor<'t> {
     }
 
     /// A number; the cursor is at its first character. A number without fraction and exponent is an integer.
-    #[inline]
+    #[inline(always)]
     pub(super) fn number(&mut self) -> Result<Number, ErrorCode> {
         let start = self.at;
-        let negative = self.peek() == Some(b'-');
+        let negative = self.peek() == b'-';
         self.at += usize::from(negative);
-        let first_digit = self.at;
-        let mut magnitude = Some(0_u64);
-        while let Some(digit @ b'0'..=b'9') = self.peek() {
-            magnitude = magnitude.and_then(|m| m.checked_mul(10)).and_then(|m| m.checked_add(u64::from(digit - b'0')));
+        let first = self.peek();
+        let whole = self.at;
+        // Wraps only for numbers that are too long to be looked at here.
+        let mut magnitude = 0_u64;
+        while let digit @ b'0'..=b'9' = self.peek() {
+            magnitude = magnitude.wrapping_mul(10).wrapping_add(u64::from(digit - b'0'));
             self.at += 1;
         }
-        let digits = self.at - first_digit;
-        if digits == 0 || (digits > 1 && self.text.get(first_digit) == Some(&b'0')) {
+        let digits = self.at - whole;
+        if digits == 0 || (digits > 1 && first == b'0') {
             return Err(NOT_JSON);
         }
-        if matches!(self.peek(), Some(b'.' | b'e' | b'E')) {
-            return self.double(start);
+        if matches!(self.peek(), b'.' | b'e' | b'E') {
+            *self = self.fraction(start, digits)?;
+            return Ok(Number::Double(start, self.at));
         }
-        integer(negative, magnitude.ok_or(ErrorCode::NumberOutOfRange)?)
+        if digits > SAFE_DIGITS {
+            return self.long_integer(start);
+        }
+        let magnitude = magnitude as i64;
+        Ok(Number::Int(if negative { -magnitude } else { magnitude }))
     }
 
-    /// Fraction and exponent of the number that began at `start`.
-    fn double(&mut self, start: usize) -> Result<Number, ErrorCode> {
-        if self.peek() == Some(b'.') {
+    /// The integer from `start` to the cursor.
+    #[inline(never)]
+    fn long_integer(self, start: usize) -> Result<Number, ErrorCode> {
+        let digits = digits(self.text, start, self.at)?;
+        digits
+            .parse()
+            .map(Number::Int)
+            .or_else(|_| digits.parse().map(Number::Uint))
+            .or(Err(ErrorCode::NumberOutOfRange))
+    }
+
+    /// Fraction and exponent of the number that began at `start` with `whole` digits.
+    #[inline(never)]
+    fn fraction(mut self, start: usize, whole: usize) -> Result<Self, ErrorCode> {
+        if self.peek() == b'.' {
             self.at += 1;
             self.digits()?;
         }
-        if let Some(b'e' | b'E') = self.peek() {
+        let mut exponent = 0;
+        if let b'e' | b'E' = self.peek() {
             self.at += 1;
-            if let Some(b'+' | b'-') = self.peek() {
+            if let b'+' | b'-' = self.peek() {
                 self.at += 1;
             }
-            self.digits()?;
+            exponent = self.digits()?;
         }
-        let digits = self.text.get(start..self.at).and_then(|digits| std::str::from_utf8(digits).ok());
-        let value: f64 = digits.and_then(|digits| digits.parse().ok()).ok_or(NOT_JSON)?;
-        if value.is_finite() { Ok(Number::Double(value)) } else { Err(ErrorCode::NumberOutOfRange) }
+        if (whole > SAFE_WHOLE || exponent > SAFE_EXPONENT) && !double(self.text, start, self.at)?.is_finite() {
+            return Err(ErrorCode::NumberOutOfRange);
+        }
+        Ok(self)
     }
 
-    fn digits(&mut self) -> Result<(), ErrorCode> {
+    /// Skips digits; says how many.
+    fn digits(&mut self) -> Result<usize, ErrorCode> {
         let start = self.at;
-        while let Some(b'0'..=b'9') = self.peek() {
+        while let b'0'..=b'9' = self.peek() {
             self.at += 1;
         }
-        if self.at == start { Err(NOT_JSON) } else { Ok(()) }
+        if self.at == start { Err(NOT_JSON) } else { Ok(self.at - start) }
     }
 }
 
-fn integer(negative: bool, magnitude: u64) -> Result<Number, ErrorCode> {
-    if negative {
-        let value = 0_i64.checked_sub_unsigned(magnitude).ok_or(ErrorCode::NumberOutOfRange)?;
-        return Ok(Number::Int(value));
+/// The value of the number in `text` from `start` to `end`.
+pub(super) fn double(text: &[u8], start: usize, end: usize) -> Result<f64, ErrorCode> {
+    digits(text, start, end)?.parse().or(Err(NOT_JSON))
+}
+
+fn digits(text: &[u8], start: usize, end: usize) -> Result<&str, ErrorCode> {
+    text.get(start..end).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or(ErrorCode::Internal)
+}
+
+const LOW_BITS: u64 = 0x0101_0101_0101_0101;
+const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
+
+/// Where the first quote, backslash or control character from `at` on is, or the end.
+#[inline(always)]
+fn special(text: &[u8], mut at: usize) -> usize {
+    while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        let word = u64::from_le_bytes(*chunk);
+        let quote = word ^ (LOW_BITS * b'"' as u64);
+        let backslash = word ^ (LOW_BITS * b'\\' as u64);
+        // The classic test for a zero byte; for control characters, for a byte below 0x20. Borrows can only add
+        // false alarms above a true one, so the lowest flag is exact.
+        let special = (quote.wrapping_sub(LOW_BITS) & !quote)
+            | (backslash.wrapping_sub(LOW_BITS) & !backslash)
+            | (word.wrapping_sub(LOW_BITS * 0x20) & !word);
+        let special = special & HIGH_BITS;
+        if special != 0 {
+            return at + (special.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
     }
-    Ok(i64::try_from(magnitude).map_or(Number::Uint(magnitude), Number::Int))
+    while text.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
+        at += 1;
+    }
+    at
 }
 
 /// Appends the characters of a string token that holds escapes, unescaped.
 pub(super) fn unescape(text: &[u8], span: Span, out: &mut Vec<u8>) -> Result<(), ErrorCode> {
     let body = text.get(..span.end).ok_or(ErrorCode::Internal)?;
     let mut cursor = Cursor { text: body, at: span.start };
-    while let Some(byte) = cursor.peek() {
+    while cursor.at < body.len() {
+        let byte = cursor.peek();
         cursor.at += 1;
         if byte != b'\\' {
             out.push(byte);
             continue;
         }
-        let kind = cursor.peek().ok_or(NOT_JSON)?;
+        let kind = cursor.peek();
         cursor.at += 1;
         match kind {
             b'b' => out.push(0x08),

@@ -4,16 +4,54 @@ use std::collections::HashSet;
 use std::hash::{BuildHasher, BuildHasherDefault, Hasher};
 
 use super::cursor::{Span, unescape};
-use super::plan::Child;
 use crate::ErrorCode;
 
 /// Objects with more members than this are looked up by hash.
 const LINEAR: usize = 16;
 
+/// Length and ends of a name: equal for equal names, different for most that differ.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Fingerprint(u64);
+
+impl Fingerprint {
+    /// The fingerprint of the name in `text` from `start` to `end`.
+    #[inline(always)]
+    pub(super) fn new(text: &[u8], start: usize, end: usize) -> Self {
+        let length = end.saturating_sub(start);
+        let first = word(text, start);
+        let ends = match length {
+            0 => 0,
+            1..8 => first << (64 - 8 * length),
+            _ => first ^ word(text, end - 8).rotate_left(29),
+        };
+        Self(ends ^ length as u64)
+    }
+
+    /// One bit of 64. Where none of several names has the bit of this one, this one is not among them.
+    #[inline(always)]
+    pub(super) const fn bit(self) -> u64 {
+        // The upper bits of the product depend on all bits of the fingerprint.
+        1 << (self.0.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58)
+    }
+}
+
+/// The eight bytes of `text` from `at` on, as far as there are so many.
+#[inline(always)]
+fn word(text: &[u8], at: usize) -> u64 {
+    match text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
+        Some(chunk) => u64::from_le_bytes(*chunk),
+        None => last_word(text, at),
+    }
+}
+
+#[inline(never)]
+fn last_word(text: &[u8], at: usize) -> u64 {
+    text.get(at..).unwrap_or_default().iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Name {
-    /// Length and ends of the name: different for most different names, equal for equal ones.
-    fingerprint: u64,
+    fingerprint: Fingerprint,
     start: usize,
     end: usize,
     in_arena: bool,
@@ -37,6 +75,13 @@ pub(super) struct Open {
     names: usize,
     arena: usize,
     serial: u64,
+    /// The bits of its names.
+    bits: u64,
+}
+
+impl Open {
+    /// No object.
+    pub(super) const NONE: Self = Self { names: 0, arena: 0, serial: 0, bits: 0 };
 }
 
 impl Names {
@@ -50,11 +95,13 @@ impl Names {
         self.objects = 0;
     }
 
+    #[inline(always)]
     pub(super) fn open(&mut self) -> Open {
         self.objects += 1;
-        Open { names: self.open.len(), arena: self.arena.len(), serial: self.objects }
+        Open { names: self.open.len(), arena: self.arena.len(), serial: self.objects, bits: 0 }
     }
 
+    #[inline(always)]
     pub(super) fn close(&mut self, object: Open) {
         self.open.truncate(object.names);
         self.arena.truncate(object.arena);
@@ -64,75 +111,65 @@ impl Names {
     ///
     /// # Errors
     /// `DuplicateMember` when the object has it already.
-    #[inline]
-    pub(super) fn add(&mut self, object: Open, text: &[u8], span: Span) -> Result<(), ErrorCode> {
-        let (start, end, in_arena) = if span.escaped {
-            let start = self.arena.len();
-            unescape(text, span, &mut self.arena)?;
-            (start, self.arena.len(), true)
+    #[inline(always)]
+    pub(super) fn add(&mut self, object: &mut Open, text: &[u8], span: Span) -> Result<Fingerprint, ErrorCode> {
+        let name = if span.escaped {
+            self.unescaped(text, span)?
         } else {
-            (span.start, span.end, false)
+            let fingerprint = Fingerprint::new(text, span.start, span.end);
+            Name { fingerprint, start: span.start, end: span.end, in_arena: false }
         };
-        let bytes = if in_arena { self.arena.get(start..end) } else { text.get(start..end) };
-        let bytes = bytes.ok_or(ErrorCode::Internal)?;
-        let name = Name { fingerprint: fingerprint(bytes), start, end, in_arena };
-        let siblings = self.open.get(object.names..).ok_or(ErrorCode::Internal)?;
-        let twice = if siblings.len() < LINEAR {
-            self.repeats(siblings, text, &name, bytes)
-        } else {
-            let hash = self.hash(object, bytes);
-            if siblings.len() == LINEAR {
-                let hashes: [Option<u64>; LINEAR] =
-                    std::array::from_fn(|i| siblings.get(i).map(|name| self.hash(object, self.bytes(text, name))));
-                self.seen.extend(hashes.into_iter().flatten());
-            }
-            // Equal hashes are not yet equal names; the seed makes them too rare to matter for the time.
-            let siblings = self.open.get(object.names..).ok_or(ErrorCode::Internal)?;
-            let known = self.seen.contains(&hash) && self.repeats(siblings, text, &name, bytes);
-            self.seen.insert(hash);
-            known
-        };
-        if twice {
-            return Err(ErrorCode::DuplicateMember);
+        let bit = name.fingerprint.bit();
+        if object.bits & bit != 0 || self.open.len() - object.names >= LINEAR {
+            self.check(*object, text, name)?;
         }
+        object.bits |= bit;
         self.open.push(name);
-        Ok(())
+        Ok(name.fingerprint)
     }
 
-    /// The member of `wanted` that the name added last is.
-    #[inline]
-    pub(super) fn wanted<'p>(&self, text: &[u8], wanted: &'p [Child]) -> Option<&'p Child> {
-        let name = self.open.last()?;
-        wanted.iter().find(|child| child.fingerprint == name.fingerprint && *child.name == *self.bytes(text, name))
+    /// Whether the name added last is `wanted`.
+    #[inline(always)]
+    pub(super) fn last_is(&self, text: &[u8], wanted: &[u8]) -> bool {
+        self.open.last().is_some_and(|name| self.bytes(text, name) == wanted)
     }
 
-    #[inline]
-    fn repeats(&self, siblings: &[Name], text: &[u8], name: &Name, bytes: &[u8]) -> bool {
-        siblings.iter().any(|other| other.fingerprint == name.fingerprint && self.bytes(text, other) == bytes)
+    #[inline(never)]
+    fn unescaped(&mut self, text: &[u8], span: Span) -> Result<Name, ErrorCode> {
+        let start = self.arena.len();
+        unescape(text, span, &mut self.arena)?;
+        let end = self.arena.len();
+        Ok(Name { fingerprint: Fingerprint::new(&self.arena, start, end), start, end, in_arena: true })
+    }
+
+    /// Compares a name with those that its object has: one by one while they are few, by hash when they are many.
+    #[inline(never)]
+    fn check(&mut self, object: Open, text: &[u8], name: Name) -> Result<(), ErrorCode> {
+        let siblings = self.open.get(object.names..).unwrap_or_default();
+        let few = siblings.len() < LINEAR;
+        if siblings.len() == LINEAR {
+            let hashes: [Option<u64>; LINEAR] =
+                std::array::from_fn(|i| siblings.get(i).map(|name| self.hash(object, self.bytes(text, name))));
+            self.seen.extend(hashes.into_iter().flatten());
+        }
+        // Equal hashes are not yet equal names; the seed makes them too rare to matter for the time.
+        let hash = self.hash(object, self.bytes(text, &name));
+        let possible = few || !self.seen.insert(hash);
+        let bytes = self.bytes(text, &name);
+        let same = |other: &Name| other.fingerprint == name.fingerprint && self.bytes(text, other) == bytes;
+        let twice = possible && self.open.iter().skip(object.names).any(same);
+        if twice { Err(ErrorCode::DuplicateMember) } else { Ok(()) }
     }
 
     fn hash(&self, object: Open, bytes: &[u8]) -> u64 {
         self.seed.hash_one((object.serial, bytes))
     }
 
+    #[inline(always)]
     fn bytes<'a>(&'a self, text: &'a [u8], name: &Name) -> &'a [u8] {
         let source = if name.in_arena { &self.arena } else { text };
         source.get(name.start..name.end).unwrap_or_default()
     }
-}
-
-/// Equal for equal names, and different for most names that differ.
-#[inline]
-pub(super) fn fingerprint(bytes: &[u8]) -> u64 {
-    let length = bytes.len() as u64;
-    let ends = if let (Some(first), Some(last)) = (bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        u64::from_le_bytes(*first) ^ u64::from_le_bytes(*last).rotate_left(29)
-    } else if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
-        u64::from(u32::from_le_bytes(*first)) | u64::from(u32::from_le_bytes(*last)) << 32
-    } else {
-        bytes.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte))
-    };
-    ends ^ length.rotate_right(8)
 }
 
 /// The hashes are hashed already.

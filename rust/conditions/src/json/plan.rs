@@ -1,6 +1,6 @@
 //! Which members of a document the conditions need.
 
-use super::names::fingerprint;
+use super::names::Fingerprint;
 
 /// A tree of member names. Node 0 is the document itself; the index of a node is the index of its slot.
 #[derive(Clone, Debug)]
@@ -11,12 +11,14 @@ pub struct Plan {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Node {
     pub children: Vec<Child>,
+    /// The bits of the children's names.
+    bits: u64,
 }
 
 /// A member that is needed.
 #[derive(Clone, Debug)]
 pub(super) struct Child {
-    pub fingerprint: u64,
+    fingerprint: Fingerprint,
     pub name: Box<[u8]>,
     pub slot: usize,
 }
@@ -45,12 +47,17 @@ impl Plan {
         self.nodes.len() == 1
     }
 
-    pub(super) fn node(&self, index: usize) -> &[Child] {
+    #[inline(always)]
+    pub(super) fn node(&self, index: usize) -> Option<&Node> {
+        self.nodes.get(index)
+    }
+
+    pub(super) fn children(&self, index: usize) -> &[Child] {
         self.nodes.get(index).map_or(&[], |node| &node.children)
     }
 
     fn child(&mut self, parent: usize, name: &str) -> usize {
-        let known = self.node(parent).iter().find(|child| *child.name == *name.as_bytes());
+        let known = self.children(parent).iter().find(|child| *child.name == *name.as_bytes());
         if let Some(child) = known {
             return child.slot;
         }
@@ -58,8 +65,21 @@ impl Plan {
         self.nodes.push(Node::default());
         if let Some(node) = self.nodes.get_mut(parent) {
             let name = name.as_bytes();
-            node.children.push(Child { fingerprint: fingerprint(name), name: name.into(), slot: child });
+            let fingerprint = Fingerprint::new(name, 0, name.len());
+            node.bits |= fingerprint.bit();
+            node.children.push(Child { fingerprint, name: name.into(), slot: child });
         }
         child
+    }
+}
+
+impl Node {
+    /// The child whose name has this fingerprint and is the one that `is` accepts.
+    #[inline(always)]
+    pub(super) fn find(&self, fingerprint: Fingerprint, is: impl Fn(&[u8]) -> bool) -> Option<&Child> {
+        if self.bits & fingerprint.bit() == 0 {
+            return None;
+        }
+        self.children.iter().find(|child| child.fingerprint == fingerprint && is(&child.name))
     }
 }

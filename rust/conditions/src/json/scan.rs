@@ -1,8 +1,8 @@
 //! One pass over a JSON text: validates all of it, keeps where the wanted members are.
 
-use super::cursor::{Cursor, Number, Span, unescape};
-use super::names::Names;
-use super::plan::{Child, Plan};
+use super::cursor::{Cursor, Number, Span, double, unescape};
+use super::names::{Names, Open};
+use super::plan::Plan;
 use crate::{ErrorCode, LIMITS};
 
 /// What the scan found at one path.
@@ -36,6 +36,8 @@ pub struct Scan {
     slots: Vec<Slot>,
     arena: Vec<u8>,
     names: Names,
+    /// The containers around the one that is read, outermost first.
+    outer: Vec<Container>,
     values: u64,
 }
 
@@ -49,13 +51,12 @@ impl Scan {
         self.slots.resize(plan.len(), Slot::NoParent);
         self.arena.clear();
         self.names.clear();
+        self.outer.clear();
         self.values = 0;
-        if std::str::from_utf8(text).is_err() {
+        if !text.is_ascii() && std::str::from_utf8(text).is_err() {
             return Err(ErrorCode::NotUtf8);
         }
-        let mut scanner = Scanner { cursor: Cursor::new(text), plan, found: self };
-        scanner.value(Some(0), LIMITS.json_nesting)?;
-        if scanner.cursor.skip_space().is_some() { Err(ErrorCode::NotJson) } else { Ok(()) }
+        Scanner { cursor: Cursor::new(text), inner: Container::NONE, plan, found: self }.document()
     }
 
     pub(crate) fn slot(&self, index: usize) -> Slot {
@@ -82,7 +83,7 @@ impl Scan {
     /// Sets the slot of a wanted path to a value that is no object.
     fn fill(&mut self, plan: &Plan, node: usize, slot: Slot) {
         self.set(node, slot);
-        for child in plan.node(node) {
+        for child in plan.children(node) {
             self.fill(plan, child.slot, Slot::NotAnObject);
         }
     }
@@ -94,112 +95,144 @@ impl Scan {
     }
 }
 
+/// An array or object that is open.
+#[derive(Clone, Copy, Debug)]
+struct Container {
+    /// The bracket that closes it.
+    bracket: u8,
+    /// Where its opening bracket is.
+    start: usize,
+    /// Its place in the plan, if it is wanted.
+    node: Option<usize>,
+    /// The names of an object.
+    names: Open,
+}
+
+impl Container {
+    /// What is around the document.
+    const NONE: Self = Self { bracket: 0, start: 0, node: None, names: Open::NONE };
+}
+
+/// Reads a text from left to right.
+///
+/// Containers that are open lie on a stack of their own. So a scalar, which is what most values are, costs no call, and
+/// the position stays in a register; the methods are inlined into the one loop for that.
 struct Scanner<'s, 't> {
     cursor: Cursor<'t>,
+    inner: Container,
     plan: &'s Plan,
     found: &'s mut Scan,
 }
 
 impl Scanner<'_, '_> {
-    /// A value; `node` is its place in the plan, `depth` how many levels may still open.
-    fn value(&mut self, node: Option<usize>, depth: usize) -> Result<(), ErrorCode> {
-        self.found.values += 1;
-        let slot = match self.cursor.skip_space() {
-            Some(b'{') => return self.object(node, depth.checked_sub(1).ok_or(ErrorCode::JsonTooDeep)?),
-            Some(b'[') => {
-                let start = self.cursor.at;
-                self.array(depth.checked_sub(1).ok_or(ErrorCode::JsonTooDeep)?)?;
-                Slot::List(start, self.cursor.at)
+    fn document(mut self) -> Result<(), ErrorCode> {
+        let mut node = Some(0);
+        loop {
+            self.found.values += 1;
+            let complete = match self.cursor.skip_space() {
+                b'{' => self.open(b'}', node)?,
+                b'[' => self.open(b']', node)?,
+                first => self.scalar(first, node)?,
+            };
+            if complete && self.ends()? {
+                return Ok(());
             }
-            Some(b'"') => {
+            node = if self.inner.bracket == b'}' { self.name()? } else { None };
+        }
+    }
+
+    /// Closes the containers that end with the value before the cursor: true when that was the last of the document,
+    /// false behind a comma.
+    #[inline(always)]
+    fn ends(&mut self) -> Result<bool, ErrorCode> {
+        loop {
+            if self.inner.bracket == Container::NONE.bracket {
+                return if self.cursor.at_end() { Ok(true) } else { Err(ErrorCode::NotJson) };
+            }
+            let next = self.cursor.skip_space();
+            self.cursor.at += 1;
+            if next == b',' {
+                return Ok(false);
+            }
+            if next != self.inner.bracket {
+                return Err(ErrorCode::NotJson);
+            }
+            self.close();
+        }
+    }
+
+    /// Opens the container whose opening bracket is next. Says whether it is empty; its closing bracket stays next.
+    #[inline(always)]
+    fn open(&mut self, bracket: u8, node: Option<usize>) -> Result<bool, ErrorCode> {
+        if self.found.outer.len() >= LIMITS.json_nesting {
+            return Err(ErrorCode::JsonTooDeep);
+        }
+        self.found.outer.push(self.inner);
+        self.inner = Container { bracket, start: self.cursor.at, node, names: self.found.names.open() };
+        if let (Some(node), b'}') = (node, bracket) {
+            for child in self.plan.children(node) {
+                self.found.set(child.slot, Slot::Missing);
+            }
+        }
+        self.cursor.at += 1;
+        Ok(self.cursor.skip_space() == bracket)
+    }
+
+    /// Closes the innermost container; the cursor is behind its closing bracket.
+    #[inline(always)]
+    fn close(&mut self) {
+        let Container { bracket, start, node, names } = self.inner;
+        self.found.names.close(names);
+        match node {
+            Some(node) if bracket == b'}' => self.found.set(node, Slot::Map(start, self.cursor.at)),
+            Some(node) => self.found.fill(self.plan, node, Slot::List(start, self.cursor.at)),
+            None => {}
+        }
+        self.inner = self.found.outer.pop().unwrap_or(Container::NONE);
+    }
+
+    /// The name of a member, with its colon. Gives the member's place in the plan, if it is wanted.
+    #[inline(always)]
+    fn name(&mut self) -> Result<Option<usize>, ErrorCode> {
+        if self.cursor.skip_space() != b'"' {
+            return Err(ErrorCode::NotJson);
+        }
+        let span = self.cursor.string()?;
+        let text = self.cursor.text;
+        let fingerprint = self.found.names.add(&mut self.inner.names, text, span)?;
+        self.cursor.expect(b':')?;
+        let Some(object) = self.inner.node.and_then(|node| self.plan.node(node)) else { return Ok(None) };
+        Ok(object.find(fingerprint, |name| self.found.names.last_is(text, name)).map(|child| child.slot))
+    }
+
+    /// A value that is no container, always complete; `first` is its first character.
+    #[inline(always)]
+    fn scalar(&mut self, first: u8, node: Option<usize>) -> Result<bool, ErrorCode> {
+        let slot = match first {
+            b'"' => {
                 let span = self.cursor.string()?;
-                self.text_slot(node, span)?
+                if span.escaped && node.is_some() { self.unescaped(span)? } else { Slot::Str(span.start, span.end) }
             }
-            Some(b't') => self.cursor.literal(b"true").map(|()| Slot::Bool(true))?,
-            Some(b'f') => self.cursor.literal(b"false").map(|()| Slot::Bool(false))?,
-            Some(b'n') => self.cursor.literal(b"null").map(|()| Slot::Null)?,
-            Some(b'-' | b'0'..=b'9') => match self.cursor.number()? {
+            b't' => self.cursor.literal(b"true").map(|()| Slot::Bool(true))?,
+            b'f' => self.cursor.literal(b"false").map(|()| Slot::Bool(false))?,
+            b'n' => self.cursor.literal(b"null").map(|()| Slot::Null)?,
+            b'-' | b'0'..=b'9' => match self.cursor.number()? {
                 Number::Int(value) => Slot::Int(value),
                 Number::Uint(value) => Slot::Uint(value),
-                Number::Double(value) => Slot::Double(value),
+                Number::Double(start, end) if node.is_some() => Slot::Double(double(self.cursor.text, start, end)?),
+                Number::Double(..) => Slot::Missing,
             },
             _ => return Err(ErrorCode::NotJson),
         };
         if let Some(node) = node {
             self.found.fill(self.plan, node, slot);
         }
-        Ok(())
+        Ok(true)
     }
 
-    fn text_slot(&mut self, node: Option<usize>, span: Span) -> Result<Slot, ErrorCode> {
-        if !span.escaped || node.is_none() {
-            return Ok(Slot::Str(span.start, span.end));
-        }
+    fn unescaped(&mut self, span: Span) -> Result<Slot, ErrorCode> {
         let start = self.found.arena.len();
         unescape(self.cursor.text, span, &mut self.found.arena)?;
         Ok(Slot::Unescaped(start, self.found.arena.len()))
-    }
-
-    fn array(&mut self, depth: usize) -> Result<(), ErrorCode> {
-        self.cursor.at += 1;
-        if self.cursor.skip_space() == Some(b']') {
-            self.cursor.at += 1;
-            return Ok(());
-        }
-        loop {
-            self.value(None, depth)?;
-            if self.ends(b']')? {
-                return Ok(());
-            }
-        }
-    }
-
-    fn object(&mut self, node: Option<usize>, depth: usize) -> Result<(), ErrorCode> {
-        let start = self.cursor.at;
-        let wanted = node.map_or(&[][..], |node| self.plan.node(node));
-        for child in wanted {
-            self.found.set(child.slot, Slot::Missing);
-        }
-        self.cursor.at += 1;
-        if self.cursor.skip_space() == Some(b'}') {
-            self.cursor.at += 1;
-        } else {
-            self.members(wanted, depth)?;
-        }
-        if let Some(node) = node {
-            self.found.set(node, Slot::Map(start, self.cursor.at));
-        }
-        Ok(())
-    }
-
-    fn members(&mut self, wanted: &[Child], depth: usize) -> Result<(), ErrorCode> {
-        let object = self.found.names.open();
-        loop {
-            if self.cursor.skip_space() != Some(b'"') {
-                return Err(ErrorCode::NotJson);
-            }
-            let span = self.cursor.string()?;
-            let text = self.cursor.text;
-            self.found.names.add(object, text, span)?;
-            let child = self.found.names.wanted(text, wanted).map(|child| child.slot);
-            self.cursor.expect(b':')?;
-            self.value(child, depth)?;
-            if self.ends(b'}')? {
-                self.found.names.close(object);
-                return Ok(());
-            }
-        }
-    }
-
-    /// After an element: true behind the closing bracket, false behind a comma.
-    #[inline]
-    fn ends(&mut self, bracket: u8) -> Result<bool, ErrorCode> {
-        let next = self.cursor.skip_space();
-        self.cursor.at += 1;
-        match next {
-            Some(b',') => Ok(false),
-            Some(byte) if byte == bracket => Ok(true),
-            _ => Err(ErrorCode::NotJson),
-        }
     }
 }

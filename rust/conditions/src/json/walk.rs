@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::cursor::{Cursor, Number, unescape};
+use super::cursor::{Cursor, Number, double, unescape};
 use crate::ErrorCode;
 use crate::datum::Datum;
 
@@ -46,34 +46,32 @@ impl<'a> Iterator for Members<'a> {
 
 /// Moves to the next element or member; false at the closing bracket.
 fn next_item(cursor: &mut Cursor<'_>) -> bool {
-    if cursor.skip_space() == Some(b',') {
+    if cursor.skip_space() == b',' {
         cursor.at += 1;
     }
-    !matches!(cursor.skip_space(), None | Some(b']' | b'}'))
+    !matches!(cursor.skip_space(), 0 | b']' | b'}')
 }
 
 fn value<'a>(cursor: &mut Cursor<'a>) -> Result<Datum<'a>, ErrorCode> {
-    let start = {
-        cursor.skip_space();
-        cursor.at
-    };
-    match cursor.peek() {
-        Some(b'"') => string(cursor).map(Datum::Str),
-        Some(b't') => cursor.literal(b"true").map(|()| Datum::Bool(true)),
-        Some(b'f') => cursor.literal(b"false").map(|()| Datum::Bool(false)),
-        Some(b'n') => cursor.literal(b"null").map(|()| Datum::Null),
-        Some(b'[') => {
+    let first = cursor.skip_space();
+    let start = cursor.at;
+    match first {
+        b'"' => string(cursor).map(Datum::Str),
+        b't' => cursor.literal(b"true").map(|()| Datum::Bool(true)),
+        b'f' => cursor.literal(b"false").map(|()| Datum::Bool(false)),
+        b'n' => cursor.literal(b"null").map(|()| Datum::Null),
+        b'[' => {
             skip_brackets(cursor)?;
             Ok(Datum::JsonList(cursor.text.get(start..cursor.at).ok_or(BROKEN)?))
         }
-        Some(b'{') => {
+        b'{' => {
             skip_brackets(cursor)?;
             Ok(Datum::JsonMap(cursor.text.get(start..cursor.at).ok_or(BROKEN)?))
         }
         _ => Ok(match cursor.number()? {
             Number::Int(value) => Datum::Int(value),
             Number::Uint(value) => Datum::Uint(value),
-            Number::Double(value) => Datum::Double(value),
+            Number::Double(start, end) => Datum::Double(double(cursor.text, start, end)?),
         }),
     }
 }
@@ -92,14 +90,15 @@ fn string<'a>(cursor: &mut Cursor<'a>) -> Result<Cow<'a, str>, ErrorCode> {
 /// Skips an array or object; the cursor is at its opening bracket.
 fn skip_brackets(cursor: &mut Cursor<'_>) -> Result<(), ErrorCode> {
     let mut depth = 0_usize;
-    while let Some(byte) = cursor.peek() {
-        match byte {
+    loop {
+        match cursor.peek() {
             b'"' => {
                 cursor.string()?;
                 continue;
             }
             b'[' | b'{' => depth += 1,
             b']' | b'}' => depth = depth.checked_sub(1).ok_or(BROKEN)?,
+            0 => return Err(BROKEN),
             _ => {}
         }
         cursor.at += 1;
@@ -107,5 +106,4 @@ fn skip_brackets(cursor: &mut Cursor<'_>) -> Result<(), ErrorCode> {
             return Ok(());
         }
     }
-    Err(BROKEN)
 }
