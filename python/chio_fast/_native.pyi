@@ -224,6 +224,9 @@ class Reader:
 def rotate_key(log: StrPath, signer: Signer, trust: bytes | None = None) -> bytes: ...
 def check_trust(trust: bytes) -> bytes: ...
 def withhold(log: StrPath, ids: Sequence[str]) -> int: ...
+def verify_export(export: bytes, trust: bytes) -> bytes:
+    """Verify an exported receipt; JSON with what is known of it, or with `fault` and `detail`."""
+
 def slow_road_reason() -> str | None:
     """Say why messages of the imported client are read by its accessors and not where their fields lie; None if not."""
 

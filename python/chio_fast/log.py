@@ -14,7 +14,7 @@ from chio_fast import _native
 from chio_fast._native import Log, Reader
 from chio_fast.errors import VerifyError
 from chio_fast.keys import TrustFile
-from chio_fast.records import Batch, Chain, LogStats, Page, Receipt, VerifyReport
+from chio_fast.records import Batch, Chain, LogStats, Page, Receipt, VerifiedReceipt, VerifyReport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +32,12 @@ _chain = msgspec.json.Decoder(Chain)
 _batches = msgspec.json.Decoder(tuple[Batch, ...])
 _report = msgspec.json.Decoder(VerifyReport)
 _stats = msgspec.json.Decoder(LogStats)
+_verified = msgspec.json.Decoder(VerifiedReceipt)
+
+
+class _Refused(msgspec.Struct):
+    fault: str | None = None
+    detail: str = ""
 
 
 class ReceiptLog:
@@ -221,6 +227,25 @@ class ReceiptLog:
 
     def __repr__(self) -> str:
         return f"ReceiptLog({str(self.path)!r})"
+
+
+def verify_export(export: bytes, trust: TrustFile | StrPath) -> VerifiedReceipt:
+    """Verify one exported receipt, as `ReceiptLog.export` gives it; no log is needed.
+
+    Args:
+        export: the exported JSON.
+        trust: a trust file or its path.
+
+    Raises:
+        VerifyError: it is not authentic, or contradicts itself; the message begins with the fault.
+        SigningKeyError: the trust file is malformed.
+    """
+    trusted = trust if isinstance(trust, TrustFile) else TrustFile.load(trust)
+    told = _native.verify_export(export, trusted.to_json())
+    refused = msgspec.json.decode(told, type=_Refused)
+    if refused.fault is not None:
+        raise VerifyError(f"{refused.fault}: {refused.detail}")
+    return _verified.decode(told)
 
 
 def log_stats(opened: Log) -> LogStats:

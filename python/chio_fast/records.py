@@ -266,6 +266,26 @@ class VerifyReport(msgspec.Struct, frozen=True):
     found: int
 
 
+class VerifiedReceipt(msgspec.Struct, frozen=True):
+    """What is known of an exported receipt that verified.
+
+    Attributes:
+        id: its id; None if the body is withheld.
+        issuer: who signed it.
+        epoch: the issuer's epoch.
+        seq: position in the epoch.
+        checkpoint: hash of the checkpoint that commits to it.
+        state: `recorded`, `attempt`, `committed`, `rolled_back`, or `unknown`: authentic, outcome unknown.
+    """
+
+    id: str | None
+    issuer: str
+    epoch: int
+    seq: int
+    checkpoint: str
+    state: Literal["recorded", "attempt", "committed", "rolled_back", "unknown"]
+
+
 class LogStats(msgspec.Struct, frozen=True):
     """What an open log has done in this process.
 

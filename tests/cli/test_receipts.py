@@ -137,9 +137,16 @@ def test_an_exported_receipt_verifies_offline_until_it_is_changed(
     assert chio("verify", "one.json", "--log", log).code == 0
     text = (tmp_path / "one.json").read_text()
     (tmp_path / "changed.json").write_text(text.replace("tools:refund:card", "tools:refund:cash"))
-    ran = chio("verify", "one.json", "changed.json", "--log", log, "--json")
-    assert ran.code == 1
-    assert [result["verified"] for result in ran.documents] == [True, False]
+    told = []
+    for independent in ((), ("--independent",)):
+        ran = chio("verify", "one.json", "changed.json", "--log", log, "--json", *independent)
+        assert ran.code == 1
+        assert [result["verified"] for result in ran.documents] == [True, False]
+        assert ran.documents[1]["detail"].startswith("proof: ")
+        told.append(ran.documents[0])
+    assert told[0] == told[1]
+    (tmp_path / "garbage.json").write_text("{}")
+    assert chio("verify", "garbage.json", "--log", log).code == 1
     assert json.loads(chio("receipt", "export", last, "--log", log).out) == json.loads(text)
     assert chio("receipt", "export", *ids(log), "--log", log, "--out", "all").code == 0
     assert len(list((tmp_path / "all").iterdir())) == 6

@@ -40,20 +40,22 @@ class Unreadable:
 NUMERIC = (int, Uint, float)
 
 
+KINDS: dict[type, str] = {
+    type(None): "null",
+    bool: "bool",
+    int: "int",
+    Uint: "uint",
+    float: "double",
+    str: "string",
+    bytes: "bytes",
+    list: "list",
+    dict: "map",
+}
+
+
 def kind(value: Any) -> str:
     """The CEL type of a Python value."""
-    names: dict[type, str] = {
-        type(None): "null",
-        bool: "bool",
-        int: "int",
-        Uint: "uint",
-        float: "double",
-        str: "string",
-        bytes: "bytes",
-        list: "list",
-        dict: "map",
-    }
-    return names[type(value)]
+    return KINDS[type(value)]
 
 
 def equal(left: Any, right: Any) -> bool:

@@ -2,7 +2,7 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`policy`], [`signer`], [`log`], [`reader`], [`upkeep`] | the crates' own objects |
+//! | [`policy`], [`signer`], [`log`], [`reader`], [`upkeep`], [`exported`] | the crates' own objects |
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`place`], [`event`], [`check`], [`ruling`] | what is decided: a partition, its events, single requests, and what became of them |
 //! | [`message`], [`layout`], [`roads`], [`headers`], [`inbound`], [`record`] | reading what Python hands over |
@@ -14,6 +14,7 @@ mod clock;
 mod decision;
 mod errors;
 mod event;
+mod exported;
 mod gate;
 mod headers;
 mod inbound;
@@ -37,6 +38,8 @@ mod _native {
     use super::check::Check;
     #[pymodule_export]
     use super::event::Event;
+    #[pymodule_export]
+    use super::exported::verify_export;
     #[pymodule_export]
     use super::gate::Gate;
     #[pymodule_export]
