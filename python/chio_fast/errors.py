@@ -71,6 +71,10 @@ class ChioDeadLetterError(ChioError):
     """A denial did not reach its DLQ topic, so the offsets behind it are not committed."""
 
 
+class ChioDeliveryError(ChioError):
+    """A cluster did not take an event that was to be produced."""
+
+
 class VerifyError(ChioError):
     """A receipt, batch or log is not authentic, or contradicts itself.
 

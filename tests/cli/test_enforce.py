@@ -10,7 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -132,6 +132,60 @@ def test_sigterm_commits_so_that_a_restart_repeats_nothing(
     assert json.loads(out)["forwarded"] == EVENTS - len(LARGE | SECRET | BROKEN)
     again = chio("enforce", "--config", config, "--idle-exit", "3", "--json")
     assert (again.documents[0]["allowed"], again.documents[0]["denied"]) == (0, 0)
+
+
+@pytest.mark.parametrize("role", ["target", "denied"])
+def test_a_topic_that_is_missing_stops_the_run_and_nothing_is_committed(
+    chio: Callable[..., Ran], config: Path, topics: dict[str, str], broker: Broker, role: str
+) -> None:
+    fill(broker, topics["source"])
+    whole = config.read_text()
+    config.write_text(whole.replace(topics[role], f"{topics[role]}-absent"))
+    stopped = chio("enforce", "--config", config, "--idle-exit", "10", "-X", "topic.metadata.propagation.max.ms=2000")
+    assert stopped.code == 5
+    assert f"{topics[role]}-absent" in stopped.err
+    config.write_text(whole)
+    resumed = chio("enforce", "--config", config, "--idle-exit", "3", "--json").documents[0]
+    assert resumed["forwarded"] == EVENTS - len(LARGE | SECRET | BROKEN)
+
+
+def test_kill_9_at_any_point_loses_nothing(
+    start: Callable[..., Any], chio: Callable[..., Ran], config: Path, topics: dict[str, str], broker: Broker
+) -> None:
+    wanted = range(3000)
+    fill(broker, topics["source"], wanted)
+    # A dead member keeps its partitions until its session ends; small batches leave many points to die at.
+    quick = ("--config", config, "-X", "session.timeout.ms=1000", "-X", "heartbeat.interval.ms=300")
+    config.write_text(config.read_text().replace('"identity"', '"batch_size": 20, "identity"'))
+    for progress in (1, 500, 1200, 2000):
+        process = start(*quick)
+        assert len(drain(broker, topics["target"], progress)) == progress
+        process.kill()
+        process.wait()
+    last = chio("enforce", *quick, "--idle-exit", "4", "--json")
+    assert last.code == 0, last.err
+    forwarded = {int(message.key()) for message in everything(broker, topics["target"])}
+    denied = {int(message.key()) for message in everything(broker, topics["denied"])}
+    assert forwarded | denied == set(wanted)
+    assert forwarded & denied == set()
+    assert denied == LARGE | SECRET | BROKEN
+    assert chio("verify", "--log", config.with_name("receipts.db"), "--independent").code == 0
+
+
+def everything(broker: Broker, topic: str) -> list[Any]:
+    """Every record that a topic of two partitions holds now."""
+    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "everything", "enable.partition.eof": True})
+    consumer.assign([TopicPartition(topic, number, 0) for number in range(2)])
+    found: list[Any] = []
+    ends = 0
+    while ends < 2:
+        for message in consumer.consume(500, 1.0):
+            error = message.error()
+            assert error is None or error.code() == KafkaError._PARTITION_EOF
+            ends += error is not None
+            found += [message] if error is None else []
+    consumer.close()
+    return found
 
 
 def test_sighup_takes_the_new_policy_over_and_refuses_a_bad_one(

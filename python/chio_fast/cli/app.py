@@ -14,6 +14,7 @@ from chio_fast.cli.exits import MEANING, ExitCode
 from chio_fast.errors import (
     ChioCommitError,
     ChioDeadLetterError,
+    ChioDeliveryError,
     ChioError,
     LogError,
     LogMissingError,
@@ -59,7 +60,7 @@ def exit_code(error: Exception) -> ExitCode:
         return ExitCode.NO
     if isinstance(error, LogError) and not isinstance(error, LogQueryError | LogMissingError | SigningKeyError):
         return ExitCode.LOG
-    if isinstance(error, ChioDeadLetterError | ChioCommitError) or _is_kafka(error):
+    if isinstance(error, ChioDeadLetterError | ChioDeliveryError | ChioCommitError) or _is_kafka(error):
         return ExitCode.KAFKA
     if isinstance(error, ChioError | OSError | ValueError):
         return ExitCode.INPUT

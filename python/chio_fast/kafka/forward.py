@@ -127,7 +127,6 @@ class Forwarder:
 
         Raises:
             ChioError: an event could be neither forwarded nor sent to the DLQ; nothing of the batch is committed.
-            KafkaException: the cluster refused a record.
         """
         taken = self.consumer.consume(batch_size, timeout)
         events = [event for event in taken if isinstance(event, Event)]

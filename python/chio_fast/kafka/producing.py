@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Self
 
-from confluent_kafka import KafkaException, Producer
+from confluent_kafka import Producer
 
-from chio_fast.errors import ChioConfigError
+from chio_fast.errors import ChioDeliveryError
 from chio_fast.kafka.config import producer_config
 from chio_fast.kafka.envelope import HEADER_RECEIPT, HEADER_SCOPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from confluent_kafka import KafkaError
 
     from chio_fast.decision import Decision
 
@@ -31,7 +33,7 @@ class Feed:
 
     def __init__(self, producer: Producer) -> None:
         self.producer = producer
-        self._failure: KafkaException | None = None
+        self._failure: ChioDeliveryError | None = None
 
     @classmethod
     def from_config(cls, conf: Mapping[str, Any]) -> Self:
@@ -66,7 +68,7 @@ class Feed:
             receipt: the decision that allowed it; its receipt id and scope go along as headers.
 
         Raises:
-            KafkaException: an earlier event was refused.
+            ChioDeliveryError: an earlier event was not taken.
         """
         if self._failure is not None:
             raise self._failure
@@ -88,15 +90,19 @@ class Feed:
         """Wait for every acknowledgement.
 
         Raises:
-            KafkaException: an event was refused.
-            ChioConfigError: the brokers did not acknowledge in time.
+            ChioDeliveryError: an event was not taken, or not acknowledged in time.
         """
         left = self.producer.flush(FLUSH_SECONDS)
         if self._failure is not None:
             raise self._failure
         if left:
-            raise ChioConfigError(f"{left} events were not acknowledged within {FLUSH_SECONDS:g} s; check the brokers")
+            raise ChioDeliveryError(
+                f"{left} events were not acknowledged within {FLUSH_SECONDS:g} s; check the brokers"
+            )
 
-    def _report(self, error: Any, _message: Any) -> None:
+    def _report(self, error: KafkaError | None, message: Any) -> None:
         if error is not None and self._failure is None:
-            self._failure = KafkaException(error)
+            self._failure = ChioDeliveryError(
+                f"topic `{message.topic()}` did not take an event: {error.name()}: {error.str()}; create the topic or "
+                "grant write access, then start again"
+            )

@@ -51,7 +51,7 @@ class Redrive:
         """Send one event again, or count why not.
 
         Raises:
-            KafkaException: an earlier event was refused.
+            ChioDeliveryError: an earlier event was not taken.
         """
         letter = stored.letter
         if letter is None:
@@ -73,8 +73,7 @@ class Redrive:
         """Wait for every acknowledgement.
 
         Raises:
-            KafkaException: an event was refused.
-            ChioConfigError: the brokers did not acknowledge in time.
+            ChioDeliveryError: an event was not taken, or not acknowledged in time.
         """
         if self._feed is not None:
             self._feed.flush()
