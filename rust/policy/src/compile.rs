@@ -51,7 +51,7 @@ pub(crate) struct Compiled {
     pub guards: Vec<String>,
 }
 
-/// Compiles a document. Capabilities come first, then rules, each in document order.
+/// Compiles a document. Capabilities come first, then rules, each in the order of the document given.
 pub(crate) fn compile(document: &Document) -> Result<Compiled, Fault> {
     let guards = guard_names(document);
     let (conditions, indices) = conditions(document)?;

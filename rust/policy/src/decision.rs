@@ -43,7 +43,8 @@ impl Verdict {
     }
 }
 
-/// Position of a rule in its policy: capabilities first, then rules, each in document order.
+/// Position of a rule in its policy: capabilities first, those of one identity together, then rules, each in document
+/// order. Policies of one version number their rules alike.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuleIndex(pub(crate) u32);
 

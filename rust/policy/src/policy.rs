@@ -39,7 +39,9 @@ impl Policy {
     }
 
     fn from_node(node: Result<Node, Fault>) -> Result<Self, Fault> {
-        let document = validate(node?)?;
+        let mut document = validate(node?)?;
+        // A version stands for one numbering of rules, so that a route serves every policy of its version.
+        document.identities.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let compiled = compile(&document)?;
         let canonical = canonical::write(&document);
         let version = *blake3::hash(canonical.as_bytes()).as_bytes();

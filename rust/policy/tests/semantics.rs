@@ -173,6 +173,21 @@ fn a_route_of_another_policy_is_resolved_again() {
 }
 
 #[test]
+fn a_route_serves_every_policy_of_its_version() {
+    let policy = |identities: &str| {
+        Policy::from_yaml(&format!("chio: policy/v1\nidentities: {{{identities}}}"), "test").unwrap()
+    };
+    let (a, b) = ("a: {capabilities: [s, t]}", "b: {capabilities: [u]}");
+    let (one, other) = (policy(&format!("{a}, {b}")), policy(&format!("{b}, {a}")));
+    assert_eq!(one.version(), other.version());
+    for (identity, scope) in [("a", "s"), ("a", "t"), ("b", "u")] {
+        let route = one.route(identity, scope);
+        let decision = other.decide_route(&route, &request(identity, scope, 0), &mut Scratch::new());
+        assert_eq!(other.rule_id(decision.rule), format!("capability:{identity}:{scope}"));
+    }
+}
+
+#[test]
 fn conditions_see_the_attributes_of_the_identity_that_acts() {
     let text = "chio: policy/v1\nidentities: {a: {attributes: {team: red}}, b: {attributes: {team: blue}}, c: {}}\n\
                 rules: [{id: r, effect: allow, identities: ['*'], scopes: [s], when: identity.attributes.team == 'red'}]";
