@@ -8,21 +8,26 @@ from collections.abc import Callable
 import pytest
 
 from tests.kafka.scenario import Scenario, patiently
-from tests.kafka.volume import volume
+from tests.kafka.volume import Volume, volumes
 from tests.kafka.worker import Worker
 
 Start = Callable[..., Worker]
+Report = Callable[..., None]
 
 
-def test_every_event_is_handed_out_or_dead_lettered_exactly_once(scenario: Scenario):
-    scenario.produce(volume(6_000, 120_000), seed=11)
+@volumes({"events": 6_000}, {"events": 120_000})
+def test_every_event_is_handed_out_or_dead_lettered_exactly_once(
+    scenario: Scenario, volume: Volume, drill_report: Report
+):
+    scenario.produce(volume["events"], seed=11)
     with scenario.consumer() as consumer:
         scenario.finish(consumer, batch=500)
     scenario.audit()
+    drill_report("every event once", seed=11, **volume)
 
 
 def test_poll_sees_the_same_events_as_consume(scenario: Scenario):
-    places = scenario.produce(volume(2_000, 50_000), seed=12)
+    places = scenario.produce(2_000, seed=12)
     allowed = sum(not scenario.fates[where] for where in places)
     with scenario.consumer(batch_size=64) as consumer:
         for _ in patiently("all events"):
@@ -37,7 +42,7 @@ def test_poll_sees_the_same_events_as_consume(scenario: Scenario):
 
 
 def test_a_clean_restart_goes_on_where_the_last_commit_was(scenario: Scenario):
-    scenario.produce(volume(3_000, 60_000), seed=13)
+    scenario.produce(3_000, seed=13)
     with scenario.consumer() as consumer:
         scenario.take(consumer, 700, batch=70)
         consumer.commit()
@@ -58,11 +63,13 @@ def test_events_handed_out_and_not_committed_are_delivered_again_with_a_higher_a
     scenario.audit(duplicates=True)
 
 
-def test_kill_9_of_the_consumer_at_random_points_loses_nothing(scenario: Scenario, start_worker: Start):
-    scenario.produce(volume(5_000, 120_000), seed=15)
+@volumes({"events": 4_000, "kills": 2}, {"events": 120_000, "kills": 40})
+def test_kill_9_of_the_consumer_at_random_points_loses_nothing(
+    scenario: Scenario, start_worker: Start, volume: Volume, drill_report: Report
+):
+    scenario.produce(volume["events"], seed=15)
     generator = random.Random(15)
-    kills = volume(3, 40)
-    for kill in range(kills):
+    for kill in range(volume["kills"]):
         worker = start_worker(asynchronous=bool(kill % 2), batch=generator.choice([7, 50, 200]))
         wanted = generator.randrange(50, 600)
         for _ in patiently("some hand-outs"):
@@ -77,18 +84,21 @@ def test_kill_9_of_the_consumer_at_random_points_loses_nothing(scenario: Scenari
     worker.stop()
     assert scenario.lag() == 0
     scenario.audit(duplicates=True)
+    drill_report("kill -9 of a consumer", seed=15, **volume)
 
 
-def test_kill_9_and_restart_of_the_broker_loses_nothing(scenario: Scenario):
-    scenario.produce(volume(4_000, 60_000), seed=16)
+@volumes({"events": 4_000, "kills": 1}, {"events": 60_000, "kills": 8})
+def test_kill_9_and_restart_of_the_broker_loses_nothing(scenario: Scenario, volume: Volume, drill_report: Report):
+    scenario.produce(volume["events"], seed=16)
     with scenario.consumer(scenario.conf(session_timeout_ms=6000)) as consumer:
-        for _ in range(volume(1, 5)):
+        for _ in range(volume["kills"]):
             scenario.take(consumer, 300, batch=30)
             consumer.commit()
             scenario.broker.kill9()
             scenario.broker.start()
         scenario.finish(consumer)
     scenario.audit(duplicates=True)
+    drill_report("kill -9 of the broker", seed=16, **volume)
 
 
 @pytest.mark.parametrize("evidence", ["before_commit", "before_action"])

@@ -14,7 +14,7 @@ from chio_fast import Event
 from chio_fast.errors import ChioRevoked
 from chio_fast.kafka import ChioConsumerMiddleware
 from tests.kafka.scenario import OPEN_POLICY, Scenario, patiently, place
-from tests.kafka.volume import volume
+from tests.kafka.volume import Volume, volumes
 from tests.kafka.worker import Worker
 
 STRATEGIES = ["range", "cooperative-sticky"]
@@ -84,10 +84,17 @@ def test_a_revoke_waits_for_the_commits_that_were_asked_for(scenario: Scenario):
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_members_that_come_and_go_lose_nothing(scenario: Scenario, start_worker: Callable[..., Worker], strategy: str):
-    scenario.produce(volume(6_000, 120_000), seed=33)
+@volumes({"events": 6_000, "members": 3}, {"events": 120_000, "members": 13})
+def test_members_that_come_and_go_lose_nothing(
+    scenario: Scenario,
+    start_worker: Callable[..., Worker],
+    strategy: str,
+    volume: Volume,
+    drill_report: Callable[..., None],
+):
+    scenario.produce(volume["events"], seed=33)
     workers = [start_worker(conf={"partition.assignment.strategy": strategy})]
-    for turn in range(volume(2, 12)):
+    for turn in range(volume["members"] - 1):
         workers.append(start_worker(conf={"partition.assignment.strategy": strategy}))
         newest = workers[-1]
         for _ in patiently("the new member to hold something"):
@@ -102,6 +109,7 @@ def test_members_that_come_and_go_lose_nothing(scenario: Scenario, start_worker:
     for worker in workers:
         worker.stop()
     scenario.audit(duplicates=True)
+    drill_report(f"members come and go, {strategy}", seed=33, **volume)
 
 
 def test_no_worker_hands_out_after_its_revoke(scenario: Scenario, start_worker: Callable[..., Worker]):
@@ -129,16 +137,16 @@ def test_no_worker_hands_out_after_its_revoke(scenario: Scenario, start_worker: 
     scenario.audit(duplicates=True)
 
 
-def test_slow_work_does_not_cost_the_membership(scenario: Scenario):
+@volumes({"poll_interval_ms": 6_000, "seconds": 9}, {"poll_interval_ms": 10_000, "seconds": 100})
+def test_slow_work_does_not_cost_the_membership(scenario: Scenario, volume: Volume, drill_report: Callable[..., None]):
     """200 ms of work per event with hundreds prefetched: far more than `max.poll.interval.ms` in all."""
     scenario.topics, scenario.policy = scenario.topics[:1], OPEN_POLICY
     scenario.produce(500, seed=35, denied=0)
-    interval, seconds = volume(6_000, 10_000), volume(9, 100)
     lost: list[object] = []
-    conf = scenario.conf(max_poll_interval_ms=interval, session_timeout_ms=6000)
+    conf = scenario.conf(max_poll_interval_ms=volume["poll_interval_ms"], session_timeout_ms=6000)
     with scenario.consumer(conf, on_lost=lambda _consumer, partitions: lost.append(partitions)) as consumer:
         members = set()
-        ending = time.monotonic() + seconds
+        ending = time.monotonic() + volume["seconds"]
         while time.monotonic() < ending:
             event = consumer.poll(5.0)
             assert event is not None
@@ -148,6 +156,7 @@ def test_slow_work_does_not_cost_the_membership(scenario: Scenario):
         assert consumer.stats().throttled
     assert lost == []
     assert len(members) == 1
+    drill_report("200 ms of work per event", seed=35, **volume)
 
 
 def test_a_revoke_is_served_while_the_holder_works_on_prefetched_events(scenario: Scenario):

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-import os
+import pytest
 
-DRILL = os.environ.get("CHIO_DRILL") == "1"
+Volume = dict[str, int]
 
 
-def volume(usual: int, drill: int) -> int:
-    """Give `usual`, or `drill` when `CHIO_DRILL=1` asks for the long run."""
-    return drill if DRILL else usual
+def volumes(usual: Volume, drill: Volume) -> pytest.MarkDecorator:
+    """Run a test with the figures of `usual`, and as a drill with those of `drill`, as its argument `volume`."""
+    return pytest.mark.parametrize(
+        "volume",
+        [
+            pytest.param(usual, id="usual"),
+            pytest.param(drill, id="drill", marks=[pytest.mark.drill, pytest.mark.timeout(3600)]),
+        ],
+    )
