@@ -34,10 +34,18 @@ class Comparison:
         return statistics.median(subject.rate / run.rate for subject, run in rounds)
 
     def processor(self) -> str:
-        """What the subject's rounds used of the processor, in cores."""
+        """What the subject's rounds used of the processor: cores, and time per event beside that of the other sides."""
         broker = statistics.median(run.broker_cpu for run in self.subject)
         own = statistics.median(run.own_cpu for run in self.subject)
-        return f"cores used: broker {broker:.2f}, this process {own:.2f}"
+        others = ", ".join(f"{name} {_cpu_per_event(runs):.1f}" for name, runs in self.others.items())
+        return (
+            f"cores used: broker {broker:.2f}, this process {own:.2f}; "
+            f"CPU per event {_cpu_per_event(self.subject):.1f} µs ({others})"
+        )
+
+
+def _cpu_per_event(runs: list[Run]) -> float:
+    return statistics.median(run.own_cpu * run.seconds / run.events for run in runs) * 1e6
 
 
 def interleave(benchmark: Any, subject: Side, others: dict[str, Side], *, rounds: int, warm_up: int = 1) -> Comparison:
