@@ -51,6 +51,11 @@ def test_a_group_is_required():
         config.consumer_config({"bootstrap.servers": "x:1"}, ignore)
 
 
+def test_a_callback_that_would_never_be_called_is_refused():
+    with pytest.raises(ChioConfigError, match="on_commit="):
+        config.consumer_config({**BASE, "on_commit": ignore}, ignore)
+
+
 def test_the_applications_own_choices_stay():
     settings = config.consumer_config({**BASE, "fetch.queue.backoff.ms": 50, "auto.offset.reset": "latest"}, ignore)
     assert settings["fetch.queue.backoff.ms"] == 50

@@ -81,6 +81,8 @@ def consumer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], No
                 f"`{name}` is `{conf[name]}`: the client would commit events that were prefetched and never handed "
                 f"out; remove it or write `{name}=false`"
             )
+    if "on_commit" in conf:
+        raise ChioConfigError("`on_commit` in the configuration is never called; give `on_commit=` to the consumer")
     mine = {name: value for name, value in conf.items() if not is_producer_only(name)}
     return {
         **TUNED_CONSUMER,
