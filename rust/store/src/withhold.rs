@@ -18,7 +18,9 @@ use crate::sqlite::SqliteStore;
 /// Returns how many bodies were replaced.
 ///
 /// # Errors
-/// `NotFound` for the first id that no body in the log has; nothing is changed then.
+/// `NotFound` for the first id that no body in the log has, `State` for that of an outcome record, from which the state
+/// of a batch is derived; nothing is changed then. `Busy` when another process keeps the journal from being cut: the
+/// bodies are replaced then, and leave the file when the log is next closed by all.
 pub fn withhold(log: &Path, ids: &[ReceiptId]) -> Result<usize, LogError> {
     let path = resolve(log)?;
     if file_id(&path)?.is_none() {
@@ -51,16 +53,23 @@ fn find(store: &SqliteStore, path: &Path, id: ReceiptId) -> Result<u64, LogError
         let bytes = store.frame(batch)?.unwrap_or_default();
         let frame =
             frame::decode(&bytes).map_err(|error| LogError::corrupt(path, format!("batch {batch}: {error}")))?;
-        if frame.slots().any(|slot| id_of(&slot) == Some(id)) {
-            return Ok(batch);
+        let record = frame.slots().find_map(|slot| record_of(&slot).filter(|record| record.0 == id));
+        match record {
+            Some((_, true)) => {
+                let detail = format!("record `{id}` tells the outcome of a batch, which cannot be withheld");
+                return Err(LogError::State { detail });
+            }
+            Some((_, false)) => return Ok(batch),
+            None => {}
         }
     }
     Err(LogError::NotFound { what: format!("receipt `{id}`") })
 }
 
-fn id_of(slot: &Slot<'_>) -> Option<ReceiptId> {
+/// The id of a record, and whether it is an outcome.
+fn record_of(slot: &Slot<'_>) -> Option<(ReceiptId, bool)> {
     match slot {
-        Slot::Body(body) => Record::parse(body).ok().map(|record| record.id()),
+        Slot::Body(body) => Record::parse(body).ok().map(|record| (record.id(), matches!(record, Record::Outcome(_)))),
         Slot::Withheld(_) => None,
     }
 }
@@ -70,7 +79,8 @@ fn rewrite(bytes: &[u8], ids: &HashSet<ReceiptId>) -> Option<(Vec<u8>, usize)> {
     let frame = frame::decode(bytes).ok()?;
     // The compression of a frame is a field of its header.
     let compression = if bytes.get(4..8) == Some(&[1, 0, 0, 0]) { Compression::Zlib } else { Compression::None };
-    let chosen: Vec<bool> = frame.slots().map(|slot| id_of(&slot).is_some_and(|id| ids.contains(&id))).collect();
+    let chosen: Vec<bool> =
+        frame.slots().map(|slot| record_of(&slot).is_some_and(|(id, _)| ids.contains(&id))).collect();
     let count = chosen.iter().filter(|chosen| **chosen).count();
     let rewritten = frame::withhold(&frame, compression, |place| chosen.get(place).copied().unwrap_or(false))?;
     let same = frame::decode(&rewritten).ok()?.leaves() == frame.leaves();

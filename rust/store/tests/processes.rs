@@ -3,7 +3,7 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -17,10 +17,12 @@ fn main() {
     match arguments.get(1..).unwrap_or_default() {
         [mode, path, seed] if mode == "--worker" => drill::worker(Path::new(path), seed.parse().unwrap()),
         [mode, path] if mode == "--copy" => copy(Path::new(path)),
+        [mode, path] if mode == "--member" => member(Path::new(path)),
         _ => {}
     }
     killed_processes_lose_nothing_that_they_acknowledged();
     copies_of_one_configuration_have_names_of_their_own();
+    attempts_go_on_when_a_partition_moves_between_processes();
 }
 
 fn this_program(arguments: &[&str]) -> Command {
@@ -94,4 +96,47 @@ fn copies_of_one_configuration_have_names_of_their_own() {
     let report = place.verify();
     assert_eq!((report.issuers.len(), report.receipts), (3, 50 * 8));
     println!("copies of one configuration: {} issuers, {} batches", report.issuers.len(), report.frames);
+}
+
+/// A member of a consumer group: for each line "first last" it is assigned the partition, consumes these offsets, and
+/// says the attempts.
+fn member(path: &Path) -> ! {
+    let log = Log::open(path, &LogOptions { identity: "agents".to_owned(), ..LogOptions::default() }).unwrap();
+    let sample = Sample::new("agents", "orders", 0);
+    for line in std::io::stdin().lines() {
+        let offsets: Vec<i64> = line.unwrap().split(' ').map(|offset| offset.parse().unwrap()).collect();
+        log.partition_assigned(sample.target.partition_key().unwrap());
+        println!("{:?}", common::attempts(&log, &sample, offsets[0]..=offsets[1], b"v"));
+    }
+    log.close().unwrap();
+    std::process::exit(0)
+}
+
+/// The identity of a group is one, whichever of its members holds the partition.
+fn attempts_go_on_when_a_partition_moves_between_processes() {
+    let place = Place::new();
+    let start = || {
+        let mut command = this_program(&["--member", place.log().to_str().unwrap()]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let mut members = [start(), start()];
+    let mut answers = members.each_mut().map(|child| BufReader::new(child.stdout.take().unwrap()));
+    for (member, offsets, expected) in [
+        (0, "0 4", "[1, 1, 1, 1, 1]"),
+        (1, "3 6", "[2, 2, 1, 1]"),
+        (0, "5 8", "[2, 2, 1, 1]"),
+        (0, "8 8", "[2]"),
+        (1, "2 8", "[2, 3, 3, 3, 3, 2, 3]"),
+        (0, "8 9", "[4, 1]"),
+    ] {
+        writeln!(members[member].stdin.as_mut().unwrap(), "{offsets}").unwrap();
+        let mut line = String::new();
+        answers[member].read_line(&mut line).unwrap();
+        assert_eq!(line.trim(), expected, "{offsets} at member {member}");
+    }
+    for mut member in members {
+        drop(member.stdin.take());
+        assert!(member.wait().unwrap().success());
+    }
+    assert_eq!(place.verify().receipts, 5 + 4 + 4 + 1 + 7 + 2);
 }

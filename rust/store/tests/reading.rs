@@ -83,6 +83,23 @@ fn issue(log: &Log, spec: &BatchSpec, step: &Step<'_>, offset: i64) -> ReceiptId
     id.unwrap()
 }
 
+/// Records what became of the batch with this checkpoint; durable on return.
+fn outcome(log: &Log, batch: [u8; 32], outcome: OutcomeWord) -> ReceiptId {
+    let (issuer, mut told) = (log.issuer().to_owned(), None);
+    let last = log
+        .issue(VERSION, |issue| {
+            let id = issue.next_id(NOW);
+            let shown = Shown::default();
+            let draft = OutcomeDraft { id, time: NOW, batch, issuer: &issuer, outcome, shown, contradicts: None };
+            issue.push_outcome(&draft).unwrap();
+            told = Some(id);
+        })
+        .unwrap();
+    log.seal();
+    log.wait_durable(last, None).unwrap();
+    told.unwrap()
+}
+
 fn step(log: &Log, step: &Step<'_>, offset: i64) -> ReceiptId {
     issue(log, &BatchSpec::recorded(VERSION), step, offset)
 }
@@ -205,22 +222,7 @@ fn an_export_carries_the_outcome_of_its_transaction() {
     assert_eq!(state(&reader), Verdictum::Unknown);
     assert_eq!(count(&reader, Filter { state: Some(State::Prepared), ..Filter::default() }), 1);
     let batch = reader.get(id).unwrap().batch.checkpoint;
-    let issuer = log.issuer().to_owned();
-    let last = log
-        .issue(VERSION, |issue| {
-            let draft = OutcomeDraft {
-                id: issue.next_id(NOW),
-                time: NOW,
-                batch,
-                issuer: &issuer,
-                outcome: OutcomeWord::RolledBack,
-                shown: Shown::default(),
-                contradicts: None,
-            };
-            issue.push_outcome(&draft).unwrap();
-        })
-        .unwrap();
-    log.wait_durable(last, None).unwrap();
+    outcome(&log, batch, OutcomeWord::RolledBack);
     assert_eq!(state(&reader), Verdictum::RolledBack);
     // The index derives the state from the signed records alone, also when it is made anew.
     for _ in 0..2 {
@@ -330,6 +332,72 @@ fn a_withheld_body_is_gone_and_the_log_still_verifies() {
         let bytes = std::fs::read(place.beside(suffix)).unwrap_or_default();
         assert!(!bytes.windows(spelled.len()).any(|window| window == spelled.as_bytes()), "log{suffix}");
     }
+}
+
+#[test]
+fn what_tells_the_state_of_a_batch_cannot_be_withheld() {
+    let place = Place::new();
+    let log = place.open();
+    let mode = Mode::Transaction { group: "g".to_owned(), transactional_id: "g-1".to_owned() };
+    let receipt = issue(&log, &BatchSpec { mode, ..BatchSpec::recorded(VERSION) }, &STEP, 0);
+    let told = outcome(&log, place.reader().get(receipt).unwrap().batch.checkpoint, OutcomeWord::Committed);
+    assert_eq!(chio_store::withhold(&place.log(), &[receipt, told]).unwrap_err().code(), "state");
+    assert!(place.reader().get(receipt).is_ok(), "nothing is withheld if one cannot be");
+    let states = |reader: &LogReader| count(reader, Filter { state: Some(State::Committed), ..Filter::default() });
+    assert_eq!(states(&place.reader()), 1);
+    place.verify();
+}
+
+#[test]
+fn an_index_that_grew_equals_one_that_is_made_anew() {
+    let place = Place::new();
+    let log = place.open();
+    let reader = place.reader();
+    let mode = Mode::Transaction { group: "g".to_owned(), transactional_id: "g-1".to_owned() };
+    let mut withheld = Vec::new();
+    for round in 0..12 {
+        let parent = step(&log, &STEP, round);
+        let denied = Step { verdict: Verdict::Deny, correlation: Some("trace"), parents: &[parent], ..STEP };
+        withheld.push(issue(&log, &BatchSpec::recorded([round as u8 + 1; 32]), &denied, round));
+        let spec = BatchSpec { mode: mode.clone(), ..BatchSpec::recorded(VERSION) };
+        let id = issue(&log, &spec, &Step { kind: Kind::Produce, identity: "billing", ..STEP }, round);
+        let batch = reader.get(id).unwrap().batch.checkpoint;
+        match round % 4 {
+            0 => drop(outcome(&log, batch, OutcomeWord::Committed)),
+            1 => drop(outcome(&log, batch, OutcomeWord::RolledBack)),
+            2 => drop(outcome(&log, batch, OutcomeWord::Unknown)),
+            _ => {}
+        }
+        assert!(count(&reader, Filter::default()) > 0, "the index grows with every round");
+    }
+    let everything = |reader: &LogReader| {
+        let of_state = |state| Filter { state, ..Filter::default() };
+        let filters = [
+            of_state(None),
+            of_state(Some(State::Prepared)),
+            of_state(Some(State::Committed)),
+            of_state(Some(State::RolledBack)),
+            Filter { correlation: Some("trace".to_owned()), verdict: Some(Verdict::Deny), ..Filter::default() },
+            Filter { policy_version: Some([3; 32]), ..Filter::default() },
+        ];
+        let pages: Vec<_> = filters
+            .iter()
+            .flat_map(|filter| [Order::OldestFirst, Order::NewestFirst].map(|order| (filter, order)))
+            .map(|(filter, order)| reader.query(filter, order, None, 1000).unwrap().receipts)
+            .collect();
+        assert!(pages.iter().all(|page| !page.is_empty()));
+        pages
+    };
+    let grown = everything(&reader);
+    reader.rebuild_index().unwrap();
+    assert_eq!(everything(&reader), grown);
+    // Also over batches of which nothing is left to index.
+    chio_store::withhold(&place.log(), &withheld[4..]).unwrap();
+    let left = |reader: &LogReader| reader.query(&Filter::default(), Order::OldestFirst, None, 1000).unwrap().receipts;
+    let expected: Vec<_> = grown[0].iter().filter(|receipt| !withheld[4..].contains(&receipt.id)).cloned().collect();
+    let seen: Vec<_> = left(&place.reader()).into_iter().map(|receipt| receipt.id).collect();
+    assert_eq!(seen, expected.iter().map(|receipt| receipt.id).collect::<Vec<_>>());
+    place.verify();
 }
 
 #[test]

@@ -221,12 +221,21 @@ fn resolve(transaction: &Transaction<'_>, place: u64, outcome: &OutcomeOf) -> Re
 }
 
 /// Replaces a frame, and leaves nothing of the former one in the file or its journal.
-pub(super) fn rewrite_frame(connection: &mut Connection, batch: u64, rewrite: Rewrite<'_>) -> Result<(), AppendError> {
+pub(super) fn rewrite_frame(
+    connection: &mut Connection,
+    path: &Path,
+    batch: u64,
+    rewrite: Rewrite<'_>,
+) -> Result<(), AppendError> {
     connection.pragma_update(None, "secure_delete", true)?;
     let replaced = replace_frame(connection, batch, rewrite);
     connection.pragma_update(None, "secure_delete", false)?;
     replaced?;
-    connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+    // Until readers let the journal go, it still holds the former frame, which is worth an error.
+    let is_held: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if is_held {
+        return Err(AppendError::Refused(LogError::Busy { path: path.to_path_buf() }));
+    }
     Ok(())
 }
 

@@ -120,7 +120,8 @@ impl BatchStore for SqliteStore {
     }
 
     fn rewrite_frame(&mut self, batch: u64, rewrite: Rewrite<'_>) -> Result<(), LogError> {
-        self.database.work(|c| append::rewrite_frame(c, batch, rewrite).map_err(|e| e.named(self.database.path())))
+        let path = self.database.path();
+        self.database.work(|c| append::rewrite_frame(c, path, batch, rewrite).map_err(|e| e.named(path)))
     }
 
     fn issuers(&self) -> Result<Vec<String>, LogError> {
