@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from chio_fast._native import Log
     from chio_fast.kafka.assignment import Assigned, Assignments
     from chio_fast.kafka.commit import Commit
+    from chio_fast.kafka.trouble import Trouble
 
 
 class Claims:
     """Checks claims against hand-out positions and stamps, and queues them."""
 
-    def __init__(self, assignments: Assignments, commit: Commit, receipts: Log) -> None:
+    def __init__(self, assignments: Assignments, commit: Commit, receipts: Log, trouble: Trouble) -> None:
+        self._trouble = trouble
         self._assignments = assignments
         self._commit = commit
         self._receipts = receipts
@@ -30,6 +32,8 @@ class Claims:
         self, event: Event | None, offsets: Sequence[TopicPartition] | None, *, wait: bool
     ) -> list[TopicPartition] | None:
         """Commit `event`, or `offsets`, or all hand-out positions; see `ChioConsumerMiddleware.commit`."""
+        if self._trouble.waiting:
+            self._trouble.deliver()
         if event is not None and offsets is not None:
             raise ChioError("`message` and `offsets` exclude each other; give one of them")
         if event is not None:

@@ -17,12 +17,10 @@ if TYPE_CHECKING:
     from chio_fast._native import Policy, Signer, StrPath
     from chio_fast.enforcer import Enforcer
     from chio_fast.guards import Guards
-    from chio_fast.kafka.stats import ConsumerStats
+    from chio_fast.kafka.surface import Rebalanced
     from chio_fast.kafka.wiring import Clients, Evidence
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
-
-    Rebalanced = Callable[[Any, list[TopicPartition]], None]
 
 BATCH_SIZE = 500
 
@@ -95,17 +93,22 @@ class ChioConsumerMiddleware(ClientSurface):
             enforcer=enforcer, identity=identity, policy=policy, receipt_log=receipt_log, signer=signer, guards=guards
         )
         self._owns_enforcer = enforcer is None
-        self._parts = wiring.Pipeline(
-            clients,
-            self.enforcer,
-            identity=identity,
-            scope_map=scopes,
-            dlq=dlq or ChioDeadLetterProducer(clients.producer, dlq_topic),
-            batch_size=batch_size,
-            evidence=evidence,
-            on_error=on_error,
-            on_commit=on_commit,
-        )
+        try:
+            self._parts = wiring.Pipeline(
+                clients,
+                self.enforcer,
+                identity=identity,
+                scope_map=scopes,
+                dlq=dlq or ChioDeadLetterProducer(clients.producer, dlq_topic),
+                batch_size=batch_size,
+                evidence=evidence,
+                on_error=on_error,
+                on_commit=on_commit,
+            )
+        except BaseException:
+            if self._owns_enforcer:
+                self.enforcer.close()
+            raise
         self.raw = clients.consumer
         self.identity = identity
         self._closed = False
@@ -127,10 +130,6 @@ class ChioConsumerMiddleware(ClientSurface):
         """
         wiring.check_topics(arguments.get("scope_map"), arguments.get("dlq_topic"))
         return cls(wiring.clients_from(conf), **arguments)
-
-    def subscribe(self, topics: Sequence[str], **callbacks: Rebalanced | None) -> None:
-        """Subscribe to `topics`, each of which needs a scope; `on_assign`, `on_revoke`, `on_lost` replace others."""
-        self._parts.partitions.subscribe(self, topics, {**self._callbacks, **callbacks})
 
     def poll(self, timeout: float | None = None) -> Event | Message | None:
         """Give the next allowed event, or None if there is none within `timeout` seconds (None: wait without end).
@@ -167,13 +166,7 @@ class ChioConsumerMiddleware(ClientSurface):
             ChioRevoked: the partition was revoked, lost or sought since the event was handed out.
             ChioError: the commit failed, or asks for what was not handed out.
         """
-        if self._parts.trouble.waiting:
-            self._parts.trouble.deliver()
         return self._parts.claims.commit(message, offsets, wait=not asynchronous)
-
-    def stats(self) -> ConsumerStats:
-        """Count what was done so far."""
-        return self._parts.stats()
 
     def close(self) -> None:
         """Finish what was asked for, leave the group and close the client; closing twice does nothing.

@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from chio_fast.errors import ChioError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from confluent_kafka import Consumer, TopicPartition
     from confluent_kafka.admin._metadata import ClusterMetadata
 
+    from chio_fast.kafka.stats import ConsumerStats
     from chio_fast.kafka.wiring import Pipeline
+
+    Rebalanced = Callable[[Any, list[TopicPartition]], None]
 
 DELEGATED = frozenset({
     "assignment", "cluster_id", "committed", "get_watermark_offsets", "list_topics", "memberid", "offsets_for_times",
@@ -32,6 +37,15 @@ class ClientSurface:
 
     raw: Consumer
     _parts: Pipeline
+    _callbacks: dict[str, Rebalanced | None]
+
+    def subscribe(self, topics: Sequence[str], **callbacks: Rebalanced | None) -> None:
+        """Subscribe to `topics`, each of which needs a scope; `on_assign`, `on_revoke`, `on_lost` replace others."""
+        self._parts.partitions.subscribe(self, topics, {**self._callbacks, **callbacks})
+
+    def stats(self) -> ConsumerStats:
+        """Count what was done so far."""
+        return self._parts.stats()
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         """Consume exactly `partitions`, without a group's help."""

@@ -120,6 +120,11 @@ def check_topics(scope_map: Mapping[str, str] | None, dlq_topic: str | None) -> 
     """
     if not scope_map:
         raise ChioConfigError('there is no topic: write `scope_map={"orders": "events:consume:orders"}`')
+    for topic in scope_map:
+        if topic.startswith("^"):
+            raise ChioConfigError(
+                f"`{topic}` is a pattern: a topic that nobody gave a scope would be consumed; write out the topics"
+            )
     if not dlq_topic:
         raise ChioConfigError("denied events have nowhere to go: write `dlq_topic=`, the name of a topic for them")
     if dlq_topic in scope_map:
@@ -236,7 +241,7 @@ class Pipeline:
             tripwire=tripwire,
             on_commit=on_commit,
         )
-        self.claims = Claims(self.assignments, self.commit, enforcer.log)
+        self.claims = Claims(self.assignments, self.commit, enforcer.log, self.trouble)
         self.throttle = Throttle(raw, self.assignments, batch_size, lambda: self.buffer.paused)
         self.partitions = Partitions(
             raw=raw,
