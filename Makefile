@@ -41,7 +41,7 @@ $(PEERS): requirements-peers.lock $(DEPENDENCIES)
 
 $(EXTENSION): $(DEPENDENCIES) $(RUST_SOURCES) Cargo.toml Cargo.lock rust-toolchain.toml .cargo/config.toml pyproject.toml
 	@tools/check-machine.sh $(BIN)/python
-	$(BIN)/maturin develop --release --quiet
+	PIP_QUIET=1 $(BIN)/maturin develop --release --quiet
 	@touch $@
 
 broker: $(DEPENDENCIES) ## Fetch the Kafka broker of the tests into .kafka/ (needs a JDK and Maven)
