@@ -9,6 +9,7 @@ use crate::compare::{contains, equal, lookup, order};
 use crate::datum::Datum;
 use crate::functions::negate;
 use crate::json::Slot;
+use crate::literal::Literal;
 use crate::program::{Comparison, Document, Node, Quantifier, Source, Variable};
 use crate::scratch::Scratch;
 use crate::{Env, ErrorCode};
@@ -83,7 +84,10 @@ fn test<'a>(node: &'a Node, frame: &Frame<'_, 'a>) -> Result<bool, ErrorCode> {
         Node::And(left, right) => fold(left, right, false, frame),
         Node::Or(left, right) => fold(left, right, true, frame),
         Node::Not(of) => test(of, frame).map(|value| !value),
-        Node::Compare(comparison, left, right) => compare(*comparison, &value(left, frame)?, &value(right, frame)?),
+        Node::Compare(comparison, left, right) => match compare_slot(*comparison, left, right, frame) {
+            Some(answer) => Ok(answer),
+            None => compare(*comparison, &value(left, frame)?, &value(right, frame)?),
+        },
         Node::In { element, container } => {
             let element = value(element, frame)?;
             contains(&value(container, frame)?, &element)
@@ -117,15 +121,25 @@ fn fold<'a>(left: &'a Node, right: &'a Node, decisive: bool, frame: &Frame<'_, '
     }
 }
 
+/// A member of a document against a constant of the same type: what most conditions are, without values in between.
+/// `None` where that is not what the operands are.
+fn compare_slot(comparison: Comparison, left: &Node, right: &Node, frame: &Frame<'_, '_>) -> Option<bool> {
+    let (Node::Read(Source::Json(document, slot)), Node::Constant(constant)) = (left, right) else { return None };
+    let order = match (frame.scratch.scan(*document).ok()?.slot(*slot), constant) {
+        (Slot::Int(left), Literal::Int(right)) => left.cmp(right),
+        // The order of UTF-8 is the order of the characters.
+        (Slot::Str(start, end), Literal::Str(right)) => part(*document, start, end, frame).ok()?.cmp(right.as_bytes()),
+        _ => return None,
+    };
+    Some(comparison.holds(order))
+}
+
 fn compare(comparison: Comparison, left: &Datum<'_>, right: &Datum<'_>) -> Result<bool, ErrorCode> {
-    Ok(match comparison {
-        Comparison::Equal => equal(left, right)?,
-        Comparison::NotEqual => !equal(left, right)?,
-        Comparison::Less => order(left, right)?.is_some_and(|order| order.is_lt()),
-        Comparison::LessOrEqual => order(left, right)?.is_some_and(|order| order.is_le()),
-        Comparison::Greater => order(left, right)?.is_some_and(|order| order.is_gt()),
-        Comparison::GreaterOrEqual => order(left, right)?.is_some_and(|order| order.is_ge()),
-    })
+    match comparison {
+        Comparison::Equal => equal(left, right),
+        Comparison::NotEqual => equal(left, right).map(|equal| !equal),
+        _ => order(left, right).map(|order| order.is_some_and(|order| comparison.holds(order))),
+    }
 }
 
 fn read<'a>(source: Source, frame: &Frame<'_, 'a>) -> Outcome<'a> {

@@ -1,5 +1,7 @@
 //! A condition after compilation: a tree of typed operations over the environment.
 
+use std::cmp::Ordering;
+
 use regex::Regex;
 
 use crate::functions::{Arithmetic, Function, StringTest};
@@ -60,6 +62,20 @@ pub(crate) enum Comparison {
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+}
+
+impl Comparison {
+    /// Whether it holds for operands in this order.
+    pub(crate) const fn holds(self, order: Ordering) -> bool {
+        match self {
+            Self::Equal => order.is_eq(),
+            Self::NotEqual => order.is_ne(),
+            Self::Less => order.is_lt(),
+            Self::LessOrEqual => order.is_le(),
+            Self::Greater => order.is_gt(),
+            Self::GreaterOrEqual => order.is_ge(),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

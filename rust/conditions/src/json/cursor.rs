@@ -1,5 +1,6 @@
 //! The lexical level of RFC 8259: whitespace, strings, numbers and literals of one text.
 
+use super::special::special;
 use crate::ErrorCode;
 
 /// A string token: where its characters are, without the quotes.
@@ -22,8 +23,8 @@ pub(super) enum Number {
 
 /// A position in a text. The text is valid UTF-8; the caller has seen to it.
 ///
-/// Methods on the common path are inlined, and those off it take the cursor by value and give it back, so that the
-/// compiler can keep it in registers.
+/// Methods on the common path are inlined, and those off it take the cursor by value and give the new position back, so
+/// that the compiler can keep it in a register.
 #[derive(Clone, Copy)]
 pub(super) struct Cursor<'t> {
     pub text: &'t [u8],
@@ -94,7 +95,7 @@ impl<'t> Cursor<'t> {
         self.at = special(self.text, start);
         let mut escaped = false;
         if self.peek() != b'"' {
-            *self = self.escapes()?;
+            self.at = self.escapes()?;
             escaped = true;
         }
         let end = self.at;
@@ -102,14 +103,14 @@ impl<'t> Cursor<'t> {
         Ok(Span { start, end, escaped })
     }
 
-    /// Moves to the quote that ends a string from the first character that is not plain.
+    /// Where the quote is that ends a string; the cursor is at its first character that is not plain.
     #[inline(never)]
-    fn escapes(mut self) -> Result<Self, ErrorCode> {
+    fn escapes(mut self) -> Result<usize, ErrorCode> {
         while self.peek() == b'\\' {
             self.escape()?;
             self.at = special(self.text, self.at);
         }
-        if self.peek() == b'"' { Ok(self) } else { Err(NOT_JSON) }
+        if self.peek() == b'"' { Ok(self.at) } else { Err(NOT_JSON) }
     }
 
     /// An escape; the cursor is at its backslash.
@@ -168,7 +169,7 @@ impl<'t> Cursor<'t> {
             return Err(NOT_JSON);
         }
         if matches!(self.peek(), b'.' | b'e' | b'E') {
-            *self = self.fraction(start, digits)?;
+            self.at = self.fraction(start, digits)?;
             return Ok(Number::Double(start, self.at));
         }
         if digits > SAFE_DIGITS {
@@ -189,9 +190,9 @@ impl<'t> Cursor<'t> {
             .or(Err(ErrorCode::NumberOutOfRange))
     }
 
-    /// Fraction and exponent of the number that began at `start` with `whole` digits.
+    /// Where fraction and exponent end of the number that began at `start` with `whole` digits.
     #[inline(never)]
-    fn fraction(mut self, start: usize, whole: usize) -> Result<Self, ErrorCode> {
+    fn fraction(mut self, start: usize, whole: usize) -> Result<usize, ErrorCode> {
         if self.peek() == b'.' {
             self.at += 1;
             self.digits()?;
@@ -207,7 +208,7 @@ impl<'t> Cursor<'t> {
         if (whole > SAFE_WHOLE || exponent > SAFE_EXPONENT) && !double(self.text, start, self.at)?.is_finite() {
             return Err(ErrorCode::NumberOutOfRange);
         }
-        Ok(self)
+        Ok(self.at)
     }
 
     /// Skips digits; says how many.
@@ -227,33 +228,6 @@ pub(super) fn double(text: &[u8], start: usize, end: usize) -> Result<f64, Error
 
 fn digits(text: &[u8], start: usize, end: usize) -> Result<&str, ErrorCode> {
     text.get(start..end).and_then(|digits| std::str::from_utf8(digits).ok()).ok_or(ErrorCode::Internal)
-}
-
-const LOW_BITS: u64 = 0x0101_0101_0101_0101;
-const HIGH_BITS: u64 = 0x8080_8080_8080_8080;
-
-/// Where the first quote, backslash or control character from `at` on is, or the end.
-#[inline(always)]
-fn special(text: &[u8], mut at: usize) -> usize {
-    while let Some(chunk) = text.get(at..).and_then(|rest| rest.first_chunk::<8>()) {
-        let word = u64::from_le_bytes(*chunk);
-        let quote = word ^ (LOW_BITS * b'"' as u64);
-        let backslash = word ^ (LOW_BITS * b'\\' as u64);
-        // The classic test for a zero byte; for control characters, for a byte below 0x20. Borrows can only add
-        // false alarms above a true one, so the lowest flag is exact.
-        let special = (quote.wrapping_sub(LOW_BITS) & !quote)
-            | (backslash.wrapping_sub(LOW_BITS) & !backslash)
-            | (word.wrapping_sub(LOW_BITS * 0x20) & !word);
-        let special = special & HIGH_BITS;
-        if special != 0 {
-            return at + (special.trailing_zeros() / 8) as usize;
-        }
-        at += 8;
-    }
-    while text.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
-        at += 1;
-    }
-    at
 }
 
 /// Appends the characters of a string token that holds escapes, unescaped.

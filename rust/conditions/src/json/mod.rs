@@ -9,6 +9,7 @@ mod extract;
 mod names;
 mod plan;
 mod scan;
+mod special;
 mod walk;
 
 pub use extract::extract;

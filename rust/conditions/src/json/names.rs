@@ -49,12 +49,13 @@ fn last_word(text: &[u8], at: usize) -> u64 {
     text.get(at..).unwrap_or_default().iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte))
 }
 
+/// A name of an open object.
 #[derive(Clone, Copy, Debug)]
 struct Name {
     fingerprint: Fingerprint,
+    /// Where it is in the text; behind the end of the text, in the arena.
     start: usize,
     end: usize,
-    in_arena: bool,
 }
 
 /// The names of all open objects, innermost last. Reused from text to text.
@@ -114,10 +115,12 @@ impl Names {
     #[inline(always)]
     pub(super) fn add(&mut self, object: &mut Open, text: &[u8], span: Span) -> Result<Fingerprint, ErrorCode> {
         let name = if span.escaped {
-            self.unescaped(text, span)?
+            let start = text.len() + self.arena.len();
+            let fingerprint = self.unescape(text, span)?;
+            Name { fingerprint, start, end: text.len() + self.arena.len() }
         } else {
             let fingerprint = Fingerprint::new(text, span.start, span.end);
-            Name { fingerprint, start: span.start, end: span.end, in_arena: false }
+            Name { fingerprint, start: span.start, end: span.end }
         };
         let bit = name.fingerprint.bit();
         if object.bits & bit != 0 || self.open.len() - object.names >= LINEAR {
@@ -134,12 +137,12 @@ impl Names {
         self.open.last().is_some_and(|name| self.bytes(text, name) == wanted)
     }
 
+    /// Appends a name to the arena.
     #[inline(never)]
-    fn unescaped(&mut self, text: &[u8], span: Span) -> Result<Name, ErrorCode> {
+    fn unescape(&mut self, text: &[u8], span: Span) -> Result<Fingerprint, ErrorCode> {
         let start = self.arena.len();
         unescape(text, span, &mut self.arena)?;
-        let end = self.arena.len();
-        Ok(Name { fingerprint: Fingerprint::new(&self.arena, start, end), start, end, in_arena: true })
+        Ok(Fingerprint::new(&self.arena, start, self.arena.len()))
     }
 
     /// Compares a name with those that its object has: one by one while they are few, by hash when they are many.
@@ -153,8 +156,10 @@ impl Names {
             self.seen.extend(hashes.into_iter().flatten());
         }
         // Equal hashes are not yet equal names; the seed makes them too rare to matter for the time.
-        let hash = self.hash(object, self.bytes(text, &name));
-        let possible = few || !self.seen.insert(hash);
+        let possible = few || {
+            let hash = self.hash(object, self.bytes(text, &name));
+            !self.seen.insert(hash)
+        };
         let bytes = self.bytes(text, &name);
         let same = |other: &Name| other.fingerprint == name.fingerprint && self.bytes(text, other) == bytes;
         let twice = possible && self.open.iter().skip(object.names).any(same);
@@ -167,8 +172,11 @@ impl Names {
 
     #[inline(always)]
     fn bytes<'a>(&'a self, text: &'a [u8], name: &Name) -> &'a [u8] {
-        let source = if name.in_arena { &self.arena } else { text };
-        source.get(name.start..name.end).unwrap_or_default()
+        let bytes = match name.start.checked_sub(text.len()) {
+            Some(start) => self.arena.get(start..name.end.saturating_sub(text.len())),
+            None => text.get(name.start..name.end),
+        };
+        bytes.unwrap_or_default()
     }
 }
 

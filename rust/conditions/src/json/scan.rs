@@ -81,6 +81,7 @@ impl Scan {
     }
 
     /// Sets the slot of a wanted path to a value that is no object.
+    #[inline]
     fn fill(&mut self, plan: &Plan, node: usize, slot: Slot) {
         self.set(node, slot);
         for child in plan.children(node) {
@@ -95,6 +96,9 @@ impl Scan {
     }
 }
 
+/// The place in the plan of what no condition needs: it has no slot and no children.
+const UNWANTED: usize = usize::MAX;
+
 /// An array or object that is open.
 #[derive(Clone, Copy, Debug)]
 struct Container {
@@ -102,15 +106,15 @@ struct Container {
     bracket: u8,
     /// Where its opening bracket is.
     start: usize,
-    /// Its place in the plan, if it is wanted.
-    node: Option<usize>,
+    /// Its place in the plan.
+    node: usize,
     /// The names of an object.
     names: Open,
 }
 
 impl Container {
     /// What is around the document.
-    const NONE: Self = Self { bracket: 0, start: 0, node: None, names: Open::NONE };
+    const NONE: Self = Self { bracket: 0, start: 0, node: UNWANTED, names: Open::NONE };
 }
 
 /// Reads a text from left to right.
@@ -126,7 +130,7 @@ struct Scanner<'s, 't> {
 
 impl Scanner<'_, '_> {
     fn document(mut self) -> Result<(), ErrorCode> {
-        let mut node = Some(0);
+        let mut node = 0;
         loop {
             self.found.values += 1;
             let complete = match self.cursor.skip_space() {
@@ -137,7 +141,7 @@ impl Scanner<'_, '_> {
             if complete && self.ends()? {
                 return Ok(());
             }
-            node = if self.inner.bracket == b'}' { self.name()? } else { None };
+            node = if self.inner.bracket == b'}' { self.name()? } else { UNWANTED };
         }
     }
 
@@ -163,13 +167,13 @@ impl Scanner<'_, '_> {
 
     /// Opens the container whose opening bracket is next. Says whether it is empty; its closing bracket stays next.
     #[inline(always)]
-    fn open(&mut self, bracket: u8, node: Option<usize>) -> Result<bool, ErrorCode> {
+    fn open(&mut self, bracket: u8, node: usize) -> Result<bool, ErrorCode> {
         if self.found.outer.len() >= LIMITS.json_nesting {
             return Err(ErrorCode::JsonTooDeep);
         }
         self.found.outer.push(self.inner);
         self.inner = Container { bracket, start: self.cursor.at, node, names: self.found.names.open() };
-        if let (Some(node), b'}') = (node, bracket) {
+        if bracket == b'}' {
             for child in self.plan.children(node) {
                 self.found.set(child.slot, Slot::Missing);
             }
@@ -183,17 +187,17 @@ impl Scanner<'_, '_> {
     fn close(&mut self) {
         let Container { bracket, start, node, names } = self.inner;
         self.found.names.close(names);
-        match node {
-            Some(node) if bracket == b'}' => self.found.set(node, Slot::Map(start, self.cursor.at)),
-            Some(node) => self.found.fill(self.plan, node, Slot::List(start, self.cursor.at)),
-            None => {}
+        if bracket == b'}' {
+            self.found.set(node, Slot::Map(start, self.cursor.at));
+        } else if node != UNWANTED {
+            self.found.fill(self.plan, node, Slot::List(start, self.cursor.at));
         }
         self.inner = self.found.outer.pop().unwrap_or(Container::NONE);
     }
 
-    /// The name of a member, with its colon. Gives the member's place in the plan, if it is wanted.
+    /// The name of a member, with its colon. Gives the member's place in the plan.
     #[inline(always)]
-    fn name(&mut self) -> Result<Option<usize>, ErrorCode> {
+    fn name(&mut self) -> Result<usize, ErrorCode> {
         if self.cursor.skip_space() != b'"' {
             return Err(ErrorCode::NotJson);
         }
@@ -201,17 +205,18 @@ impl Scanner<'_, '_> {
         let text = self.cursor.text;
         let fingerprint = self.found.names.add(&mut self.inner.names, text, span)?;
         self.cursor.expect(b':')?;
-        let Some(object) = self.inner.node.and_then(|node| self.plan.node(node)) else { return Ok(None) };
-        Ok(object.find(fingerprint, |name| self.found.names.last_is(text, name)).map(|child| child.slot))
+        let Some(object) = self.plan.node(self.inner.node) else { return Ok(UNWANTED) };
+        let child = object.find(fingerprint, |name| self.found.names.last_is(text, name));
+        Ok(child.map_or(UNWANTED, |child| child.slot))
     }
 
     /// A value that is no container, always complete; `first` is its first character.
     #[inline(always)]
-    fn scalar(&mut self, first: u8, node: Option<usize>) -> Result<bool, ErrorCode> {
+    fn scalar(&mut self, first: u8, node: usize) -> Result<bool, ErrorCode> {
         let slot = match first {
             b'"' => {
                 let span = self.cursor.string()?;
-                if span.escaped && node.is_some() { self.unescaped(span)? } else { Slot::Str(span.start, span.end) }
+                if span.escaped && node != UNWANTED { self.unescaped(span)? } else { Slot::Str(span.start, span.end) }
             }
             b't' => self.cursor.literal(b"true").map(|()| Slot::Bool(true))?,
             b'f' => self.cursor.literal(b"false").map(|()| Slot::Bool(false))?,
@@ -219,12 +224,12 @@ impl Scanner<'_, '_> {
             b'-' | b'0'..=b'9' => match self.cursor.number()? {
                 Number::Int(value) => Slot::Int(value),
                 Number::Uint(value) => Slot::Uint(value),
-                Number::Double(start, end) if node.is_some() => Slot::Double(double(self.cursor.text, start, end)?),
+                Number::Double(start, end) if node != UNWANTED => Slot::Double(double(self.cursor.text, start, end)?),
                 Number::Double(..) => Slot::Missing,
             },
             _ => return Err(ErrorCode::NotJson),
         };
-        if let Some(node) = node {
+        if node != UNWANTED {
             self.found.fill(self.plan, node, slot);
         }
         Ok(true)
