@@ -11,7 +11,7 @@ import os
 from chio_fast import ChioConsumerMiddleware, ChioDenied, Enforcer
 
 BOOTSTRAP = os.environ.get("CHIO_BOOTSTRAP_SERVERS", "localhost:9092")
-IDLE_POLLS = 10
+IDLE_POLLS = 5
 
 
 def charge_payment(order: str, amount: int) -> str:

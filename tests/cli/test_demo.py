@@ -50,7 +50,9 @@ def test_the_demonstration_tells_its_story_and_leaves_files_to_try(chio: Callabl
 
 
 def test_the_demonstration_can_be_repeated_and_touches_no_other_files(chio: Callable[..., Ran], tmp_path: Path) -> None:
-    assert chio("demo", "--orders", "1000", "--out", "here").code == 0
+    (tmp_path / "here").mkdir()
+    for left in ("policy.yaml", "receipts.db", "receipts.db-key"):
+        (tmp_path / "here" / left).write_text("of an earlier run")
     assert chio("demo", "--orders", "1000", "--out", "here").code == 0
     mine = tmp_path / "here" / "thesis.txt"
     mine.write_text("irreplaceable")

@@ -285,11 +285,9 @@ def test_doctor_warns_of_unsafe_settings_and_of_grants_that_are_missing(chio: Ca
 
 
 def test_a_cluster_that_is_not_there_is_an_error_and_no_traceback(chio: Callable[..., Ran], config: Path) -> None:
-    away = ("--bootstrap-servers", "127.0.0.1:1")
-    ran = chio("doctor", "-c", config, *away, "--json")
+    ran = chio("doctor", "-c", config, "--bootstrap-servers", "127.0.0.1:1", "--json")
     assert ran.code == 1
     assert {line["what"]: line["status"] for line in ran.documents}["brokers"] == "error"
-    assert chio("dlq", "list", "-t", "x", *away).code == 5
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chio_fast import finding, settings
+from chio_fast import diagnosis, settings
 from chio_fast.cli import enforce_config, options
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from chio_fast.cli.enforce_config import EnforceConfig
-    from chio_fast.finding import Finding
+    from chio_fast.diagnosis import Diagnosis
 
 SLOW_SYNC_MS = 50.0
 LOW_SPACE = 1 << 30
@@ -66,33 +66,33 @@ def doctor(
     config.kafka |= {"group.id": group} if group else {}
     if topics:
         config.topics = enforce_config.source_topics(topics)
-    findings = [*_policy(config), *_key(config, fix=fix), *_log(config), *_kafka(config, fix=fix)]
+    diagnoses = [*_policy(config), *_key(config, fix=fix), *_log(config), *_kafka(config, fix=fix)]
     if output.as_json:
-        for found in findings:
+        for found in diagnoses:
             output.json(found)
     else:
         output.table(
             ("", "what", "found", "what to do"),
-            ((found.status, found.what, found.message, found.remedy) for found in findings),
+            ((found.status, found.what, found.message, found.remedy) for found in diagnoses),
         )
-    if any(found.status == "error" for found in findings):
+    if any(found.status == "error" for found in diagnoses):
         raise typer.Exit(ExitCode.NO)
 
 
-def _policy(config: EnforceConfig) -> Iterator[Finding]:
+def _policy(config: EnforceConfig) -> Iterator[Diagnosis]:
     from chio_fast._native import Policy
 
     if not config.policy:
-        yield finding.warning("policy", "none given", f"write --policy, or set {settings.POLICY}")
+        yield diagnosis.warning("policy", "none given", f"write --policy, or set {settings.POLICY}")
         return
     try:
         policy = Policy.from_file(config.policy)
     except (ChioError, OSError) as error:
-        yield finding.error("policy", str(error), "correct it; nothing passes without a policy")
+        yield diagnosis.error("policy", str(error), "correct it; nothing passes without a policy")
         return
-    yield finding.ok("policy", f"{config.policy}, version {policy.version[:16]}…")
+    yield diagnosis.ok("policy", f"{config.policy}, version {policy.version[:16]}…")
     if policy.guards:
-        yield finding.warning(
+        yield diagnosis.warning(
             "guards", f"the policy names {', '.join(policy.guards)}",
             "a program must register them; `chio-fast enforce` has none and refuses this policy",
         )  # fmt: skip
@@ -100,22 +100,22 @@ def _policy(config: EnforceConfig) -> Iterator[Finding]:
         yield from _grants(config, policy)
 
 
-def _grants(config: EnforceConfig, policy: Any) -> Iterator[Finding]:
+def _grants(config: EnforceConfig, policy: Any) -> Iterator[Diagnosis]:
     """Find topics of which the policy says nothing for this identity, so that all of it would be denied."""
     wanted = [(scope, "consume") for scope in config.scope_map().values()]
     wanted += [(scope, "produce") for _, scope in config.routes().values()]
     for scope, kind in wanted:
         rules = policy.explain(config.identity, scope, kind=kind).rules
         if any(rule.effect == "allow" for rule in rules):
-            yield finding.ok(f"grant {scope}", f"{len(rules)} rules speak of `{config.identity}` and this scope")
+            yield diagnosis.ok(f"grant {scope}", f"{len(rules)} rules speak of `{config.identity}` and this scope")
         else:
-            yield finding.warning(
+            yield diagnosis.warning(
                 f"grant {scope}", f"no rule can allow it to `{config.identity}`: every event is denied",
                 f"give the identity the capability `{scope}`, or leave the topic out",
             )  # fmt: skip
 
 
-def _key(config: EnforceConfig, *, fix: bool) -> Iterator[Finding]:
+def _key(config: EnforceConfig, *, fix: bool) -> Iterator[Diagnosis]:
     from chio_fast._native import Signer
 
     if not config.signing_key:
@@ -127,44 +127,44 @@ def _key(config: EnforceConfig, *, fix: bool) -> Iterator[Finding]:
             path.chmod(PRIVATE)
         signer = Signer.from_file(path)
     except (ChioError, OSError) as error:
-        yield finding.error("key", str(error), f"`chio-fast key generate {path}`, or `chmod 600 {path}`")
+        yield diagnosis.error("key", str(error), f"`chio-fast key generate {path}`, or `chmod 600 {path}`")
         return
-    yield finding.ok("key", f"{path}, id {signer.key_id}" + (", made private" if mode & ~PRIVATE else ""))
+    yield diagnosis.ok("key", f"{path}, id {signer.key_id}" + (", made private" if mode & ~PRIVATE else ""))
 
 
-def _log(config: EnforceConfig) -> Iterator[Finding]:
+def _log(config: EnforceConfig) -> Iterator[Diagnosis]:
     if not config.receipt_log:
         return
     path = Path(config.receipt_log)
     folder = path.parent
     if not os.access(folder, os.W_OK):
-        yield finding.error("log", f"`{folder}` is missing or not writable", "create it, or grant write access")
+        yield diagnosis.error("log", f"`{folder}` is missing or not writable", "create it, or grant write access")
         return
     took = _sync_ms(folder)
     text = f"a durable write in `{folder}` takes {took:.1f} ms"
     if took > SLOW_SYNC_MS:
-        yield finding.warning("log disk", text, "put the log on a local disk: every commit waits for one such write")
+        yield diagnosis.warning("log disk", text, "put the log on a local disk: every commit waits for one such write")
     else:
-        yield finding.ok("log disk", text)
+        yield diagnosis.ok("log disk", text)
     free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
     if free < LOW_SPACE:
-        yield finding.warning("log space", f"{free >> 20} MiB left", "make room: without it nothing is committed")
+        yield diagnosis.warning("log space", f"{free >> 20} MiB left", "make room: without it nothing is committed")
     yield from _log_file(path)
 
 
-def _log_file(path: Path) -> Iterator[Finding]:
+def _log_file(path: Path) -> Iterator[Diagnosis]:
     from chio_fast.log import ReceiptLog
 
     if not path.exists():
-        yield finding.ok("log", f"`{path}` will be created")
+        yield diagnosis.ok("log", f"`{path}` will be created")
         return
     try:
         log = ReceiptLog.open(path)
         batches = sum(1 for _ in log.batches())
     except ChioError as error:
-        yield finding.error("log", str(error), f"`chio-fast verify {path}` tells more")
+        yield diagnosis.error("log", str(error), f"`chio-fast verify {path}` tells more")
     else:
-        yield finding.ok("log", f"`{path}` holds {batches} batches")
+        yield diagnosis.ok("log", f"`{path}` holds {batches} batches")
 
 
 def _sync_ms(folder: Path) -> float:
@@ -184,12 +184,12 @@ def _sync_ms(folder: Path) -> float:
     return sorted(times)[len(times) // 2]
 
 
-def _kafka(config: EnforceConfig, *, fix: bool) -> Iterator[Finding]:
+def _kafka(config: EnforceConfig, *, fix: bool) -> Iterator[Diagnosis]:
     from chio_fast.kafka import examine
 
     yield from examine.client()
     if not config.kafka.get("bootstrap.servers"):
-        yield finding.warning("brokers", "none given", "write `--bootstrap-servers host:port`")
+        yield diagnosis.warning("brokers", "none given", "write `--bootstrap-servers host:port`")
         return
     if config.kafka.get("group.id"):
         yield from examine.settings(config.kafka)
@@ -198,10 +198,10 @@ def _kafka(config: EnforceConfig, *, fix: bool) -> Iterator[Finding]:
         yield from cluster.itself()
         yield from _topics(config, cluster, fix=fix)
     except ChioError as error:
-        yield finding.error("brokers", str(error), "check address, network and credentials")
+        yield diagnosis.error("brokers", str(error), "check address, network and credentials")
 
 
-def _topics(config: EnforceConfig, cluster: Any, *, fix: bool) -> Iterator[Finding]:
+def _topics(config: EnforceConfig, cluster: Any, *, fix: bool) -> Iterator[Diagnosis]:
     sources, targets = list(config.topics), [target for target, _ in config.routes().values()]
     own = [*dict.fromkeys([*targets, *([config.dlq_topic] if config.dlq_topic else [])])]
     created = set()
@@ -215,7 +215,7 @@ def _topics(config: EnforceConfig, cluster: Any, *, fix: bool) -> Iterator[Findi
             continue
         if cluster.missing([name]):
             remedy = "create it" if name in sources else "create it, or run `chio-fast doctor --fix`"
-            yield finding.error(f"{role} {name}", "there is no such topic", remedy)
+            yield diagnosis.error(f"{role} {name}", "there is no such topic", remedy)
         else:
             yield from cluster.topic(name, role)
     if config.dlq_topic and not cluster.missing([config.dlq_topic, *sources]):

@@ -8,14 +8,14 @@ import confluent_kafka
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
-from chio_fast import finding
+from chio_fast import diagnosis
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka.config import admin_config, consumer_config, producer_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from chio_fast.finding import Finding
+    from chio_fast.diagnosis import Diagnosis
 
 TIMEOUT = 10.0
 """Seconds that one question to the cluster may take."""
@@ -25,30 +25,30 @@ SAFE_REPLICAS = 3
 ENVELOPE_GROWTH = 2.0
 
 
-def client() -> Iterator[Finding]:
+def client() -> Iterator[Diagnosis]:
     """Examine the client library."""
     package, library = confluent_kafka.version(), confluent_kafka.libversion()[0]
     text = f"confluent-kafka {package if isinstance(package, str) else package[0]}, librdkafka {library}"
     if str(library).startswith(TESTED_CLIENT):
-        yield finding.ok("client", text)
+        yield diagnosis.ok("client", text)
     else:
-        yield finding.warning("client", text, f"chio_fast is tested with librdkafka {TESTED_CLIENT}; install that")
+        yield diagnosis.warning("client", text, f"chio_fast is tested with librdkafka {TESTED_CLIENT}; install that")
 
 
-def settings(conf: Mapping[str, Any]) -> Iterator[Finding]:
+def settings(conf: Mapping[str, Any]) -> Iterator[Diagnosis]:
     """Examine the client's settings."""
     for what, build in (("consumer settings", consumer_config), ("producer settings", producer_config)):
         try:
             build(conf, lambda error: None)
         except ChioConfigError as refused:
-            yield finding.error(what, str(refused), "correct the setting")
+            yield diagnosis.error(what, str(refused), "correct the setting")
         else:
-            yield finding.ok(what, "safe: no automatic commit, denials acknowledged by all in-sync replicas")
+            yield diagnosis.ok(what, "safe: no automatic commit, denials acknowledged by all in-sync replicas")
     isolation = conf.get("isolation.level", "read_committed")
     if isolation == "read_committed":
-        yield finding.ok("isolation", "read_committed")
+        yield diagnosis.ok("isolation", "read_committed")
     else:
-        yield finding.warning(
+        yield diagnosis.warning(
             "isolation", f"`isolation.level` is `{isolation}`: events of aborted transactions are handed out",
             "remove it or write `isolation.level=read_committed`",
         )  # fmt: skip
@@ -71,12 +71,12 @@ class Cluster:
         except KafkaException as error:
             raise ChioConfigError(f"`{conf.get('bootstrap.servers')}`: {error.args[0].str()}") from None
 
-    def itself(self) -> Iterator[Finding]:
+    def itself(self) -> Iterator[Diagnosis]:
         """Examine the brokers."""
         brokers, cluster = len(self._metadata.brokers), self._metadata.cluster_id
-        yield finding.ok("brokers", f"{brokers} reachable, cluster `{cluster}`")
+        yield diagnosis.ok("brokers", f"{brokers} reachable, cluster `{cluster}`")
         if self._metadata.controller_id not in self._metadata.brokers:
-            yield finding.warning(
+            yield diagnosis.warning(
                 "features", "the cluster names no controller: topics cannot be described or created through it",
                 "expected of librdkafka's mock cluster; on a real one look at the controller",
             )  # fmt: skip
@@ -84,17 +84,17 @@ class Cluster:
         try:
             self._admin.describe_cluster(request_timeout=TIMEOUT).result()
         except KafkaException as error:
-            yield finding.warning(
+            yield diagnosis.warning(
                 "features", f"the cluster cannot be described: {error.args[0].str()}", "grant DESCRIBE on the cluster"
             )
         else:
-            yield finding.ok("features", "topic ids, transactions and descriptions are there")
+            yield diagnosis.ok("features", "topic ids, transactions and descriptions are there")
 
     def missing(self, topics: Iterable[str]) -> list[str]:
         """Give those of `topics` that the cluster does not have."""
         return [name for name in topics if name not in self._metadata.topics]
 
-    def create(self, topics: Iterable[str], *, like: str | None = None, partitions: int = 1) -> Iterator[Finding]:
+    def create(self, topics: Iterable[str], *, like: str | None = None, partitions: int = 1) -> Iterator[Diagnosis]:
         """Create topics.
 
         Args:
@@ -110,26 +110,26 @@ class Cluster:
             try:
                 future.result()
             except KafkaException as error:
-                yield finding.error(f"topic {name}", f"not created: {error.args[0].str()}", "create it yourself")
+                yield diagnosis.error(f"topic {name}", f"not created: {error.args[0].str()}", "create it yourself")
             else:
-                yield finding.ok(f"topic {name}", f"created with {partitions} partitions and {replicas} replicas")
+                yield diagnosis.ok(f"topic {name}", f"created with {partitions} partitions and {replicas} replicas")
 
-    def topic(self, name: str, role: str) -> Iterator[Finding]:
+    def topic(self, name: str, role: str) -> Iterator[Diagnosis]:
         """Examine one topic that is there."""
         what, found = f"{role} {name}", self._metadata.topics[name]
         replicas = min((len(partition.replicas) for partition in found.partitions.values()), default=0)
         text = f"{len(found.partitions)} partitions, {replicas} replicas"
         leaderless = [number for number, partition in found.partitions.items() if partition.leader < 0]
         if leaderless:
-            yield finding.error(what, f"{text}; partitions {leaderless} have no leader", "look at the brokers")
+            yield diagnosis.error(what, f"{text}; partitions {leaderless} have no leader", "look at the brokers")
         elif replicas < SAFE_REPLICAS:
-            yield finding.warning(
+            yield diagnosis.warning(
                 what, text, f"a topic that must survive a broker has {SAFE_REPLICAS} replicas, min.insync.replicas=2"
             )
         else:
-            yield finding.ok(what, text)
+            yield diagnosis.ok(what, text)
 
-    def dlq(self, name: str, sources: Iterable[str]) -> Iterator[Finding]:
+    def dlq(self, name: str, sources: Iterable[str]) -> Iterator[Diagnosis]:
         """Examine whether the DLQ topic keeps every denial, and takes what the sources take."""
         if self._metadata.controller_id not in self._metadata.brokers:
             return
@@ -137,16 +137,16 @@ class Cluster:
             own, *others = (self._settings(topic) for topic in (name, *sources))
         except KafkaException as error:
             text = f"its settings cannot be read: {error.args[0].str()}"
-            yield finding.warning(f"DLQ {name}", text, "grant DESCRIBE_CONFIGS on the topic")
+            yield diagnosis.warning(f"DLQ {name}", text, "grant DESCRIBE_CONFIGS on the topic")
             return
         if "compact" in own["cleanup.policy"]:
-            yield finding.error(
+            yield diagnosis.error(
                 f"DLQ {name}", "it is compacted: of several denials with one key only the last stays",
                 "set cleanup.policy=delete on it",
             )  # fmt: skip
         largest = max((int(other["max.message.bytes"]) for other in others), default=0)
         if int(own["max.message.bytes"]) < largest * ENVELOPE_GROWTH:
-            yield finding.warning(
+            yield diagnosis.warning(
                 f"DLQ {name}", f"max.message.bytes is {own['max.message.bytes']}: the largest events of the sources do "
                 "not fit with their envelope; they are sent without their value",
                 f"set max.message.bytes={int(largest * ENVELOPE_GROWTH)} on it",

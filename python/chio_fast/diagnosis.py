@@ -1,4 +1,4 @@
-"""What an examination finds: one line each, ok, a warning or an error, with what to do."""
+"""What an examination by `chio-fast doctor` gives: ok, a warning or an error, with what to do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 Status = Literal["ok", "warning", "error"]
 
 
-class Finding(msgspec.Struct, frozen=True):
+class Diagnosis(msgspec.Struct, frozen=True):
     """One line of `chio-fast doctor`.
 
     Attributes:
@@ -25,16 +25,16 @@ class Finding(msgspec.Struct, frozen=True):
     remedy: str = ""
 
 
-def ok(what: str, message: str) -> Finding:
+def ok(what: str, message: str) -> Diagnosis:
     """Find that all is well."""
-    return Finding(what, "ok", message)
+    return Diagnosis(what, "ok", message)
 
 
-def warning(what: str, message: str, remedy: str) -> Finding:
+def warning(what: str, message: str, remedy: str) -> Diagnosis:
     """Find something that works but should not stay so."""
-    return Finding(what, "warning", message, remedy)
+    return Diagnosis(what, "warning", message, remedy)
 
 
-def error(what: str, message: str, remedy: str) -> Finding:
+def error(what: str, message: str, remedy: str) -> Diagnosis:
     """Find something with which events would not be governed, or not at all."""
-    return Finding(what, "error", message, remedy)
+    return Diagnosis(what, "error", message, remedy)
