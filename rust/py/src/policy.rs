@@ -53,7 +53,10 @@ impl Policy {
     #[staticmethod]
     #[pyo3(signature = (document, *, source = "<dict>"))]
     fn from_dict(py: Python<'_>, document: &Bound<'_, PyAny>, source: &str) -> PyResult<Self> {
-        let json = encode(document)?;
+        let json = encode(document).map_err(|error| {
+            let message = error.value(py).to_string().replace("the arguments", "the document");
+            errors::policy(&PolicyError { source: source.to_owned(), line: None, rule: None, message })
+        })?;
         let text = String::from_utf8_lossy(&json);
         py.detach(|| Self::compile_json(&text, source.to_owned())).map_err(|error| errors::policy(&error))
     }
