@@ -83,7 +83,7 @@ drill: env ## Run the long kill -9 drills; counts and seeds go to docs/operation
 	$(BIN)/python -m tests.kafka.broker
 	$(BIN)/python -m pytest -m drill --timeout 3600 --drill-report docs/operations.md
 
-fuzz: env ## Fuzz for FUZZ_SECONDS per target (default 60; needs nightly Rust and cargo-fuzz)
+fuzz: env ## Fuzz for FUZZ_SECONDS per target (default 60; needs nightly Rust)
 	tools/fuzz.sh $(FUZZ_SECONDS)
 
 lock: ## Pin all Python dependencies anew (needs uv)

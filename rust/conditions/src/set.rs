@@ -45,8 +45,8 @@ impl Condition {
         self.0.reads(0)
     }
 
-    /// Whether evaluation allocates nothing once the scratch space has grown: the condition builds no string, list or
-    /// map.
+    /// Whether evaluation over scalar fields allocates nothing once the scratch space has grown: the condition builds
+    /// no string, list or map. Walking over arrays and objects may still unescape what they hold.
     #[must_use]
     pub fn is_allocation_free(&self) -> bool {
         self.0.is_allocation_free(0)
@@ -116,7 +116,7 @@ impl ConditionSet {
         names
     }
 
-    /// Whether evaluating the condition at `index` allocates nothing once the scratch space has grown.
+    /// [`Condition::is_allocation_free`] of the condition at `index`.
     #[must_use]
     pub fn is_allocation_free(&self, index: usize) -> bool {
         self.conditions.get(index).is_some_and(|condition| !builds(&condition.node))
