@@ -5,13 +5,14 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from chio_fast.verify import hashing
+from chio_fast.verify import hashing, lz4
 from chio_fast.verify.errors import MalformedError, VerifyError
 from chio_fast.verify.records import MAX_COUNT, Checkpoint, parse_checkpoint
 
 MAGIC = b"CHF1"
 HEADER_LEN = 96
 WITHHELD = 1 << 31
+_NONE, _ZLIB, _LZ4 = range(3)
 # zlib cannot expand by more (RFC 1951).
 _MAX_EXPANSION = 1032
 
@@ -59,14 +60,19 @@ def decode(data: bytes) -> Frame:
     Raises:
         VerifyError: frame or checkpoint.
     """
-    compressed, total, count, stored_len, raw_len, checkpoint_len, attestation_len = _header(data)
+    compression, total, count, stored_len, raw_len, checkpoint_len, attestation_len = _header(data)
     if total != len(data) or HEADER_LEN + stored_len + checkpoint_len + attestation_len != total:
         raise VerifyError("frame", "parts do not make up the frame")
     signature = data[32:HEADER_LEN]
     checkpoint_at = HEADER_LEN + stored_len
     records = data[HEADER_LEN:checkpoint_at]
-    if compressed:
-        records = _decompress(records, raw_len)
+    if compression == _ZLIB:
+        records = _inflate(records, raw_len)
+    elif compression == _LZ4:
+        try:
+            records = lz4.decompress(records, raw_len)
+        except MalformedError as error:
+            raise VerifyError("frame", str(error)) from error
     elif raw_len != stored_len:
         raise VerifyError("frame", "records that are not compressed have two lengths")
     text = data[checkpoint_at : checkpoint_at + checkpoint_len]
@@ -93,17 +99,17 @@ def _header(data: bytes) -> tuple[int, int, int, int, int, int, int]:
     magic, *fields = struct.unpack_from("<4s7I", data)
     if magic != MAGIC:
         raise VerifyError("frame", "not a frame: it does not start with `CHF1`")
-    compressed, total, count, stored_len, raw_len, checkpoint_len, attestation_len = fields
-    if compressed not in (0, 1):
+    compression, total, count, stored_len, raw_len, checkpoint_len, attestation_len = fields
+    if compression not in (_NONE, _ZLIB, _LZ4):
         raise VerifyError("frame", "unknown compression")
     if not 1 <= count <= MAX_COUNT:
         raise VerifyError("frame", "a frame has 1 to 1,048,576 records")
     if total < HEADER_LEN:
         raise VerifyError("frame", "parts are longer than the frame")
-    return compressed, total, count, stored_len, raw_len, checkpoint_len, attestation_len
+    return compression, total, count, stored_len, raw_len, checkpoint_len, attestation_len
 
 
-def _decompress(stored: bytes, raw_len: int) -> bytes:
+def _inflate(stored: bytes, raw_len: int) -> bytes:
     if raw_len // _MAX_EXPANSION > len(stored):
         raise VerifyError("frame", "records cannot expand to the length that the frame says")
     decoder = zlib.decompressobj()

@@ -58,11 +58,29 @@ impl Mode {
 /// How the records of a frame are stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Compression {
-    /// As they are; the fast choice.
+    /// As they are.
     #[default]
     None,
-    /// zlib (RFC 1950).
+    /// zlib (RFC 1950): the smallest frames, at several times the cost of sealing.
     Zlib,
+    /// One LZ4 block: the fast choice, since writing a byte costs more than compressing it away.
+    Lz4,
+}
+
+impl Compression {
+    /// Its number in the header of a frame.
+    pub(crate) fn code(self) -> u32 {
+        match self {
+            Self::None => 0,
+            Self::Zlib => 1,
+            Self::Lz4 => 2,
+        }
+    }
+
+    /// The compression with this number.
+    pub(crate) fn from_code(code: u32) -> Option<Self> {
+        [Self::None, Self::Zlib, Self::Lz4].into_iter().find(|known| known.code() == code)
+    }
 }
 
 /// What the batches of one sealing share.

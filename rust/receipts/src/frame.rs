@@ -3,7 +3,7 @@
 //! ```text
 //! at  len
 //!  0    4  magic "CHF1"
-//!  4    4  compression of the records: 0 none, 1 zlib
+//!  4    4  compression of the records: 0 none, 1 zlib, 2 LZ4 block
 //!  8    4  length of the whole frame
 //! 12    4  count: number of records
 //! 16    4  length of the records as stored

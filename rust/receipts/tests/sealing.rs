@@ -161,24 +161,27 @@ fn attempts_are_asked_for_in_order_with_what_identifies_the_request() {
 fn compression_and_withholding_change_neither_root_nor_signature() {
     let signer = signer();
     let (mut pending, mut sealed) = (Pending::new(), Vec::new());
-    for compression in [Compression::None, Compression::Zlib] {
+    for compression in [Compression::None, Compression::Zlib, Compression::Lz4] {
         let mut ids = IdSource::new(ISSUER, 0);
         fill(&mut pending, &mut ids, &[1, 2, 3], Attempt::None);
         let context = SealContext { compression, ..context(&signer) };
         sealed.push(seal(&mut pending, &mut Chain::start(ISSUER), &context, &mut |_| 1).unwrap());
     }
-    assert_eq!(sealed[0].checkpoint_hash, sealed[1].checkpoint_hash);
-    assert!(sealed[1].frame.len() < sealed[0].frame.len());
+    for packed in &sealed[1..] {
+        assert_eq!(packed.checkpoint_hash, sealed[0].checkpoint_hash);
+        assert!(packed.frame.len() < sealed[0].frame.len());
+    }
     let trust = Trust { keys: vec![TrustedKey::active(signer.public_key(), &[ISSUER])] };
     for sealed in &sealed {
         let frame = frame::decode(&sealed.frame).unwrap();
-        for compression in [Compression::None, Compression::Zlib] {
+        for compression in [Compression::None, Compression::Zlib, Compression::Lz4] {
             let hidden = frame::withhold(&frame, compression, |place| place != 1).unwrap();
             let mut verifier = LogVerifier::new(&trust);
             verifier.feed(&hidden);
             let report = verifier.finish();
             assert!(report.is_ok(), "{:?}", report.findings);
             assert_eq!((report.receipts, report.withheld), (1, 2));
+            assert_eq!(frame::decode(&hidden).unwrap().compression, compression);
             assert_eq!(frame::meta(&hidden).unwrap().min_id, frame::meta(&hidden).unwrap().max_id);
         }
     }
@@ -226,7 +229,44 @@ fn trust_files_read_back_and_refuse_what_is_wrong() {
     }
 }
 
+fn compressions() -> impl Strategy<Value = Compression> {
+    prop::sample::select(vec![Compression::None, Compression::Zlib, Compression::Lz4])
+}
+
 proptest! {
+    #[test]
+    fn any_batch_reads_back_the_same_however_it_is_stored(
+        values in prop::collection::vec(("\\PC{0,40}", prop::collection::vec(any::<u8>(), 0..60), 0..1_i64 << 53), 1..80),
+        compression in compressions(), keep: u64,
+    ) {
+        let signer = signer();
+        let (template, target) = (template(Kind::Consume), target());
+        let sealed = |compression| {
+            let (mut pending, mut ids) = (Pending::new(), IdSource::new(ISSUER, 0));
+            for (text, value, offset) in &values {
+                let draft = Draft {
+                    offset: Some(*offset),
+                    content: Content::Event { key: None, headers: &[], value: Some(value) },
+                    correlation: Some(text),
+                    ..Draft::new(ids.next(1), 1, &template, &target)
+                };
+                pending.push(&draft).unwrap();
+            }
+            let context = SealContext { compression, ..context(&signer) };
+            seal(&mut pending, &mut Chain::start(ISSUER), &context, &mut |_| 1).unwrap().frame
+        };
+        let (plain, stored) = (sealed(Compression::None), sealed(compression));
+        let (plain, stored) = (frame::decode(&plain).unwrap(), frame::decode(&stored).unwrap());
+        prop_assert_eq!(stored.compression, compression);
+        prop_assert!(plain.slots().eq(stored.slots()));
+        let hide = |place: usize| keep >> (place % 64) & 1 == 0;
+        let (plain, stored) = (
+            frame::withhold(&plain, Compression::None, hide).unwrap(),
+            frame::withhold(&stored, compression, hide).unwrap(),
+        );
+        prop_assert!(frame::decode(&plain).unwrap().slots().eq(frame::decode(&stored).unwrap().slots()));
+    }
+
     #[test]
     fn reading_any_bytes_ends_without_a_panic(bytes: Vec<u8>, text in "\\PC*") {
         let _ = frame::decode(&bytes);
@@ -242,12 +282,11 @@ proptest! {
 
     #[test]
     fn reading_a_damaged_frame_ends_without_a_panic(
-        zlib: bool, changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut: prop::sample::Index,
+        compression in compressions(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut: prop::sample::Index,
     ) {
         let signer = signer();
         let (mut pending, mut ids) = (Pending::new(), IdSource::new(ISSUER, 0));
         fill(&mut pending, &mut ids, &[1, 2, 3], Attempt::Known(1));
-        let compression = if zlib { Compression::Zlib } else { Compression::None };
         let context = SealContext { compression, ..context(&signer) };
         let mut bytes = seal(&mut pending, &mut Chain::start(ISSUER), &context, &mut |_| 1).unwrap().frame;
         for (at, byte) in changes {

@@ -1,14 +1,15 @@
-//! Append and seal throughput: `cargo run --release -p chio-store --example append_bench -- [receipts] [directory]`.
+//! Append and seal throughput: `cargo run --release -p chio-store --example append_bench -- [receipts]
+//! [directory] [none|zlib|lz4]`.
 //!
-//! Batches of 500 receipts of 200-byte events, sealed by the log's own thread, durable at the end. Prints receipts per
-//! second, what the disk was given for each byte of frame, the longest time that issuing a batch took, and what reading
-//! the same log costs.
-#![allow(clippy::expect_used)] // A benchmark fails by panicking.
+//! Batches of 500 receipts of 200-byte events with distinct values, sealed by the log's own thread, durable at the end.
+//! Prints receipts per second, processor time per receipt, what the disk was given for each byte of frame, the longest
+//! time that issuing a batch took, and what reading the same log costs.
+#![allow(clippy::expect_used, clippy::panic)] // A benchmark fails by panicking.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use chio_receipts::{Trust, TrustedKey};
+use chio_receipts::{Compression, Trust, TrustedKey};
 use chio_store::testing::Sample;
 use chio_store::{Filter, Log, LogOptions, LogReader, Order};
 
@@ -16,14 +17,23 @@ fn main() {
     let mut arguments = std::env::args().skip(1);
     let receipts: i64 = arguments.next().map_or(1_000_000, |text| text.parse().expect("a number of receipts"));
     let directory = arguments.next().map_or_else(std::env::temp_dir, PathBuf::from);
+    let compression = match arguments.next().as_deref() {
+        None => LogOptions::default().compression,
+        Some("none") => Compression::None,
+        Some("zlib") => Compression::Zlib,
+        Some("lz4") => Compression::Lz4,
+        Some(other) => panic!("unknown compression `{other}`: none, zlib or lz4"),
+    };
     let directory = directory.join(format!("chio-append-bench-{}", std::process::id()));
     std::fs::create_dir_all(&directory).expect("the directory for the log can be made");
     let path = directory.join("log");
-    let log = Log::open(&path, &LogOptions { max_batch: 500, ..LogOptions::default() }).expect("the log opens");
+    let options = LogOptions { max_batch: 500, compression, ..LogOptions::default() };
+    let log = Log::open(&path, &options).expect("the log opens");
     let sample = Sample::new("bench", "orders", 0);
-    let value = [b'v'; 200];
+    let mut value = [b'v'; 200];
 
     let before = written();
+    let busy_before = processor_time();
     let start = Instant::now();
     let (mut longest, mut offset, mut last) = (Duration::ZERO, 0, 0);
     while offset < receipts {
@@ -32,6 +42,7 @@ fn main() {
         last = log
             .issue([7; 32], |issue| {
                 for _ in 0..500 {
+                    value[..8].copy_from_slice(&offset.to_le_bytes());
                     sample.consume(issue, now, offset, &value).expect("a good draft");
                     offset += 1;
                 }
@@ -44,6 +55,7 @@ fn main() {
     let elapsed = start.elapsed();
     let stats = log.stats();
     log.close().expect("the log closes");
+    let busy = processor_time() - busy_before;
     let after = written();
 
     let reader = LogReader::open(&path).expect("the log opens for reading");
@@ -57,6 +69,7 @@ fn main() {
         stats.bytes / stored,
         stats.appends,
     );
+    println!("processor time {:.2} us per receipt", busy.as_secs_f64() * 1e6 / stored as f64);
     println!(
         "write amplification {:.2}; issuing 500 took {:.1} ms at most, waited {} times",
         (after - before) as f64 / stats.bytes as f64,
@@ -88,6 +101,15 @@ fn main() {
             .sum()
     });
     std::fs::remove_dir_all(&directory).expect("the log can be removed");
+}
+
+/// Processor time of this process so far, user and system, in steps of the kernel's 10 ms.
+fn processor_time() -> Duration {
+    let text = std::fs::read_to_string("/proc/self/stat").expect("the kernel counts");
+    // The name in the second field may hold spaces; user and system ticks are the 12th and 13th field after it.
+    let (_, fields) = text.rsplit_once(')').expect("a name in parentheses");
+    let ticks = |nth| fields.split_whitespace().nth(nth).and_then(|text| text.parse::<u64>().ok()).expect("ticks");
+    Duration::from_millis(10 * (ticks(11) + ticks(12)))
 }
 
 /// Bytes that this process handed to the disk, by the kernel's count.

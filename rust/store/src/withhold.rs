@@ -5,7 +5,7 @@ use std::path::Path;
 
 use chio_receipts::frame::{self, Slot};
 use chio_receipts::record::Record;
-use chio_receipts::{Compression, Durability, ReceiptId};
+use chio_receipts::{Durability, ReceiptId};
 
 use crate::batch_store::BatchStore;
 use crate::error::LogError;
@@ -77,12 +77,10 @@ fn record_of(slot: &Slot<'_>) -> Option<(ReceiptId, bool)> {
 /// The frame without these bodies, and how many they were. `None` if the frame cannot be read.
 fn rewrite(bytes: &[u8], ids: &HashSet<ReceiptId>) -> Option<(Vec<u8>, usize)> {
     let frame = frame::decode(bytes).ok()?;
-    // The compression of a frame is a field of its header.
-    let compression = if bytes.get(4..8) == Some(&[1, 0, 0, 0]) { Compression::Zlib } else { Compression::None };
     let chosen: Vec<bool> =
         frame.slots().map(|slot| record_of(&slot).is_some_and(|(id, _)| ids.contains(&id))).collect();
     let count = chosen.iter().filter(|chosen| **chosen).count();
-    let rewritten = frame::withhold(&frame, compression, |place| chosen.get(place).copied().unwrap_or(false))?;
+    let rewritten = frame::withhold(&frame, frame.compression, |place| chosen.get(place).copied().unwrap_or(false))?;
     let same = frame::decode(&rewritten).ok()?.leaves() == frame.leaves();
     same.then_some((rewritten, count))
 }

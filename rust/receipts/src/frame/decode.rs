@@ -5,6 +5,7 @@ use std::fmt;
 use std::io::Read as _;
 
 use super::{HEADER_LEN, MAGIC, WITHHELD};
+use crate::chain::Compression;
 use crate::checkpoint::{self, Checkpoint};
 use crate::lanes::BLOCK;
 use crate::pending::MAX_COUNT;
@@ -12,7 +13,9 @@ use crate::scan::ScanError;
 use crate::tree::Hash;
 
 /// zlib cannot expand by more (RFC 1951: 258 bytes from 2 bits, and the headers).
-const MAX_EXPANSION: usize = 1032;
+const ZLIB_MAX_EXPANSION: usize = 1032;
+/// An LZ4 block cannot expand by more: a byte adds at most 255 to the length of a match.
+const LZ4_MAX_EXPANSION: usize = 255;
 /// Bytes of the fields before the signature.
 const FIELDS_LEN: usize = 32;
 
@@ -27,6 +30,8 @@ pub struct Frame<'a> {
     pub signature: [u8; 64],
     /// The attestation's text, if there is one.
     pub attestation: Option<&'a [u8]>,
+    /// How the records are stored.
+    pub compression: Compression,
     /// The table of lengths and the padded bodies, decompressed.
     records: Cow<'a, [u8]>,
 }
@@ -65,7 +70,7 @@ impl std::error::Error for FrameError {}
 
 /// The length fields of a header.
 struct Header {
-    compressed: bool,
+    compression: Compression,
     total: usize,
     count: usize,
     stored: usize,
@@ -107,12 +112,11 @@ pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
         return Err(wrong("parts are shorter than the frame"));
     }
     let [_, signature, stored, checkpoint_text, attestation] = parts;
-    let records = if header.compressed {
-        Cow::Owned(decompress(stored, header.raw)?)
-    } else if header.raw == header.stored {
-        Cow::Borrowed(stored)
-    } else {
-        return Err(wrong("records that are not compressed have two lengths"));
+    let records = match header.compression {
+        Compression::None if header.raw == header.stored => Cow::Borrowed(stored),
+        Compression::None => return Err(wrong("records that are not compressed have two lengths")),
+        Compression::Zlib => Cow::Owned(inflate(stored, header.raw)?),
+        Compression::Lz4 => Cow::Owned(expand(stored, header.raw)?),
     };
     let checkpoint = Checkpoint::parse(checkpoint_text).map_err(FrameError::Checkpoint)?;
     if checkpoint.count as usize != header.count {
@@ -124,6 +128,7 @@ pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
         checkpoint_text,
         signature: signature.try_into().map_err(|_| wrong("signature has not 64 bytes"))?,
         attestation: (!attestation.is_empty()).then_some(attestation),
+        compression: header.compression,
         records,
     })
 }
@@ -136,15 +141,11 @@ fn header(bytes: &[u8]) -> Result<Header, FrameError> {
     if magic != MAGIC {
         return Err(wrong("not a frame: it does not start with `CHF1`"));
     }
-    let compressed = match u32::from_le_bytes(*compression) {
-        0 => false,
-        1 => true,
-        _ => return Err(wrong("unknown compression")),
-    };
+    let compression = Compression::from_code(u32::from_le_bytes(*compression)).ok_or(wrong("unknown compression"))?;
     let mut lengths = lengths.iter().map(|bytes| u32::from_le_bytes(*bytes) as usize);
     let mut next = || lengths.next().unwrap_or(0);
     let header = Header {
-        compressed,
+        compression,
         total: next(),
         count: next(),
         stored: next(),
@@ -161,16 +162,31 @@ fn header(bytes: &[u8]) -> Result<Header, FrameError> {
     Ok(header)
 }
 
-/// Decompresses to exactly `raw` bytes; the claim is believed only as far as zlib can expand what is there.
-fn decompress(stored: &[u8], raw: usize) -> Result<Vec<u8>, FrameError> {
-    if raw / MAX_EXPANSION > stored.len() {
-        return Err(FrameError::Container("records cannot expand to the length that the frame says"));
+const TOO_LONG: FrameError = FrameError::Container("records cannot expand to the length that the frame says");
+const DAMAGED: FrameError = FrameError::Container("compressed records are damaged");
+
+/// Decompresses an LZ4 block to exactly `raw` bytes; the claim is believed only as far as LZ4 can expand what is there.
+fn expand(stored: &[u8], raw: usize) -> Result<Vec<u8>, FrameError> {
+    if raw / LZ4_MAX_EXPANSION > stored.len() {
+        return Err(TOO_LONG);
+    }
+    let mut out = vec![0; raw];
+    match lz4_flex::block::decompress_into(stored, &mut out) {
+        Ok(len) if len == raw => Ok(out),
+        _ => Err(DAMAGED),
+    }
+}
+
+/// Decompresses zlib to exactly `raw` bytes; the claim is believed only as far as zlib can expand what is there.
+fn inflate(stored: &[u8], raw: usize) -> Result<Vec<u8>, FrameError> {
+    if raw / ZLIB_MAX_EXPANSION > stored.len() {
+        return Err(TOO_LONG);
     }
     let mut out = Vec::with_capacity(raw);
     let mut decoder = flate2::bufread::ZlibDecoder::new(stored);
     let read = decoder.by_ref().take(raw as u64 + 1).read_to_end(&mut out);
     if read.is_err() || out.len() != raw || !decoder.into_inner().is_empty() {
-        return Err(FrameError::Container("compressed records are damaged"));
+        return Err(DAMAGED);
     }
     Ok(out)
 }

@@ -60,13 +60,13 @@ impl Writer {
         for (slot, len) in self.out.get_mut(HEADER_LEN..)?.as_chunks_mut::<4>().0.iter_mut().zip(&self.lens) {
             *slot = len.to_le_bytes();
         }
-        let raw_len = self.out.len() - HEADER_LEN;
-        if compression == Compression::Zlib {
-            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
-            std::io::Write::write_all(&mut encoder, self.out.get(HEADER_LEN..)?).ok()?;
-            let compressed = encoder.finish().ok()?;
-            self.out.truncate(HEADER_LEN);
-            self.out.extend_from_slice(&compressed);
+        let raw_len = u32::try_from(self.out.len() - HEADER_LEN).ok()?;
+        if let Some(compressed) = compress(compression, self.out.get(HEADER_LEN..)?)? {
+            // A new buffer, so that a frame that waits for the disk does not hold the room of its uncompressed records.
+            let mut out = Vec::with_capacity(HEADER_LEN + compressed.len() + checkpoint.len() + attestation.len());
+            out.resize(HEADER_LEN, 0);
+            out.extend_from_slice(&compressed);
+            self.out = out;
         }
         let stored_len = self.out.len() - HEADER_LEN;
         self.out.extend_from_slice(checkpoint);
@@ -75,16 +75,28 @@ impl Writer {
         let (header, _) = self.out.split_first_chunk_mut::<HEADER_LEN>()?;
         let (fields, signed) = header.split_at_mut(32);
         signed.copy_from_slice(signature);
-        let code = u32::from(compression == Compression::Zlib);
-        let lens = [total, self.count as usize, stored_len, raw_len, checkpoint.len(), attestation.len()];
+        let lens = [total, self.count as usize, stored_len, raw_len as usize, checkpoint.len(), attestation.len()];
         let (slots, _) = fields.as_chunks_mut::<4>();
-        let [magic, compression, lengths @ ..] = slots else { return None };
+        let [magic, code, lengths @ ..] = slots else { return None };
         *magic = *MAGIC;
-        *compression = code.to_le_bytes();
+        *code = compression.code().to_le_bytes();
         for (slot, len) in lengths.iter_mut().zip(lens) {
             *slot = u32::try_from(len).ok()?.to_le_bytes();
         }
         Some(self.out)
+    }
+}
+
+/// The records as they are stored; `Some(None)` if they are stored as they are, `None` if they cannot be compressed.
+fn compress(compression: Compression, records: &[u8]) -> Option<Option<Vec<u8>>> {
+    match compression {
+        Compression::None => Some(None),
+        Compression::Zlib => {
+            let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::fast());
+            std::io::Write::write_all(&mut encoder, records).ok()?;
+            encoder.finish().ok().map(Some)
+        }
+        Compression::Lz4 => Some(Some(lz4_flex::block::compress(records))),
     }
 }
 
