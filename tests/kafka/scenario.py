@@ -200,9 +200,9 @@ class Scenario:
         """The group's committed offsets, by an observer; -1001 where there is none."""
         observer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": self.group, "log_level": 2})
         try:
-            topics = observer.list_topics(timeout=10).topics
+            topics = observer.list_topics(timeout=PATIENCE).topics
             wanted = [TopicPartition(name, number) for name in self.topics for number in topics[name].partitions]
-            found = observer.committed(wanted, timeout=10)
+            found = observer.committed(wanted, timeout=PATIENCE)
             return {(part.topic, part.partition): part.offset for part in found}
         finally:
             observer.close()
