@@ -124,6 +124,8 @@ def _truncated(left: int, right: int) -> int:
 
 
 def _remainder(left: int, right: int) -> int:
+    if right == -1:
+        _fit(-left, int)  # The quotient of the least int does not fit, and its remainder errs with it, as in cel-go.
     return left - right * _truncated(left, right)
 
 
