@@ -113,11 +113,11 @@ def test_a_log_verifies_by_either_verifier_and_a_changed_one_does_not(
 
 
 def _flip_a_bit(log: Path) -> None:
-    """Change one byte in the middle of a stored frame, as somebody with access to the file could."""
+    """Change one bit of a stored frame's signature, as somebody with access to the file could."""
     with sqlite3.connect(log) as database:
         [frame] = database.execute("SELECT bytes FROM frame WHERE batch = 1").fetchone()
         changed = bytearray(frame)
-        changed[len(changed) // 2] ^= 1
+        changed[40] ^= 1
         database.execute("UPDATE frame SET bytes = ? WHERE batch = 1", (bytes(changed),))
 
 

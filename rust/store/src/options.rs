@@ -24,7 +24,7 @@ pub struct LogOptions {
     pub durability: Durability,
     /// Key of the content digests, so that small values cannot be guessed from them.
     pub digest_key: Option<Zeroizing<[u8; 32]>>,
-    /// How frames are stored.
+    /// How new frames are stored; each says it of itself, so a log may hold frames of all kinds.
     pub compression: Compression,
     /// Receipts per batch at most, 1 to 65,536; 1 signs every receipt by itself (`individual` mode).
     pub max_batch: usize,
@@ -46,7 +46,7 @@ impl Default for LogOptions {
             signer: None,
             durability: Durability::Full,
             digest_key: None,
-            compression: Compression::None,
+            compression: Compression::Lz4,
             max_batch: 4096,
             linger: Duration::from_millis(100),
             linger_waited: Duration::from_millis(5),

@@ -7,8 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Command;
 
-use chio_receipts::Durability;
 use chio_receipts::trust::{Trust, TrustedKey};
+use chio_receipts::{Compression, Durability};
 use chio_store::testing::Sample;
 use chio_store::{BatchStore, Log, LogError, LogOptions, LogReader, SqliteStore, keys};
 use common::{NOW, Place, VERSION, consume};
@@ -28,9 +28,10 @@ fn open(path: &Path) -> &'static str {
     code(Log::open(path, &LogOptions::default()))
 }
 
+/// A log of 100 receipts as they are, large enough to be damaged within a page.
 fn filled() -> Place {
     let place = Place::new();
-    let log = place.open();
+    let log = place.open_with(&LogOptions { compression: Compression::None, ..LogOptions::default() });
     consume(&log, &Sample::new("agents", "orders", 0), 0..100, b"value");
     log.close().unwrap();
     place
@@ -132,7 +133,7 @@ fn a_full_disk_is_full_for_ever_and_acknowledges_nothing() {
 }
 
 fn filled_batches() -> Vec<chio_store::NewBatch> {
-    use chio_receipts::{AttemptQuery, Chain, Compression, Draft, IdSource, Mode, Pending, SealContext, Signer, seal};
+    use chio_receipts::{AttemptQuery, Chain, Draft, IdSource, Mode, Pending, SealContext, Signer, seal};
     let signer = Signer::from_seed(&zeroize::Zeroizing::new([1; 32]));
     let (mut chain, mut ids) = (Chain::start("a"), IdSource::new("a", 0));
     let sample = Sample::new("agents", "orders", 0);

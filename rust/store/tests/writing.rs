@@ -5,9 +5,9 @@ mod common;
 
 use std::time::Duration;
 
-use chio_receipts::{Mode, OutcomeDraft, OutcomeWord, Shown};
+use chio_receipts::{Compression, Mode, OutcomeDraft, OutcomeWord, Shown, frame};
 use chio_store::testing::Sample;
-use chio_store::{BatchSpec, Log, LogOptions, State};
+use chio_store::{BatchSpec, Filter, Log, LogOptions, Order, State};
 use common::{NOW, Place, VERSION, attempts, consume};
 use proptest::prelude::*;
 
@@ -323,4 +323,37 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn a_log_holds_frames_of_all_compressions_and_reads_verifies_and_withholds_from_each() {
+    let place = Place::new();
+    let sample = Sample::new("agents", "orders", 0);
+    let stored = [Compression::None, LogOptions::default().compression, Compression::Zlib, Compression::None];
+    let mut ids = Vec::new();
+    for (round, compression) in (0_i64..).zip(stored) {
+        let log = place.open_with(&LogOptions { compression, ..LogOptions::default() });
+        ids.push(consume(&log, &sample, round * 10..round * 10 + 10, b"v").into_iter().map(|(id, _)| id));
+        log.close().unwrap();
+    }
+    let ids: Vec<_> = ids.into_iter().flatten().collect();
+    let compressions = || {
+        let connection = rusqlite::Connection::open(place.log()).unwrap();
+        let mut frames = connection.prepare("SELECT bytes FROM frame ORDER BY batch").unwrap();
+        let frames = frames.query_map([], |row| row.get::<_, Vec<u8>>(0)).unwrap();
+        frames.map(|frame| frame::decode(&frame.unwrap()).unwrap().compression).collect::<Vec<_>>()
+    };
+    assert_eq!(compressions(), stored);
+    assert_eq!(stored[1], Compression::Lz4, "new logs are written as the decision record says");
+    assert_eq!(place.verify().receipts, 40);
+    let page = place.reader().query(&Filter::default(), Order::OldestFirst, None, 100).unwrap();
+    assert_eq!(page.receipts.iter().map(|receipt| receipt.id).collect::<Vec<_>>(), ids);
+
+    let gone: Vec<_> = ids.iter().copied().skip(3).step_by(10).collect();
+    assert_eq!(chio_store::withhold(&place.log(), &gone).unwrap(), 4);
+    assert_eq!(compressions(), stored, "a frame stays stored as it was");
+    let report = place.verify();
+    assert_eq!((report.receipts, report.withheld), (36, 4));
+    assert!(gone.iter().all(|id| place.reader().get(*id).is_err()));
+    assert!(ids.iter().filter(|id| !gone.contains(id)).all(|id| place.reader().export(*id).is_ok()));
 }
