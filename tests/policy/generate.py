@@ -60,6 +60,7 @@ class PolicyGenerator:
     def __init__(self, seed: int | str) -> None:
         self.random = Random(seed)
         self.conditions = ConditionGenerator(self.random)
+        self.crowded = ""
 
     def cases(self, requests_per_policy: int = 24) -> Iterator[tuple[PolicyModel, list[Request]]]:
         """Policies without end, each with its requests."""
@@ -68,6 +69,8 @@ class PolicyGenerator:
             yield policy, [self.request(policy) for _ in range(requests_per_policy)]
 
     def policy(self) -> PolicyModel:
+        # Half of the rules speak of one scope, so that several of them meet in a decision.
+        self.crowded = self._name()
         names = self.random.sample(IDENTITIES, self.random.randrange(1, 4))
         identities = tuple(
             Identity(name, self._distinct_patterns(self.random.randrange(4)), self.random.choice(ATTRIBUTES))
@@ -82,7 +85,7 @@ class PolicyGenerator:
         event = self._record() if kind == "consume" or self.random.random() < 0.7 else None
         return Request(
             identity=identity or self.random.choice((*IDENTITIES, "stranger")),
-            scope=scope or self.scope(),
+            scope=self.crowded if self.random.random() < 0.4 else scope or self.scope(),
             kind=kind,
             now=NOW + self.random.choice((-2000, -1, 0, 1, 500, 2000, 60_000)),
             event=event,
@@ -127,7 +130,10 @@ class PolicyGenerator:
 
     def pattern(self) -> str:
         """A scope pattern: a scope with some segments widened."""
-        segments = [self._widened(segment) for segment in self._name().split(":")]
+        return self._wide(self._name())
+
+    def _wide(self, scope: str) -> str:
+        segments = [self._widened(segment) for segment in scope.split(":")]
         if self.random.random() < 0.2:
             segments = [*segments[: self.random.randrange(len(segments) + 1)], "**"]
         return ":".join(segments)
@@ -144,14 +150,15 @@ class PolicyGenerator:
         return tuple(dict.fromkeys(self.pattern() for _ in range(count)))
 
     def _rule(self, number: int) -> Rule:
+        crowded = self.random.random() < 0.5
         window = self.random.choices(("none", "from", "until", "both"), (7, 1, 1, 1))[0]
         start = NOW + self.random.choice((-1000, 0, 1, 700))
         end = start + self.random.choice((1, 500, 5000))
         return Rule(
             id=f"rule-{number}",
             effect=self.random.choice(EFFECTS),
-            identities=tuple(self.random.sample(IDENTITY_PATTERNS, self.random.choice((1, 1, 2)))),
-            scopes=self._distinct_patterns(self.random.choice((1, 1, 2))),
+            identities=("*",) if crowded else tuple(self.random.sample(IDENTITY_PATTERNS, self.random.choice((1, 2)))),
+            scopes=(self._wide(self.crowded),) if crowded else self._distinct_patterns(self.random.choice((1, 1, 2))),
             when=self.conditions.condition() if self.random.random() < 0.75 else None,
             not_before=start if window in ("from", "both") else None,
             expires_at=end if window in ("until", "both") else None,

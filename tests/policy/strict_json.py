@@ -126,9 +126,14 @@ def _check_strings(value: Any) -> None:
             _check_strings(item)
 
 
-_DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique_members,
-    parse_int=_integer,
-    parse_float=_float,
-    parse_constant=_constant,
-)
+def decoder() -> json.JSONDecoder:
+    """The decoder with every rule hooked in."""
+    return json.JSONDecoder(
+        object_pairs_hook=_unique_members,
+        parse_int=_integer,
+        parse_float=_float,
+        parse_constant=_constant,
+    )
+
+
+_DECODER = decoder()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.policy import engine, generate, generate_json, reference
+from tests.policy import engine, generate, generate_json, operators, reference, strict_json
 
 SHARDS = 8
 CASES_PER_SHARD = 12_500
@@ -48,3 +48,21 @@ def test_the_generated_cases_reach_every_kind_of_decision() -> None:
     for wanted in ("rule", "guards", "errors"):
         assert sum(bool(getattr(outcome, wanted)) for outcome in outcomes) > 200
     assert sum(outcome.valid_until != reference.FOREVER for outcome in outcomes) > 200
+
+
+MISTAKES: dict[str, tuple[object, str, object]] = {
+    "deny is not the strongest": (reference, "PRECEDENCE", ("escalate", "deny", "delay", "allow")),
+    "a prefix star is a literal": (reference, "segment_matches", lambda pattern, segment: pattern in ("*", segment)),
+    "a window holds its end": (reference, "in_window", lambda rule, now: now <= (rule.expires_at or now)),
+    "the clock does not age": (reference, "NOW_LIFETIME_MS", 2000),
+    "json may name a member twice": (strict_json, "_unique_members", dict),
+    "numbers of different types differ": (operators, "NUMERIC", ()),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_in_either_evaluator_would_be_noticed(mistake: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(*MISTAKES[mistake])
+    monkeypatch.setattr(strict_json, "_DECODER", strict_json.decoder())
+    _, found = engine.disagreements(generate.take("mistakes", 3000))
+    assert found
