@@ -6,7 +6,9 @@ mod all;
 
 use std::collections::HashSet;
 
-use chio_receipts::{Export, LogVerifier, Proven, ProvenContent, ReceiptId, Trust, hex, jcs, sign, verify};
+use chio_receipts::{
+    Compression, Export, LogVerifier, Proven, ProvenContent, ReceiptId, Trust, frame, hex, jcs, sign, verify,
+};
 use serde_json::Value;
 
 fn load(name: &str) -> Value {
@@ -181,16 +183,24 @@ fn every_single_bit_flip_of_a_frame_is_found() {
     for case in array(&load("logs.json")["cases"]).iter().filter(|case| array(&case["findings"]).is_empty()) {
         let trust = trust(&case["trust"]);
         let Some(frame) = array(&case["frames"]).first().map(|frame| unhex(text(frame))) else { continue };
-        // Compressed data may have spare bits; what it holds is checked after decompression.
-        if frame[4] != 0 || !done.insert(frame.clone()) {
+        // A frame of 500 has too many bits for all of them to be tried.
+        if frame.len() > 8192 || !done.insert(frame.clone()) {
             continue;
         }
+        // Compressed data may have spare bits, or spell the same records otherwise; nothing else gets through.
+        let same = |changed: &[u8]| {
+            let (Ok(changed), Ok(frame)) = (frame::decode(changed), frame::decode(&frame)) else { return false };
+            frame.compression != Compression::None
+                && changed.slots().eq(frame.slots())
+                && (changed.checkpoint_text, changed.signature, changed.attestation)
+                    == (frame.checkpoint_text, frame.signature, frame.attestation)
+        };
         for bit in 0..frame.len() * 8 {
             let mut changed = frame.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
             let mut verifier = LogVerifier::new(&trust);
             verifier.feed(&changed);
-            assert!(!verifier.finish().is_ok(), "{}: bit {bit}", case["name"]);
+            assert!(!verifier.finish().is_ok() || same(&changed), "{}: bit {bit}", case["name"]);
         }
     }
     assert!(done.len() >= 4, "{}", done.len());
