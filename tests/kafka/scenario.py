@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from chio_fast import Event, Policy, Signer
 from chio_fast.kafka import ChioConsumerMiddleware, envelope
@@ -202,7 +202,15 @@ class Scenario:
         try:
             topics = observer.list_topics(timeout=PATIENCE).topics
             wanted = [TopicPartition(name, number) for name in self.topics for number in topics[name].partitions]
-            found = observer.committed(wanted, timeout=PATIENCE)
+            for _ in patiently("the group's coordinator"):
+                try:
+                    found = observer.committed(wanted, timeout=PATIENCE)
+                except KafkaException as error:
+                    if not error.args[0].retriable() and error.args[0].code() != KafkaError.NOT_COORDINATOR:
+                        raise
+                    time.sleep(0.1)
+                else:
+                    break
             return {(part.topic, part.partition): part.offset for part in found}
         finally:
             observer.close()

@@ -134,8 +134,12 @@ def test_a_signal_handler_that_raises_inside_the_client_loses_no_event(scenario:
     class Interrupted(Exception):  # noqa: N818 - it is no error
         """What the handler raises."""
 
+    armed: list[bool] = []
+
     def handler(_number: int, _frame: FrameType | None) -> None:
-        raise Interrupted
+        if armed:
+            armed.clear()
+            raise Interrupted
 
     before = signal.signal(signal.SIGUSR1, handler)
     done = threading.Event()
@@ -146,14 +150,20 @@ def test_a_signal_handler_that_raises_inside_the_client_loses_no_event(scenario:
 
     try:
         with scenario.consumer() as consumer:
+            for _ in patiently("an assignment"):
+                consumer._parts.intake.keep_alive()
+                if len(consumer.stats().partitions) == 5:
+                    break
             pestering = threading.Thread(target=pester)
             pestering.start()
             interrupted = 0
             for _ in patiently("interruptions"):
                 try:
-                    consumer._parts.intake.keep_alive()  # nothing but the client, so that nothing else is interrupted
+                    armed.append(True)
+                    consumer._parts.intake.keep_alive()
                 except Interrupted:
                     interrupted += 1
+                armed.clear()
                 if interrupted > 20:
                     break
             done.set()

@@ -68,9 +68,13 @@ class Buffer:
             return taken
         return [ready.popleft() for _ in range(count)]
 
+    def everything(self) -> list[Event]:
+        """Give all events, those set aside last."""
+        return [*self.ready, *(event for events in self._aside.values() for event in events)]
+
     def clear(self) -> list[Event]:
         """Take out everything."""
-        taken = [*self.ready, *(event for events in self._aside.values() for event in events)]
+        taken = self.everything()
         self.ready.clear()
         self._aside.clear()
         return taken

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from time import monotonic
@@ -13,7 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 from chio_fast.errors import GuardError, LogError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from confluent_kafka import Consumer, Message
 
@@ -88,6 +89,7 @@ class Intake:
         # Set when a hand-out must not simply take the next event: evidence comes first, or the DLQ is behind.
         self._careful = before_action
         self._ends: list[Message] = []
+        self._in_hand: list[Event] = []  # taken out of the buffer, hand-out not finished
         self.handed_out = 0
         self.denied = 0
         self.client_errors = 0
@@ -138,7 +140,8 @@ class Intake:
             wait = SLICE if deadline is None else min(SLICE, max(0.0, deadline - monotonic()))
             if self._commit.is_full:
                 self._throttle.stop_fetching()
-                self._admit(self._enter(1, wait))
+                with self._nothing_lost():
+                    self._admit(self._enter(1, wait))
             else:
                 self._careful = self._before_action
                 if not self._ready:
@@ -157,7 +160,8 @@ class Intake:
         """Enter the client without waiting, so that it stays in its group and rebalances are served."""
         buffered = len(self._ready)
         self._throttle.observe_work(buffered)
-        self._admit(self._enter(max(1, self._throttle.room(buffered)), 0.0))
+        with self._nothing_lost():
+            self._admit(self._enter(max(1, self._throttle.room(buffered)), 0.0))
 
     def run_guards_with(self, run_guards: RunGuards) -> None:
         """Run guards in another way from now on."""
@@ -175,10 +179,11 @@ class Intake:
         """Wait for one message, then take what else is there: a batch is never waited for."""
         self._throttle.observe_work(0)
         room = max(self._throttle.room(0), count)
-        messages = self._enter(1, wait)
-        if messages and room > 1:
-            messages += self._enter(room - 1, 0.0)
-        self._admit(messages)
+        with self._nothing_lost():
+            messages = self._enter(1, wait)
+            if messages and room > 1:
+                messages += self._enter(room - 1, 0.0)
+            self._admit(messages)
 
     def _enter(self, count: int, timeout: float) -> list[Message]:
         """Call the client, and throw away what a change during the call makes doubtful."""
@@ -186,16 +191,23 @@ class Intake:
         self._partitions.expect_changes()
         if timeout > BUSY_SLICE and self._commit.is_busy:
             timeout = BUSY_SLICE
-        try:
-            with self._commit.client:
-                messages = self._raw.consume(count, timeout)
-        except BaseException:
-            # A callback of the configuration or a signal handler raised: the client drops what it was about to return.
-            self._partitions.rewind()
-            raise
-        finally:
-            self._enter_at = monotonic() + ENTER_EVERY
+        with self._commit.client:
+            messages = self._raw.consume(count, timeout)
+        self._enter_at = monotonic() + ENTER_EVERY
         return self._partitions.settle(messages)
+
+    @contextmanager
+    def _nothing_lost(self) -> Iterator[None]:
+        """Fetch again what is lost when something raises on the way from the client into the buffer.
+
+        A callback of the configuration or a signal handler may raise at any point; the client itself then drops what
+        it was about to return.
+        """
+        try:
+            yield
+        except BaseException:
+            self._partitions.rewind(self._in_hand)
+            raise
 
     def _admit(self, messages: list[Message]) -> None:
         if messages:
@@ -215,11 +227,14 @@ class Intake:
         events = self._buffer.take(count)
         if not events:
             return events
+        self._in_hand = events
         try:
             allowed = self._receipted(events)
         except BaseException:
             self._ready.extendleft(reversed(events))
             raise
+        finally:
+            self._in_hand = []
         self.handed_out += len(allowed)
         return allowed
 
@@ -227,12 +242,13 @@ class Intake:
         """Hand out events whose receipts are durable, see to it that the next ones become so."""
         ready = self._ready
         if ready and ready[0].ordinal is None:
-            events = self._buffer.take(self._throttle.batch_size)
+            events = self._in_hand = self._buffer.take(self._throttle.batch_size)
             try:
                 events = self._receipted(events)
                 self._receipts.seal()
             finally:
                 ready.extendleft(reversed(events))
+                self._in_hand = []
         if ready and not self._receipts.wait_durable(ready[0].ordinal or 0, ENTER_EVERY):
             return []
         durable = self._receipts.durable

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from confluent_kafka import OFFSET_INVALID, KafkaException, Message, TopicPartition
 
 from chio_fast.errors import ChioConfigError, ChioError, ChioRevoked
+from chio_fast.kafka.buffer import Buffer, key_of
 from chio_fast.kafka.frontier import NOTHING
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
     from chio_fast._native import Event, Gate
     from chio_fast.kafka.assignment import Assigned, Assignments, Key
-    from chio_fast.kafka.buffer import Buffer
     from chio_fast.kafka.commit import Commit
     from chio_fast.kafka.metadata import Cluster
     from chio_fast.kafka.throttle import Throttle
@@ -197,9 +197,17 @@ class Partitions:
                 self._restart(held)
         return [message for message in messages if _key(message) not in mixed]
 
-    def rewind(self) -> None:
-        """Have the client deliver again what it threw away when a call of it raised."""
+    def rewind(self, in_hand: Sequence[Event]) -> None:
+        """Have the client deliver again what was lost between it and the buffer when a call raised.
+
+        Args:
+            in_hand: events taken out of the buffer whose hand-out is not finished.
+        """
+        kept: dict[Key, int] = {}
+        for event in (*self._buffer.everything(), *in_hand):
+            kept[key_of(event)] = max(kept.get(key_of(event), NOTHING), event.offset() + 1)
         for held in self._assignments:
+            held.native.admitted = max(kept.get(held.key, NOTHING), held.native.position)
             try:
                 reached = self._raw.position([held.at(OFFSET_INVALID)])[0].offset
                 if reached >= 0 and reached != held.next_fetch:

@@ -112,15 +112,16 @@ class Throttle:
             return
         by_user = set(self._paused_by_user())
         back = [held.at(NOTHING) for held in self._assignments if held.key in self._paused and held.key not in by_user]
-        self._paused.clear()
         if back:
             self._call(self._raw.resume, back)
+        # Only now: if something raises in between, resuming once more does no harm, and never resuming would.
+        self._paused.clear()
 
     def _pause(self) -> None:
         fresh = [held for held in self._assignments if held.key not in self._paused]
         if fresh:
-            self._call(self._raw.pause, [held.at(NOTHING) for held in fresh])
             self._paused.update(held.key for held in fresh)
+            self._call(self._raw.pause, [held.at(NOTHING) for held in fresh])
 
     @staticmethod
     def _call(method: Callable[[list], None], partitions: list) -> None:  # type: ignore[type-arg]
