@@ -1,7 +1,8 @@
-//! What a receipt costs, in batches of 500 with values of 200 bytes: push, seal (and its parts), and verifying a log.
+//! What a receipt costs, in batches of 500 with distinct values of 200 bytes: push, seal (and its parts, and with each
+//! compression), and verifying a log.
 //!
 //! Every timed piece of work is checked once before it is timed. `cargo bench -p chio-receipts`.
-#![allow(clippy::unwrap_used, missing_docs)] // A benchmark that goes wrong must stop.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, missing_docs)] // A benchmark that goes wrong must stop.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -53,12 +54,18 @@ impl Bench {
     }
 
     fn fill(&self, pending: &mut Pending, ids: &mut IdSource, first: i64) {
-        for i in 0..BATCH as i64 {
+        self.fill_with(pending, ids, first, BATCH);
+    }
+
+    fn fill_with(&self, pending: &mut Pending, ids: &mut IdSource, first: i64, count: u64) {
+        let mut value = self.value.clone();
+        for i in 0..count as i64 {
+            value[..8].copy_from_slice(&(first + i).to_le_bytes());
             pending
                 .push(&Draft {
                     offset: Some(first + i),
                     timestamp: Some(1_790_000_000_000 + i),
-                    content: Content::Event { key: Some(b"customer-17"), headers: &[], value: Some(&self.value) },
+                    content: Content::Event { key: Some(b"customer-17"), headers: &[], value: Some(&value) },
                     parents: &[self.parent],
                     attempt: Attempt::Known(1),
                     ..Draft::new(ids.next(1_790_000_000_100 + i), 1_790_000_000_100 + i, &self.template, &self.target)
@@ -113,6 +120,25 @@ fn receipts(c: &mut Criterion) {
         });
     });
     println!("bytes per receipt in the log: {}", log.len() as u64 / (100 * BATCH));
+
+    for count in [BATCH, 4096] {
+        group.throughput(Throughput::Elements(count));
+        for compression in [Compression::None, Compression::Zlib, Compression::Lz4] {
+            let context = SealContext { compression, ..bench.context() };
+            let (mut offset, mut stored) = (0, 0);
+            group.bench_function(format!("push and seal {count}, {compression:?}"), |b| {
+                b.iter(|| {
+                    bench.fill_with(&mut pending, &mut ids, offset, count);
+                    offset += count as i64;
+                    let sealed = seal(&mut pending, &mut chain, &context, &mut |_| 1).unwrap();
+                    assert_eq!(u64::from(sealed.meta.count), count);
+                    stored = sealed.frame.len() as u64;
+                });
+            });
+            println!("bytes per receipt: {}", stored / count);
+        }
+    }
+    group.throughput(Throughput::Elements(BATCH));
 
     let messages: Vec<Vec<u8>> = (0..BATCH as usize).map(|i| vec![i as u8; 640]).collect();
     group.bench_function("leaves of 640 bytes, one by one (the lanes are in seal)", |b| {

