@@ -23,6 +23,7 @@ __all__ = [
     "read_by_both_roads",
     "rotate_key",
     "slow_road_reason",
+    "verify_export",
     "withhold",
 ]
 
@@ -240,8 +241,23 @@ def read_by_both_roads(message: Message) -> tuple[tuple[Any, ...] | None, tuple[
 class Gate:
     """The native half of an `Enforcer`: the current policy, and the way into the log."""
 
-    def __new__(cls, log: Log, policy: Policy, *, guards: Sequence[str] = ...) -> Gate:
-        """Join a log and a policy; `guards` names those that run for every decision."""
+    def __new__(
+        cls,
+        log: Log,
+        policy: Policy,
+        *,
+        guards: Sequence[str] = ...,
+        correlation_headers: Sequence[str] | None = None,
+    ) -> Gate:
+        """Join a log and a policy.
+
+        Args:
+            log: where receipts go.
+            policy: by which it decides.
+            guards: names of those that run for every decision.
+            correlation_headers: headers of consumed events that carry the correlation text, the preferred one first;
+                by default `traceparent` and `X-Correlation-Id`.
+        """
 
     @property
     def policy(self) -> Policy: ...

@@ -52,6 +52,8 @@ class Enforcer:
         issuer: name under which receipts are issued; by default `{identity}@{host}#{lowest free slot}`.
         durability: `full`, or `relaxed`, which survives a crash of the process and not one of the machine.
         digest_key: 32 bytes that key the content digests, so that small values cannot be guessed from them.
+        correlation_headers: headers of consumed events that carry the correlation text of their receipts, the preferred
+            one first; by default `traceparent` and `X-Correlation-Id`.
         watch: look at the policy file for changes, every second or every so many seconds.
         guard_timeout: seconds that a guard has for one request.
         guard_concurrency: how many async guards run at the same time.
@@ -75,6 +77,7 @@ class Enforcer:
         issuer: str | None = None,
         durability: Literal["full", "relaxed"] = "full",
         digest_key: bytes | None = None,
+        correlation_headers: Sequence[str] | None = None,
         watch: bool | float = False,
         guard_timeout: float = DEFAULT_TIMEOUT,
         guard_concurrency: int = DEFAULT_CONCURRENCY,
@@ -99,7 +102,7 @@ class Enforcer:
         self.log: Log = self.receipt_log.issuing(
             identity=self.identity, issuer=issuer, signer=_signer(signer), durability=durability, digest_key=digest_key
         )
-        self.gate = Gate(self.log, first, guards=self.guards.always)
+        self.gate = Gate(self.log, first, guards=self.guards.always, correlation_headers=correlation_headers)
         if self._watcher is not None:
             self._watcher.start(self._take_over)
 

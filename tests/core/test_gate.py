@@ -74,6 +74,16 @@ def test_a_receipt_says_where_the_event_lives_and_what_it_names_as_parents(enfor
     assert (receipt.request, receipt.attempt) == ("chio-kafka-tasks-0-7", 1)
 
 
+def test_the_correlation_text_comes_from_the_first_configured_header_that_is_there(enforcers: Make) -> None:
+    enforcer = enforcers(correlation_headers=["X-Order", "X-Session"])
+    headers = [("traceparent", b"trace"), ("X-Session", b"session"), ("X-Order", b"order")]
+    partitions = assigned(enforcer, "tasks")
+    given = [message(offset, headers=headers[: 3 - offset], value=b"{}") for offset in range(3)]
+    enforcer.issue(admitted(enforcer, given, partitions))
+    enforcer.seal()
+    assert [receipt.correlation for receipt in enforcer.receipt_log.query()] == ["order", "session", None]
+
+
 def test_the_same_event_again_is_the_same_request_and_a_higher_attempt(enforcer: Enforcer) -> None:
     attempts = []
     for _ in range(3):

@@ -14,6 +14,7 @@ use crate::check::{self, Check, Matter, PARENT_HEADER};
 use crate::clock;
 use crate::errors;
 use crate::event::Event;
+use crate::inbound::CORRELATION;
 use crate::log::Log;
 use crate::place::{Partition, Whereabouts};
 use crate::policy::Policy;
@@ -27,6 +28,8 @@ pub struct Gate {
     pub log: Arc<chio_store::Log>,
     /// Guards that run for every decision.
     pub always: Arc<[String]>,
+    /// Headers that carry a correlation text, the preferred one first.
+    pub correlation: Box<[String]>,
     /// What was decided so far.
     pub counts: Counts,
     log_object: Py<Log>,
@@ -78,11 +81,17 @@ impl Gate {
 #[pymethods]
 impl Gate {
     #[new]
-    #[pyo3(signature = (log, policy, *, guards = Vec::new()))]
-    fn new(log: &Bound<'_, Log>, policy: &Bound<'_, Policy>, guards: Vec<String>) -> Self {
+    #[pyo3(signature = (log, policy, *, guards = Vec::new(), correlation_headers = None))]
+    fn new(
+        log: &Bound<'_, Log>,
+        policy: &Bound<'_, Policy>,
+        guards: Vec<String>,
+        correlation_headers: Option<Vec<String>>,
+    ) -> Self {
         Self {
             log: Arc::clone(&log.get().inner),
             always: guards.into(),
+            correlation: correlation_headers.unwrap_or_else(|| CORRELATION.map(str::to_owned).to_vec()).into(),
             counts: Counts::default(),
             log_object: log.clone().unbind(),
             current: ArcSwap::from_pointee(Generation::new(Arc::clone(&policy.get().inner))),

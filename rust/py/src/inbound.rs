@@ -13,8 +13,8 @@ use crate::record::Header;
 
 /// How the names of our own headers begin.
 const OWN_HEADERS: &str = "X-Chio-";
-/// Headers that carry a correlation text, the first one found counts.
-const CORRELATION: [&str; 2] = ["traceparent", "X-Correlation-Id"];
+/// Headers that carry a correlation text unless the gate is told others; the first one found counts.
+pub const CORRELATION: [&str; 2] = ["traceparent", "X-Correlation-Id"];
 /// At most so many bytes of a correlation text are kept.
 const LONGEST_CORRELATION: usize = 1024;
 
@@ -43,13 +43,14 @@ pub struct Part {
 }
 
 impl Inbound {
-    /// Reads the headers of one message; those that `names` has are kept for the digest.
+    /// Reads the headers of one message; those that `names` has are kept for the digest, the first of `correlation` that
+    /// is there gives the correlation text.
     ///
     /// Unreadable headers count as one rejected parent, so that the receipt shows that there was something.
-    pub fn read(&mut self, message: &Bound<'_, PyAny>, names: &HeaderNames) -> Part {
+    pub fn read(&mut self, message: &Bound<'_, PyAny>, names: &HeaderNames, correlation: &[String]) -> Part {
         let (parents, text, kept) = (self.parents.len(), self.text.len(), self.headers.len());
         let mut rejected = 0;
-        let mut rank = CORRELATION.len();
+        let mut rank = correlation.len();
         let outcome = headers::each(message, |name, value| {
             if name == PARENT_HEADER.as_bytes() {
                 match ReceiptId::parse(value.unwrap_or_default()) {
@@ -57,7 +58,7 @@ impl Inbound {
                     Err(_) => rejected += 1,
                 }
             }
-            let found = CORRELATION.iter().position(|known| known.as_bytes() == name).unwrap_or(rank);
+            let found = correlation.iter().position(|known| known.as_bytes() == name).unwrap_or(rank);
             if let Some(value) = value.filter(|_| found < rank) {
                 rank = found;
                 self.text.truncate(text);

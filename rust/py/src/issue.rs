@@ -83,7 +83,7 @@ fn push_events(
             continue;
         }
         let resolved = event.place.resolved(generation);
-        let read = inbound.read(event.raw.bind(py), generation.policy.header_names());
+        let read = inbound.read(event.raw.bind(py), generation.policy.header_names(), &gate.correlation);
         let template = resolved.template(&event.ruling(), &event.place.question());
         ready.push((event, template, read));
     }
