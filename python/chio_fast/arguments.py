@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-_encoder = msgspec.json.Encoder()
+# Sets are written in one order, so that equal documents and arguments are equal in every process.
+_encoder = msgspec.json.Encoder(order="deterministic")
 
 
 def encode_arguments(arguments: Any) -> bytes:
