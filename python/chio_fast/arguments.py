@@ -8,8 +8,7 @@ from typing import Any
 
 import msgspec
 
-# Sets are written in one order, so that equal documents and arguments are equal in every process.
-_encoder = msgspec.json.Encoder(order="deterministic")
+_encoder = msgspec.json.Encoder()
 
 
 def encode_arguments(arguments: Any) -> bytes:
