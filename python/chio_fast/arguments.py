@@ -8,6 +8,9 @@ from typing import Any
 
 import msgspec
 
+# Sets are written in one order, so that equal documents and arguments are equal in every process.
+_ordering = msgspec.json.Encoder(order="deterministic")
+# That encoder takes keys that are strings and no others.
 _encoder = msgspec.json.Encoder()
 
 
@@ -18,13 +21,20 @@ def encode_arguments(arguments: Any) -> bytes:
         ValueError: they cannot be written, or hold NaN or an infinity, which JSON has not.
     """
     try:
-        encoded = _encoder.encode(arguments)
+        encoded = _encode(arguments)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"the arguments cannot be written as JSON: {error}") from None
     # msgspec writes NaN and the infinities as null, which the policy would take for a value that is not there.
     if b"null" in encoded and _has_non_finite(arguments):
         raise ValueError("the arguments hold NaN or an infinity, which JSON has not: pass it as a string")
     return encoded
+
+
+def _encode(arguments: Any) -> bytes:
+    try:
+        return _ordering.encode(arguments)
+    except TypeError:
+        return _encoder.encode(arguments)
 
 
 def encode_result(result: Any) -> bytes | None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,25 @@ def test_a_policy_is_the_same_from_every_source(tmp_path: Path, policy: Policy) 
     }
     assert len(versions) == 1
     assert len(policy.version) == 64
+
+
+def test_sets_give_one_version_in_every_process() -> None:
+    document = 'capabilities={f"tools:{n}" for n in range(20)}'
+    code = (
+        "from chio_fast import Policy; "
+        f"print(Policy.from_dict({{'chio': 'policy/v1', 'identities': {{'a': dict({document})}}}}).version)"
+    )
+    versions = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "123"
+    }
+    assert len(versions) == 1
 
 
 def test_it_knows_where_it_came_from(tmp_path: Path, policy: Policy) -> None:
