@@ -148,7 +148,7 @@ def test_no_worker_hands_out_after_its_revoke(scenario: Scenario, start_worker: 
 def test_slow_work_does_not_cost_the_membership(scenario: Scenario, volume: Volume, drill_report: Callable[..., None]):
     """200 ms of work per event with hundreds prefetched: far more than `max.poll.interval.ms` in all."""
     scenario.topics, scenario.policy = scenario.topics[:1], OPEN_POLICY
-    scenario.produce(500, seed=35, denied=0)
+    scenario.produce(1_000, seed=35, denied=0)
     lost: list[object] = []
     conf = scenario.conf(max_poll_interval_ms=volume["poll_interval_ms"], session_timeout_ms=6000)
     with scenario.consumer(conf, on_lost=lambda _consumer, partitions: lost.append(partitions)) as consumer:
