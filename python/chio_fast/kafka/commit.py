@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
     from chio_fast._native import Event, Log
-    from chio_fast.kafka.assignment import Assigned, Assignments
+    from chio_fast.kafka.assignment import Assigned, Assignments, Key
     from chio_fast.kafka.dlq import ChioDeadLetterProducer
     from chio_fast.kafka.tripwire import Tripwire
     from chio_fast.kafka.trouble import Trouble
@@ -215,9 +215,13 @@ class Commit:
             with self.client:
                 self._land_in_passing()
 
-    def wake(self) -> None:
-        """Let the thread look at the committed offsets, after an assignment."""
+    def begun(self, _assigned: Sequence[Assigned]) -> None:
+        """Have the committed offsets looked at, now and some times later."""
+        self._tripwire.rearm()
         self._put(Claim({}, 0, awaited=False))
+
+    def ended(self, _keys: Sequence[Key]) -> None:
+        """Do nothing: what is not current is not committed."""
 
     def stop(self, timeout: float) -> None:
         """End the thread after what is queued."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import contextmanager
-from functools import partial
 from itertools import islice
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -21,13 +20,15 @@ if TYPE_CHECKING:
     from chio_fast._native import Event, Gate
     from chio_fast.kafka.assignment import Assignments
     from chio_fast.kafka.buffer import Buffer
-    from chio_fast.kafka.commit import Commit
+    from chio_fast.kafka.committer import Committer
     from chio_fast.kafka.partitions import Partitions
     from chio_fast.kafka.throttle import Throttle
     from chio_fast.kafka.trouble import Trouble
 
     RunGuards = Callable[[Sequence[Event], Callable[[], None]], None]
     """Runs what is due for events, calling the second argument at least every 100 ms meanwhile."""
+    Issue = Callable[[list[Event]], tuple[list[Event], list[Event], list[Event]]]
+    """Gives ids, and receipts unless they follow later: the allowed events, the denied ones, those with guards due."""
 
 log = logging.getLogger("chio_fast.kafka")
 
@@ -66,14 +67,15 @@ class Intake:
         buffer: Buffer,
         throttle: Throttle,
         partitions: Partitions,
-        commit: Commit,
+        commit: Committer,
+        issue: Issue,
         trouble: Trouble,
         before_action: bool,
         on_error: Callable[[KafkaError], None] | None,
     ) -> None:
         self._raw = raw
         self._gate = gate
-        self._issue = partial(gate.issue, before_action=True) if before_action else gate.issue
+        self._issue = issue
         self._receipts = gate.log
         self._guard = run_guards
         self._assignments = assignments

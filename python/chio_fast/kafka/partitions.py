@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
     from chio_fast._native import Event, Gate
     from chio_fast.kafka.assignment import Assigned, Assignments, Key
-    from chio_fast.kafka.commit import Commit
+    from chio_fast.kafka.committer import Committer
     from chio_fast.kafka.metadata import Cluster
     from chio_fast.kafka.throttle import Throttle
-    from chio_fast.kafka.tripwire import Tripwire
     from chio_fast.kafka.trouble import Trouble
 
 log = logging.getLogger("chio_fast.kafka")
@@ -47,8 +46,7 @@ class Partitions:
         assignments: Assignments,
         buffer: Buffer,
         throttle: Throttle,
-        commit: Commit,
-        tripwire: Tripwire,
+        commit: Committer,
         trouble: Trouble,
     ) -> None:
         self._raw = raw
@@ -58,7 +56,6 @@ class Partitions:
         self._buffer = buffer
         self._throttle = throttle
         self._commit = commit
-        self._tripwire = tripwire
         self._trouble = trouble
         self._owner: Any = None
         self._callbacks: dict[str, Callable[[Any, list[TopicPartition]], None] | None] = {}
@@ -240,12 +237,12 @@ class Partitions:
     def _begin(self, partitions: Iterable[TopicPartition]) -> None:
         partitions = list(partitions)
         self._cluster.refresh((partition.topic for partition in partitions), METADATA_TIMEOUT)
-        for held in self._assignments.take(partitions):
+        taken = self._assignments.take(partitions)
+        for held in taken:
             if held.key in self._touched:
                 self._touched[held.key] = "begun anew"
             self.drop(self._buffer.remove(held.key, keep_paused=True))
-        self._tripwire.rearm()
-        self._commit.wake()
+        self._commit.begun(taken)
 
     def _leave(self, keys: Sequence[Key]) -> None:
         """Give up `keys` after everything queued for them is confirmed and committed."""
@@ -259,12 +256,13 @@ class Partitions:
             self._trouble.raise_once(error)
         self._end(keys)
 
-    def _end(self, keys: Iterable[Key]) -> None:
+    def _end(self, keys: Sequence[Key]) -> None:
         for key in keys:
             self._touched[key] = "given up"
             self._throttle.give_up(key)
             self.drop(self._buffer.remove(key))
         self._assignments.give_up(keys)
+        self._commit.ended(keys)
 
     def _restart(self, held: Assigned) -> None:
         """Have the client fetch a partition again from the first event that was not admitted."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer
@@ -251,7 +252,6 @@ class Pipeline:
             buffer=self.buffer,
             throttle=self.throttle,
             commit=self.commit,
-            tripwire=tripwire,
             trouble=self.trouble,
         )
         self.intake = Intake(
@@ -263,6 +263,7 @@ class Pipeline:
             throttle=self.throttle,
             partitions=self.partitions,
             commit=self.commit,
+            issue=partial(gate.issue, before_action=True) if evidence == "before_action" else gate.issue,
             trouble=self.trouble,
             before_action=evidence == "before_action",
             on_error=on_error,
