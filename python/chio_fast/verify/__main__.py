@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from chio_fast.verify.anchors import AnchorCheck
 from chio_fast.verify.errors import VerifyError
 from chio_fast.verify.export import verify_export
 from chio_fast.verify.frames import MAGIC
@@ -27,16 +28,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--trust", type=Path, required=True, help="the trust file")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--partial", action="store_true", help="the log is a part: chains may start and end anywhere")
+    parser.add_argument(
+        "--anchors", type=Path, help="anchored checkpoints, one JSON object a line; the log leads to all"
+    )
     options = parser.parse_args(arguments)
     try:
         trust = load_trust(options.trust)
         data = sys.stdin.buffer.read() if options.file == "-" else Path(options.file).read_bytes()
+        anchors = _anchors(options.anchors, trust, partial=options.partial) if options.anchors else None
     except (OSError, TrustError) as error:
         print(f"error: {error}", file=sys.stderr)  # noqa: T201
         return UNREADABLE
     # A log of no batches is an empty file.
     is_log = not data or data.startswith(MAGIC)
-    code, result, lines = _log(data, trust, partial=options.partial) if is_log else _export(data, trust)
+    if is_log:
+        code, result, lines = _log(data, trust, partial=options.partial, anchors=anchors)
+    else:
+        code, result, lines = _export(data, trust)
     print(json.dumps(result, ensure_ascii=False) if options.json else "\n".join(lines))  # noqa: T201
     return code
 
@@ -55,12 +63,24 @@ def _export(data: bytes, trust: Trust) -> tuple[int, dict[str, Any], list[str]]:
     return UNKNOWN if verified.state == "unknown" else VERIFIED, result, lines
 
 
-def _log(data: bytes, trust: Trust, *, partial: bool) -> tuple[int, dict[str, Any], list[str]]:
-    report = verify_log(data, trust, partial=partial)
+def _anchors(path: Path, trust: Trust, *, partial: bool) -> AnchorCheck:
+    check = AnchorCheck(trust, partial=partial)
+    for line in path.read_bytes().splitlines():
+        check.anchor(line)
+    return check
+
+
+def _log(
+    data: bytes, trust: Trust, *, partial: bool, anchors: AnchorCheck | None
+) -> tuple[int, dict[str, Any], list[str]]:
+    report = verify_log(data, trust, partial=partial, anchors=anchors)
     result = {"verified": report.ok, **dataclasses.asdict(report)}
     lines = ["verified" if report.ok else f"invalid: {report.found} findings"]
     lines.append(f"{report.frames} batches, {report.receipts} receipts, {report.withheld} withheld")
     lines.append(f"{report.outcomes} outcomes, {report.unresolved} of {report.transactions} transactions unresolved")
+    if anchors:
+        lines.append(f"{anchors.anchors} anchors, {anchors.not_trusted} more that no trusted key signed")
+        result |= {"anchors": anchors.anchors, "anchors_not_trusted": anchors.not_trusted}
     lines.extend(
         f"issuer {chain.issuer}: epoch {chain.epoch}, {chain.running_count} records, head {chain.head}"
         for chain in report.issuers

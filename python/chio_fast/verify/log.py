@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from chio_fast.verify import hashing
+from chio_fast.verify.anchors import AnchorCheck
 from chio_fast.verify.errors import MalformedError, VerifyError
 from chio_fast.verify.frames import Frame, decode, split
 from chio_fast.verify.records import Checkpoint, Record, parse_record
@@ -145,11 +146,13 @@ class LogVerifier:
     Args:
         trust: Whom to trust.
         partial: Let every issuer's chain start and end anywhere: for a part of a log.
+        anchors: Checkpoints that were kept elsewhere, to which the log has to lead.
     """
 
-    def __init__(self, trust: Trust, *, partial: bool = False) -> None:
+    def __init__(self, trust: Trust, *, partial: bool = False, anchors: AnchorCheck | None = None) -> None:
         self._trust = trust
         self._partial = partial
+        self._anchors = anchors
         self._issuers: dict[str, _Issuer] = {}
         self._transactions: dict[bytes, tuple[str, str | None]] = {}
         self._tags: dict[int, tuple[str, int, int, int]] = {}
@@ -174,6 +177,8 @@ class LogVerifier:
     def finish(self) -> Report:
         """Give what was found, once all frames are fed."""
         self._check_last_checkpoints()
+        for fault, checkpoint in self._anchors.findings() if self._anchors else ():
+            self._find(fault, checkpoint)
         report = self._report
         report.issuers = [
             IssuerReport(issuer, state.epoch, state.batches, state.running_count, state.head.hex())
@@ -190,6 +195,8 @@ class LogVerifier:
         except VerifyError as error:
             self._find(error, checkpoint)
             return
+        if self._anchors:
+            self._anchors.batch(checkpoint.issuer, checkpoint.running_count, frame.checkpoint_hash)
         state = self._issuers.get(checkpoint.issuer)
         if state is None:
             state = self._issuers[checkpoint.issuer] = self._before(checkpoint)
@@ -302,8 +309,8 @@ class LogVerifier:
         self._report.findings.append(Finding(error.fault, self._report.frames, issuer, epoch, seq, error.detail))
 
 
-def verify_log(stream: bytes, trust: Trust, *, partial: bool = False) -> Report:
+def verify_log(stream: bytes, trust: Trust, *, partial: bool = False, anchors: AnchorCheck | None = None) -> Report:
     """Verify a log, given as its frames one after the other."""
-    verifier = LogVerifier(trust, partial=partial)
+    verifier = LogVerifier(trust, partial=partial, anchors=anchors)
     verifier.feed_stream(stream)
     return verifier.finish()
