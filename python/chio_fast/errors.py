@@ -5,9 +5,11 @@ The extension `chio_fast._native` imports them from here and maps its own failur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from chio_fast.decision import Decision
     from chio_fast.records import VerifyReport
 
@@ -73,6 +75,51 @@ class ChioDeadLetterError(ChioError):
 
 class ChioDeliveryError(ChioError):
     """A cluster did not take an event that was to be produced."""
+
+
+class Aborted(ChioError):  # noqa: N818 - the words of the transaction protocol
+    """A transaction failed and nothing of it will be visible: abort it, seek its inputs back, begin another."""
+
+
+class DeliveryFailed(Aborted):
+    """Records of a transaction were refused.
+
+    Attributes:
+        charges: what the caller passed along with each refused record, and why it was refused.
+    """
+
+    def __init__(self, message: str, charges: Sequence[tuple[Any, Any]]) -> None:
+        super().__init__(message)
+        self.charges = list(charges)
+
+
+class Unclean(ChioError):  # noqa: N818 - the word of the transaction protocol
+    """What became of a transaction shows only by reading: renew the producer, then look for its checkpoint record."""
+
+
+class Fenced(Unclean):
+    """The producer may not go on: another instance uses its transactional id, or its transaction timed out.
+
+    Attributes:
+        timed_out: whether the transaction was open for longer than its timeout, which explains it without another
+            instance.
+    """
+
+    def __init__(self, message: str, *, timed_out: bool) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+class CheckpointsError(ChioError):
+    """The checkpoint topic could not be read; what was asked stays open and may be asked again."""
+
+
+class CheckpointsTrimmed(CheckpointsError):  # noqa: N818 - says what happened to them, not that asking failed
+    """Checkpoint records were deleted, so that the topic no longer tells what became of a transaction."""
+
+
+class ContradictionError(ChioError):
+    """Kafka shows another outcome of a batch than the receipt log holds; the contradiction is recorded."""
 
 
 class VerifyError(ChioError):

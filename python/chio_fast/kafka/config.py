@@ -49,6 +49,19 @@ TUNED_PRODUCER: dict[str, Any] = {
     "topic.metadata.propagation.max.ms": 5_000,
 }
 
+# Transactions follow each other closely: with librdkafka's 100 ms of `retry.backoff.ms` each would wait that long for
+# the one before it. Handlers run outside of transactions, so one lasts seconds at most; a dead member's hides its
+# records from readers, and its offsets from its successor, for as long as `transaction.timeout.ms`.
+TUNED_TRANSACTION: dict[str, Any] = {
+    "compression.type": "none",
+    "linger.ms": 5,
+    "queue.buffering.max.messages": 1_000_000,
+    "retry.backoff.max.ms": 2,
+    "retry.backoff.ms": 1,
+    "topic.metadata.propagation.max.ms": 5_000,
+    "transaction.timeout.ms": 30_000,
+}
+
 FALSE_WORDS = (False, "false", "False", "FALSE", 0, "0")
 TRUE_WORDS = (True, "true", "True", "TRUE", 1, "1")
 
@@ -103,37 +116,117 @@ def producer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], No
     Raises:
         ChioConfigError: a setting would let a denial be reported as delivered before it is safe.
     """
-    for name in ("acks", "request.required.acks"):
-        if conf.get(name, "all") not in ("all", -1, "-1"):
-            raise ChioConfigError(
-                f"`{name}` is `{conf[name]}`: a denial could be lost after its offset is committed; "
-                f"remove it or write `{name}=all`"
-            )
-    if conf.get("enable.idempotence", True) not in TRUE_WORDS:
-        raise ChioConfigError(
-            "`enable.idempotence` is off: a retry could write a denial twice; remove it or write "
-            "`enable.idempotence=true`"
-        )
     if "transactional.id" in conf:
         raise ChioConfigError(
             "`transactional.id` is set, but a consumer's DLQ producer writes outside transactions; remove it"
         )
-    mine = {name: value for name, value in conf.items() if not is_consumer_only(name)}
-    if "message.timeout.ms" in mine:
-        mine["delivery.timeout.ms"] = mine.pop("message.timeout.ms")
+    return {**TUNED_PRODUCER, **_safe_producer(conf, on_error)}
+
+
+def transactional_config(
+    conf: Mapping[str, Any], transactional_id: str, on_error: Callable[[KafkaError], None]
+) -> dict[str, Any]:
+    """Give the settings of the processor's producer.
+
+    Args:
+        conf: one confluent configuration; consumer settings in it are left out.
+        transactional_id: names the instance; a second producer with the same one fences the first.
+        on_error: hears every client-level error; an `error_cb` of the configuration is called as well.
+
+    Raises:
+        ChioConfigError: a setting would weaken the transaction, or outlasts it.
+    """
+    if conf.get("transactional.id", transactional_id) != transactional_id:
+        raise ChioConfigError(
+            f"`transactional.id` is `{conf['transactional.id']}`, but the processor makes it of group and member: "
+            f"`{transactional_id}`; remove it, and write `member=` to name the instance"
+        )
+    settings = {**TUNED_TRANSACTION, **_safe_producer(conf, on_error)}
+    longest = int(settings["transaction.timeout.ms"])
+    for name in ("delivery.timeout.ms", "socket.timeout.ms"):
+        if int(settings.get(name, 0)) > longest:
+            raise ChioConfigError(
+                f"`{name}` is {settings[name]}, longer than a transaction may take; write at most {longest}, or raise "
+                "`transaction.timeout.ms`"
+            )
+    return {**settings, "transactional.id": transactional_id, "delivery.report.only.error": True}
+
+
+def processor_consumer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+    """Give the settings of the processor's consumer: those of a governed consumer, and stable offsets.
+
+    Args:
+        conf: one confluent configuration; producer settings in it are left out.
+        on_error: as for `consumer_config`.
+
+    Raises:
+        ChioConfigError: a setting would let an offset be committed that the application never saw, or would start
+            from offsets whose transaction is not decided.
+    """
+    if conf.get("isolation.level", "read_committed") != "read_committed":
+        raise ChioConfigError(
+            f"`isolation.level` is `{conf['isolation.level']}`: events of transactions that are rolled back would be "
+            "processed, and offsets of undecided ones taken for committed; remove it or write "
+            "`isolation.level=read_committed`"
+        )
+    return consumer_config(conf, on_error)
+
+
+def checkpoint_reader_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+    """Give the settings of a consumer that reads a part of the checkpoint topic, and never joins or commits.
+
+    It carries the configuration's own `group.id`, because that is the one that its user may read with.
+
+    Args:
+        conf: one confluent configuration; only what every kind of client knows is taken from it, and the group.
+        on_error: hears every client-level error.
+    """
     return {
-        **TUNED_PRODUCER,
-        **mine,
-        "acks": "all",
-        "enable.idempotence": True,
-        "error_cb": chain_error_callbacks(conf.get("error_cb"), on_error),
+        **_shared(conf),
+        "group.id": conf["group.id"],
+        "enable.auto.commit": False,
+        "enable.auto.offset.store": False,
+        "isolation.level": "read_committed",
+        "enable.partition.eof": True,
+        # A position that is out of range means that records were deleted, which must be heard.
+        "auto.offset.reset": "error",
+        "fetch.wait.max.ms": 20,
+        "error_cb": chain_error_callbacks(None, on_error),
     }
 
 
 def admin_config(conf: Mapping[str, Any]) -> dict[str, Any]:
     """Give the settings of the admin client: those that every kind of client knows."""
-    shared = {name: value for name, value in conf.items() if not is_consumer_only(name) and not is_producer_only(name)}
-    return {**shared, "error_cb": chain_error_callbacks(None, lambda error: log.debug("admin client: %s", error))}
+    on_error = chain_error_callbacks(None, lambda error: log.debug("admin client: %s", error))
+    return {**_shared(conf), "error_cb": on_error}
+
+
+def _shared(conf: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in conf.items() if not is_consumer_only(name) and not is_producer_only(name)}
+
+
+def _safe_producer(conf: Mapping[str, Any], on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+    """Give the producer settings of `conf`: idempotent, acknowledged by all in-sync replicas."""
+    for name in ("acks", "request.required.acks"):
+        if conf.get(name, "all") not in ("all", -1, "-1"):
+            raise ChioConfigError(
+                f"`{name}` is `{conf[name]}`: a record could be lost after the offset of its event is committed; "
+                f"remove it or write `{name}=all`"
+            )
+    if conf.get("enable.idempotence", True) not in TRUE_WORDS:
+        raise ChioConfigError(
+            "`enable.idempotence` is off: a retry could write a record twice; remove it or write "
+            "`enable.idempotence=true`"
+        )
+    mine = {name: value for name, value in conf.items() if not is_consumer_only(name)}
+    if "message.timeout.ms" in mine:
+        mine["delivery.timeout.ms"] = mine.pop("message.timeout.ms")
+    return {
+        **mine,
+        "acks": "all",
+        "enable.idempotence": True,
+        "error_cb": chain_error_callbacks(conf.get("error_cb"), on_error),
+    }
 
 
 def chain_error_callbacks(

@@ -1,0 +1,381 @@
+"""The client's rules for transactions, for one transactional id: what each error means, and when to begin anew.
+
+Sources: the transactional API of librdkafka (rdkafka.h, rdkafka_txnmgr.c), KIP-98, KIP-360; KIP-890 for what the
+client lacks.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import random
+import time
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from chio_fast.errors import Aborted, ChioConfigError, ChioError, DeliveryFailed, Fenced, Unclean
+from chio_fast.kafka import config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from confluent_kafka import TopicPartition
+
+log = logging.getLogger("chio_fast.kafka")
+
+SLOW_COMMIT = 1.0
+"""Seconds after which a commit that returned is not trusted: its request may have been sent twice, and the client does
+not tell a late first one from the next transaction's (KIP-890)."""
+
+PATIENCE = 60.0
+"""Seconds for which a call is repeated that the client says to repeat."""
+
+INIT_SLICE = 5.0
+"""Seconds that one call of `init_transactions` waits; the next one resumes it."""
+
+FIRST_DELIVERY = 5.0
+"""Seconds to wait for a first delivery before an abort."""
+
+PARTING = 1.0
+"""Seconds that a producer which is given up gets to hand back what it purged."""
+
+POLL = 0.05
+"""Seconds that one wait for a delivery report takes at most."""
+
+FENCED = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})  # fmt: skip
+
+# What repeating or renewing does not change.
+REFUSED = frozenset({
+    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
+    KafkaError.INVALID_TRANSACTION_TIMEOUT, KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED,
+})  # fmt: skip
+
+# Why a record may not be delivered although nothing is wrong with it.
+NOT_ITS_FAULT = frozenset({
+    KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT,
+    KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._STATE,
+    KafkaError._FATAL, KafkaError._FENCED, KafkaError._DESTROY, KafkaError._RETRY, KafkaError._WAIT_COORD,
+    KafkaError.REQUEST_TIMED_OUT, KafkaError.NETWORK_EXCEPTION, KafkaError.BROKER_NOT_AVAILABLE,
+    KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.NOT_ENOUGH_REPLICAS,
+    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, KafkaError.KAFKA_STORAGE_ERROR, KafkaError.INVALID_PRODUCER_EPOCH,
+    KafkaError.PRODUCER_FENCED, KafkaError.UNKNOWN_PRODUCER_ID, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
+    KafkaError.INVALID_TXN_STATE, KafkaError.INVALID_PRODUCER_ID_MAPPING, KafkaError.CONCURRENT_TRANSACTIONS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.UNKNOWN,
+})  # fmt: skip
+
+
+def backoff(attempt: int, *, base: float = 0.01, limit: float = 1.0) -> float:
+    """Give seconds to wait before attempt `attempt` + 1, with jitter, so that instances do not meet again and again."""
+    return random.uniform(0.5, 1.0) * min(limit, base * 2.0 ** min(attempt, 30))  # noqa: S311 - no secret
+
+
+def _error_of(failure: KafkaException | SystemError) -> KafkaError:
+    """Give the client's error.
+
+    A fatal one is raised by the call that serves callbacks, and becomes the cause of a SystemError if another callback
+    runs in the same call.
+    """
+    known = failure.__cause__ if isinstance(failure, SystemError) else failure
+    if not isinstance(known, KafkaException):
+        raise failure
+    error: KafkaError = known.args[0]
+    return error
+
+
+class _Ear:
+    """What one producer's callbacks say.
+
+    It does not hold the producer, so that one that is given up ends when its last reference goes.
+    """
+
+    def __init__(self, on_error: Callable[[KafkaError], None]) -> None:
+        self._on_error = on_error
+        self.heard: list[KafkaError] = []
+        self.refused: list[tuple[Any, KafkaError]] = []
+
+    def on_error(self, error: KafkaError) -> None:
+        """Hear a client-level error."""
+        self.heard.append(error)
+        self._on_error(error)
+
+    def on_delivery(self, charge: Any, error: KafkaError, _message: object) -> None:
+        """Hear of a record that was not delivered; the client reports no others."""
+        self.refused.append((charge, error))
+
+
+class Transaction:
+    """The producer of one transactional id, and its transactions one after the other; for one thread.
+
+    What a call raises says what may follow: `Aborted` → `abort()`, then `begin()`; `Unclean` and `Fenced` → `renew()`,
+    then read what became of the transaction, then `begin()`.
+
+    Args:
+        conf: one confluent configuration.
+        transactional_id: names the instance, and stays the same over restarts.
+        on_error: hears every client-level error; must not raise.
+
+    Raises:
+        ChioConfigError: a setting is unsafe or means nothing.
+    """
+
+    def __init__(
+        self, conf: Mapping[str, Any], transactional_id: str, *, on_error: Callable[[KafkaError], None]
+    ) -> None:
+        self.transactional_id = transactional_id
+        self._conf = dict(conf)
+        self._on_error = on_error
+        self._open = False
+        self._began = 0.0
+        self._produced = 0
+        self._delivered = False
+        self._timeout = 0.0
+        self._producer: Producer | None = None
+        self._build()
+
+    @property
+    def producer(self) -> Producer:
+        """The client of now; `renew` and `begin` may replace it.
+
+        Raises:
+            ChioError: it was closed.
+        """
+        if self._producer is None:
+            raise ChioError(f"the producer of `{self.transactional_id}` was closed")
+        return self._producer
+
+    def start(self) -> None:
+        """Fence every earlier producer of this id, and finish what it left: committed if that had begun, else aborted.
+
+        Raises:
+            Unclean: it did not happen in time; `renew()` tries again.
+            Fenced: a later producer of this id was faster.
+            ChioConfigError: the cluster does not let this client have transactions.
+        """
+        self._call("start", lambda: self.producer.init_transactions(INIT_SLICE))
+        self._call("start", lambda: self.producer.poll(0))
+        self._ear.heard.clear()
+
+    def begin(self) -> None:
+        """Begin a transaction.
+
+        A client that has had an error since it started is replaced first: for half a minute librdkafka keeps the same
+        error to itself when it comes again, and `commit` relies on hearing it.
+
+        Raises:
+            Unclean, Fenced: `renew()` first; nothing was begun.
+        """
+        self._call("begin", lambda: self.producer.poll(0))
+        if self._ear.heard:
+            self.renew()
+        self._ear.refused.clear()
+        self._produced, self._delivered = 0, False
+        self._began = time.monotonic()
+        self._call("begin", self.producer.begin_transaction)
+        self._open = True
+
+    def produce(
+        self,
+        topic: str,
+        *,
+        key: bytes | str | None = None,
+        value: bytes | str | None = None,
+        headers: Sequence[tuple[str, bytes | str | None]] | None = None,
+        partition: int = -1,
+        timestamp: int = 0,
+        charge: Any = None,
+    ) -> None:
+        """Hand one record to the client; waits while its queue is full. What the broker says of it, `flush` raises.
+
+        Args:
+            topic: where to.
+            key: key of the record.
+            value: its value.
+            headers: its headers.
+            partition: -1 for the partitioner's choice.
+            timestamp: Unix ms; 0 for now.
+            charge: comes back in `DeliveryFailed.charges` if the record is refused, by client or broker.
+
+        Raises:
+            Unclean, Fenced: the producer cannot go on.
+        """
+        arguments: dict[str, Any] = {"on_delivery": partial(self._ear.on_delivery, charge)}
+        if headers:
+            arguments["headers"] = list(headers)
+        while True:
+            try:
+                self.producer.produce(topic, value, key, partition, timestamp=timestamp, **arguments)
+            except BufferError:
+                self._call("produce", lambda: self.producer.poll(POLL))
+            except KafkaException as failure:
+                self._not_taken(charge, failure.args[0])
+                return
+            else:
+                self._produced += 1
+                return
+
+    def flush(self) -> None:
+        """Wait until every record of the transaction is acknowledged.
+
+        Raises:
+            DeliveryFailed: records were refused; `charges` says which.
+            Aborted: records were not acknowledged in time, which is nobody's fault.
+            Unclean, Fenced: the producer cannot go on.
+        """
+        # The client reports every record within `delivery.timeout.ms`, which is no longer than a transaction's.
+        deadline = time.monotonic() + self._timeout + PATIENCE
+        while self._call("flush", lambda: self.producer.flush(PARTING)):
+            if time.monotonic() > deadline:
+                raise Unclean(f"`{self.transactional_id}`: {len(self.producer)} records have no delivery report")
+        self._delivered = self._produced > 0 and not self._ear.refused
+        if self._ear.refused:
+            raise self._refusal(self._ear.refused)
+
+    def send_offsets(self, offsets: Sequence[TopicPartition], metadata: object) -> None:
+        """Make the group's offsets part of the transaction.
+
+        Args:
+            offsets: per partition the offset of the next event.
+            metadata: the consumer's `consumer_group_metadata()` of just now.
+
+        Raises:
+            ChioError: an offset is no offset; the client would leave it out in silence.
+            Aborted: the group has moved on, or the broker refuses.
+            Unclean, Fenced: the producer cannot go on.
+        """
+        for offset in offsets:
+            if offset.offset < 0:
+                raise ChioError(
+                    f"offset {offset.offset} of {offset.topic}[{offset.partition}] cannot be committed; give the "
+                    "offset of the next event"
+                )
+        same = list(offsets)
+        self._call("send_offsets", lambda: self.producer.send_offsets_to_transaction(same, metadata, -1))
+
+    def commit(self) -> None:
+        """Commit; to return means that it is committed.
+
+        Raises:
+            DeliveryFailed, Aborted: records were refused, so nothing was committed.
+            Unclean: the commit raised, took longer than `SLOW_COMMIT`, or the client had an error meanwhile.
+            Fenced: the commit raised that.
+        """
+        self.flush()
+        self._call("commit", lambda: self.producer.poll(0))
+        self._ear.heard.clear()
+        began = time.monotonic()
+        try:
+            self.producer.commit_transaction(-1)
+            took = time.monotonic() - began
+            # What the client had to say meanwhile is in its queue until it is asked for.
+            self.producer.poll(0)
+        except (KafkaException, SystemError) as failure:
+            # Even an error that asks for an abort does not prove that the broker did not commit.
+            raise self._ended("commit", _error_of(failure)) from failure
+        self._open = False
+        if took > SLOW_COMMIT:
+            raise Unclean(f"`{self.transactional_id}`: the commit took {took:.1f} s, which is not trusted")
+        if self._ear.heard:
+            error = self._ear.heard[0]
+            raise Unclean(f"`{self.transactional_id}`: during the commit: {error.name()}: {error.str()}")
+
+    def abort(self) -> None:
+        """Abort the transaction, if one is open; `begin` may follow.
+
+        Raises:
+            Unclean, Fenced: `renew()` first.
+        """
+        if not self._open:
+            return
+        self._await_first_delivery()
+        self._call("abort", lambda: self.producer.abort_transaction(-1), repeat_abortable=True)
+        self._open = False
+
+    def renew(self) -> None:
+        """Replace the producer by a new one of the same id and `start` it; the old one is given up, not waited for.
+
+        Raises:
+            Unclean, Fenced, ChioConfigError: as `start` does; it may be called again.
+        """
+        self.close()
+        self._build()
+        self.start()
+
+    def close(self) -> None:
+        """Give the producer up; a transaction that is open is aborted by the next producer of the id, or times out."""
+        old, self._producer = self._producer, None
+        self._open = False
+        if old is None:
+            return
+        try:
+            old.purge()
+            old.flush(PARTING)
+        except (KafkaException, SystemError) as failure:
+            log.debug("producer of `%s` was given up: %s", self.transactional_id, _error_of(failure))
+
+    def _build(self) -> None:
+        self._ear = _Ear(self._on_error)
+        settings = config.transactional_config(self._conf, self.transactional_id, self._ear.on_error)
+        self._timeout = int(settings["transaction.timeout.ms"]) / 1000
+        try:
+            self._producer = Producer(settings)
+        except KafkaException as failure:
+            raise ChioConfigError(f"the configuration is refused by the client: {failure.args[0].str()}") from failure
+
+    def _call(self, step: str, call: Callable[[], Any], *, repeat_abortable: bool = False) -> Any:
+        """Call, and again while the client says to; see the class for what is raised."""
+        deadline = time.monotonic() + PATIENCE
+        for attempt in itertools.count():
+            try:
+                return call()
+            except (KafkaException, SystemError) as failure:
+                error = _error_of(failure)
+                if error.txn_requires_abort() and not repeat_abortable:
+                    raise Aborted(f"`{self.transactional_id}`: {step}: {error.name()}: {error.str()}") from failure
+                again = error.retriable() or error.txn_requires_abort()
+                if not again or time.monotonic() > deadline:
+                    raise self._ended(step, error) from failure
+                log.debug("`%s`: %s is called again: %s", self.transactional_id, step, error)
+            time.sleep(backoff(attempt))
+        raise AssertionError  # the loop has no end of its own
+
+    def _not_taken(self, charge: Any, error: KafkaError) -> None:
+        """Note a record that the client refused; raise if its producer cannot go on."""
+        if error.code() in (KafkaError._FATAL, *FENCED):
+            # Why it cannot is raised by this, if it was not raised before.
+            self._call("produce", lambda: self.producer.poll(0))
+            raise self._ended("produce", error)
+        self._ear.refused.append((charge, error))
+
+    def _ended(self, step: str, error: KafkaError) -> ChioError:
+        """Say what an error means after which this producer cannot go on."""
+        what = f"`{self.transactional_id}`: {step}: {error.name()}: {error.str()}"
+        if error.code() in FENCED:
+            timed_out = self._open and time.monotonic() - self._began >= self._timeout
+            return Fenced(what, timed_out=timed_out)
+        if error.code() in REFUSED:
+            return ChioConfigError(f"{what}; grant Write on the transactional id, or lower `transaction.timeout.ms`")
+        return Unclean(what)
+
+    def _refusal(self, refused: Sequence[tuple[Any, KafkaError]]) -> ChioError:
+        """Say whose fault it is that records were not delivered."""
+        for _, error in refused:
+            if error.code() in FENCED:
+                return self._ended("flush", error)
+        charges = [(charge, error) for charge, error in refused if error.code() not in NOT_ITS_FAULT]
+        error = (charges or refused)[0][1]
+        what = f"`{self.transactional_id}`: {len(refused)} records were not delivered: {error.name()}: {error.str()}"
+        return DeliveryFailed(what, charges) if charges else Aborted(what)
+
+    def _await_first_delivery(self) -> None:
+        """Let one record arrive.
+
+        Until then the coordinator may not know the transaction, and the client takes its refusal to abort it for fatal
+        (librdkafka#4849).
+        """
+        deadline = time.monotonic() + FIRST_DELIVERY
+        while self._produced and not self._delivered and time.monotonic() < deadline:
+            self._call("abort", lambda: self.producer.poll(POLL), repeat_abortable=True)
+            self._delivered = len(self.producer) < self._produced
