@@ -186,6 +186,13 @@ class LogSupersededError(LogError):
     """Somebody else appended under this issuer's name although this process held the claim."""
 
 
+class LogBehindError(LogError):
+    """The log does not hold a checkpoint of its own that was anchored: its end was cut off, or it is an old copy."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, "behind")
+
+
 class LogKeyMismatchError(LogError, SigningKeyError):
     """The issuer's last checkpoint was signed with another key, and no rotation was recorded."""
 

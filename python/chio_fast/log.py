@@ -155,9 +155,18 @@ class ReceiptLog:
         """
         return _chain.decode(self._read().chain(receipt_id, direction, limit))
 
-    def batches(self, first: int = 1) -> Iterator[Batch]:
-        """Give the batches in order, from position `first` on."""
-        while page := _batches.decode(self._read().batches(first, PAGE)):
+    @property
+    def log_id(self) -> str:
+        """The log's random id, which follows the `@` in its issuers' names."""
+        return self._read().log_id
+
+    def batches(self, first: int = 1, last: int | None = None) -> Iterator[Batch]:
+        """Give the batches in order, from position `first` to `last` or the present end."""
+        while last is None or first <= last:
+            limit = PAGE if last is None else min(PAGE, last + 1 - first)
+            page = _batches.decode(self._read().batches(first, limit))
+            if not page:
+                return
             yield from page
             first = page[-1].batch + 1
 

@@ -25,12 +25,14 @@ if TYPE_CHECKING:
 SLOW_SYNC_MS = 50.0
 LOW_SPACE = 1 << 30
 PRIVATE = 0o600
+RECORD_TOPICS = {
+    "chio-anchors": "nobody notices if the end of a receipt log is cut off",
+    "chio-checkpoints": "a transactional processor does not start",
+}
 
 
 def doctor(
-    config_file: Annotated[
-        Path | None, typer.Option("--config", "-c", help="The file of `chio-fast enforce`; flags win over it.")
-    ] = None,
+    config_file: options.ConfigFile = None,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
     group: Annotated[str | None, typer.Option(help="Consumer group.")] = None,
@@ -45,7 +47,7 @@ def doctor(
         list[str] | None, typer.Option("--topic", "-t", help="Topic to consume; repeatable.", metavar="FROM[=TO]")
     ] = None,
     fix: Annotated[
-        bool, typer.Option("--fix", help="Create DLQ and target topics that are missing; make key files private.")
+        bool, typer.Option("--fix", help="Create missing topics but those to consume; make key files private.")
     ] = False,
     as_json: options.Json = False,
 ) -> None:
@@ -220,3 +222,5 @@ def _topics(config: EnforceConfig, cluster: Any, *, fix: bool) -> Iterator[Diagn
             yield from cluster.topic(name, role)
     if config.dlq_topic and not cluster.missing([config.dlq_topic, *sources]):
         yield from cluster.dlq(config.dlq_topic, sources)
+    for name, purpose in RECORD_TOPICS.items():
+        yield from cluster.record_keeping(name, purpose, fix=fix)

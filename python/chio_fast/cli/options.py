@@ -9,7 +9,7 @@ import typer
 
 from chio_fast.settings import DEFAULT_RECEIPT_LOG as DEFAULT_LOG
 
-__all__ = ["DEFAULT_LOG", "Bootstrap", "Json", "Limit", "LogPath", "Property", "Since", "Until"]
+__all__ = ["DEFAULT_LOG", "Bootstrap", "ConfigFile", "Json", "Limit", "LogPath", "Property", "Since", "Until"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one a line for lists.")]
 LogPath = Annotated[Path, typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log.", show_default=True)]
@@ -23,4 +23,7 @@ Bootstrap = Annotated[
 Property = Annotated[
     list[str] | None,
     typer.Option("--property", "-X", help="A client setting, `name=value`; may be repeated.", metavar="NAME=VALUE"),
+]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="The file of `chio-fast enforce`; flags win over it.")
 ]

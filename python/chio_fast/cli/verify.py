@@ -10,16 +10,17 @@ import msgspec
 import typer
 
 from chio_fast import settings
-from chio_fast.cli import options
+from chio_fast.cli import anchors, options
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
 from chio_fast.cli.receipt import open_log
 from chio_fast.errors import ChioConfigError, VerifyError
 from chio_fast.keys import Signer, TrustFile
 from chio_fast.log import verify_export
+from chio_fast.verify import AnchorCheck, Finding, LogVerifier, load_trust
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from chio_fast.log import ReceiptLog
 
@@ -40,6 +41,8 @@ class Summary(msgspec.Struct):
         unresolved: those whose outcome is not known.
         issuers: who signed, with the number of records and the head of each chain.
         findings: what is wrong.
+        anchors: anchors that the log was held to; None if there were none to be read.
+        anchors_not_trusted: further ones, which no trusted key signed.
     """
 
     verified: bool
@@ -51,6 +54,8 @@ class Summary(msgspec.Struct):
     unresolved: int
     issuers: list[dict[str, Any]]
     findings: list[dict[str, Any]]
+    anchors: int | None = None
+    anchors_not_trusted: int | None = None
 
 
 def verify(
@@ -65,6 +70,17 @@ def verify(
     independent: Annotated[
         bool, typer.Option("--independent", help="Use the second verifier, which shares no code with the engine.")
     ] = False,
+    anchored: Annotated[
+        str | None,
+        typer.Option(
+            "--anchors",
+            metavar="FILE|TOPIC",
+            help="Anchors to which the log must lead: a file, or with -b or -c a topic.",
+        ),
+    ] = None,
+    bootstrap: options.Bootstrap = None,
+    properties: options.Property = None,
+    config_file: options.ConfigFile = None,
     as_json: options.Json = False,
 ) -> None:
     """Verify signatures, hashes, order and completeness: nothing changed, dropped, added or reordered.
@@ -73,7 +89,9 @@ def verify(
 
     Exits with 1 if anything is wrong, with 6 if all is authentic and the outcome of a transaction is not known.
 
-    Example: `chio-fast verify --log receipts.db --independent`
+    That the end was not cut off shows with `--anchors` only.
+
+    Example: `chio-fast verify --log receipts.db --anchors chio-anchors -b localhost:9092`
     """
     output = Output(as_json)
     trusted = TrustFile.load(trust) if trust is not None else own_trust(output, log)
@@ -81,9 +99,14 @@ def verify(
         _verify_exports(output, exports, trusted, independent=independent)
         return
     receipts = open_log(log)
+    check = None
+    if anchored is not None:
+        from_topic = bootstrap or config_file or properties
+        settings = anchors.client_settings(config_file, bootstrap, properties) if from_topic else None
+        check = read_anchors(anchors.read(anchored, settings), trusted, receipts)
     total = sum(batch.count for batch in receipts.batches())
     with output.progress("verifying", total) as advance:
-        summary = (independently if independent else by_engine)(receipts, trusted, advance)
+        summary = (independently if independent else by_engine)(receipts, trusted, advance, check)
     show_summary(output, summary)
     if not summary.verified:
         raise typer.Exit(ExitCode.NO)
@@ -108,7 +131,17 @@ def own_trust(output: Output, log: Path) -> TrustFile:
     return TrustFile.of(signer.public_key)
 
 
-def by_engine(log: ReceiptLog, trust: TrustFile, advance: Callable[[int], None]) -> Summary:
+def read_anchors(values: Iterable[bytes], trust: TrustFile, log: ReceiptLog) -> AnchorCheck:
+    """Take anchors, to hold a log to them."""
+    check = AnchorCheck(load_trust(trust.to_json()), log_id=log.log_id)
+    for value in values:
+        check.anchor(value)
+    return check
+
+
+def by_engine(
+    log: ReceiptLog, trust: TrustFile, advance: Callable[[int], None], check: AnchorCheck | None = None
+) -> Summary:
     """Verify a log with the verifier of the engine."""
     try:
         report = log.verify(trust, progress=advance)
@@ -116,8 +149,9 @@ def by_engine(log: ReceiptLog, trust: TrustFile, advance: Callable[[int], None])
         if error.report is None:
             raise
         report = error.report
+    missing = [] if check is None else _not_led_to(log, check, report.batches)
     return Summary(
-        verified=not report.found,
+        verified=not report.found and not missing,
         verifier="engine",
         batches=report.batches,
         receipts=report.receipts,
@@ -125,15 +159,31 @@ def by_engine(log: ReceiptLog, trust: TrustFile, advance: Callable[[int], None])
         transactions=report.transactions,
         unresolved=report.unresolved,
         issuers=msgspec.to_builtins(report.issuers),
-        findings=msgspec.to_builtins(report.findings),
+        findings=[*msgspec.to_builtins(report.findings), *missing],
+        **_anchor_counts(check),
     )
 
 
-def independently(log: ReceiptLog, trust: TrustFile, advance: Callable[[int], None]) -> Summary:
-    """Verify a log with the independent verifier; only its frames come from the engine."""
-    from chio_fast.verify import LogVerifier, load_trust
+def _not_led_to(log: ReceiptLog, check: AnchorCheck, batches: int) -> list[dict[str, Any]]:
+    for batch in log.batches(last=batches):
+        check.batch(batch.issuer, batch.running_count, bytes.fromhex(batch.checkpoint))
+    return [
+        dataclasses.asdict(
+            Finding(fault.fault, batches, anchored.issuer, anchored.epoch, anchored.first_seq, fault.detail)
+        )
+        for fault, anchored in check.findings()
+    ]
 
-    verifier = LogVerifier(load_trust(trust.to_json()))
+
+def _anchor_counts(check: AnchorCheck | None) -> dict[str, int]:
+    return {} if check is None else {"anchors": check.anchors, "anchors_not_trusted": check.not_trusted}
+
+
+def independently(
+    log: ReceiptLog, trust: TrustFile, advance: Callable[[int], None], check: AnchorCheck | None = None
+) -> Summary:
+    """Verify a log with the independent verifier; only its frames come from the engine."""
+    verifier = LogVerifier(load_trust(trust.to_json()), anchors=check)
     done = 0
     for batch in log.batches():
         verifier.feed(log.frame(batch.batch))
@@ -150,6 +200,7 @@ def independently(log: ReceiptLog, trust: TrustFile, advance: Callable[[int], No
         unresolved=report.unresolved,
         issuers=[dataclasses.asdict(issuer) for issuer in report.issuers],
         findings=[dataclasses.asdict(finding) for finding in report.findings],
+        **_anchor_counts(check),
     )
 
 
@@ -162,9 +213,9 @@ def show_summary(output: Output, summary: Summary) -> None:
         output.line(f"verified by the {summary.verifier} verifier", style="green")
     else:
         output.line(f"does not verify: {len(summary.findings)} findings", style="bold red")
-    output.fields(
-        [(name, getattr(summary, name)) for name in ("batches", "receipts", "withheld", "transactions", "unresolved")]
-    )
+    counts = ["batches", "receipts", "withheld", "transactions", "unresolved"]
+    counts += [] if summary.anchors is None else ["anchors", "anchors_not_trusted"]
+    output.fields([(name.replace("_", " "), getattr(summary, name)) for name in counts])
     columns = ("issuer", "epoch", "batches", "records", "head")
     names = ("issuer", "epoch", "batches", "running_count", "head")
     output.line()

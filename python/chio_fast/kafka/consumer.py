@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from chio_fast._native import Event
-from chio_fast.kafka import wiring
+from chio_fast.kafka import anchors, wiring
 from chio_fast.kafka.dlq import ChioDeadLetterProducer
 from chio_fast.kafka.surface import ClientSurface
 
@@ -50,6 +50,7 @@ class ChioConsumerMiddleware(ClientSurface):
         on_assign: called with this consumer and the partitions; likewise `on_revoke` and `on_lost`.
         on_error: hears errors that the client deals with by itself.
         on_commit: hears the outcome of every commit, an error or None and the offsets.
+        anchor_topic: where heads of the receipt log are published, so that cutting it off shows; None for nowhere.
 
     Raises:
         ChioConfigError: arguments are missing, contradictory or unsafe.
@@ -80,6 +81,7 @@ class ChioConsumerMiddleware(ClientSurface):
         on_lost: Rebalanced | None = None,
         on_error: Callable[[KafkaError], None] | None = None,
         on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] | None = None,
+        anchor_topic: str | None = anchors.TOPIC,
     ) -> None:
         wiring.warn_of_sidecar(sidecar_url)
         scopes, dlq_topic = wiring.check_topics(scope_map, dlq.dlq_topic if dlq is not None else dlq_topic)
@@ -104,6 +106,7 @@ class ChioConsumerMiddleware(ClientSurface):
                 evidence=evidence,
                 on_error=on_error,
                 on_commit=on_commit,
+                anchor_topic=anchor_topic,
             )
         except BaseException:
             if self._owns_enforcer:

@@ -10,6 +10,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from chio_fast import diagnosis
 from chio_fast.errors import ChioConfigError
+from chio_fast.kafka import anchors
 from chio_fast.kafka.config import admin_config, consumer_config, producer_config
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ TIMEOUT = 10.0
 """Seconds that one question to the cluster may take."""
 TESTED_CLIENT = "2.16"
 SAFE_REPLICAS = 3
+RECORD_PARTITIONS = 8
+"""Partitions of a new topic for anchors or checkpoint records."""
 # An envelope is longer than the event in it: base64 for bytes, escapes, and the denial itself.
 ENVELOPE_GROWTH = 2.0
 
@@ -94,18 +97,29 @@ class Cluster:
         """Give those of `topics` that the cluster does not have."""
         return [name for name in topics if name not in self._metadata.topics]
 
-    def create(self, topics: Iterable[str], *, like: str | None = None, partitions: int = 1) -> Iterator[Diagnosis]:
+    def create(
+        self,
+        topics: Iterable[str],
+        *,
+        like: str | None = None,
+        partitions: int = 1,
+        settings: Mapping[str, str] | None = None,
+    ) -> Iterator[Diagnosis]:
         """Create topics.
 
         Args:
             topics: names.
             like: an existing topic whose number of partitions they get.
             partitions: their number of partitions if there is no such topic.
+            settings: of the topics.
         """
         model = self._metadata.topics.get(like) if like else None
         partitions = len(model.partitions) if model else partitions
         replicas = min(SAFE_REPLICAS, len(self._metadata.brokers))
-        new = [NewTopic(name, num_partitions=partitions, replication_factor=replicas) for name in topics]
+        new = [
+            NewTopic(name, num_partitions=partitions, replication_factor=replicas, config=dict(settings or {}))
+            for name in topics
+        ]
         for name, future in self._admin.create_topics(new, operation_timeout=TIMEOUT).items():
             try:
                 future.result()
@@ -150,6 +164,37 @@ class Cluster:
                 f"DLQ {name}", f"max.message.bytes is {own['max.message.bytes']}: the largest events of the sources do "
                 "not fit with their envelope; they are sent without their value",
                 f"set max.message.bytes={int(largest * ENVELOPE_GROWTH)} on it",
+            )  # fmt: skip
+
+    def record_keeping(self, name: str, purpose: str, *, fix: bool) -> Iterator[Diagnosis]:
+        """Examine a topic of which nothing may ever be deleted.
+
+        Args:
+            name: of the topic.
+            purpose: what is missing without it.
+            fix: whether to create it if it is missing.
+        """
+        required = anchors.REQUIRED
+        if self.missing([name]):
+            if fix:
+                yield from self.create([name], partitions=RECORD_PARTITIONS, settings=required)
+            else:
+                remedy = "run `chio-fast doctor --fix`"
+                yield diagnosis.warning(f"topic {name}", f"there is no such topic: {purpose}", remedy)
+            return
+        yield from self.topic(name, "topic")
+        if self._metadata.controller_id not in self._metadata.brokers:
+            return
+        try:
+            own = self._settings(name)
+        except KafkaException as error:
+            text = f"its settings cannot be read: {error.args[0].str()}"
+            yield diagnosis.warning(f"topic {name}", text, "grant DESCRIBE_CONFIGS on the topic")
+            return
+        if wrong := [f"{setting}={own[setting]}" for setting, value in required.items() if own[setting] != value]:
+            yield diagnosis.error(
+                f"topic {name}", f"{', '.join(wrong)}: records that must stay are deleted",
+                "set " + " ".join(f"{setting}={value}" for setting, value in required.items()),
             )  # fmt: skip
 
     def _settings(self, topic: str) -> dict[str, str]:

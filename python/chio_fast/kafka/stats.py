@@ -37,6 +37,8 @@ class ConsumerStats(msgspec.Struct, frozen=True):
         client_errors: transient errors that the client reported.
         commits: commits that the broker accepted.
         commit_failures: commits that it did not, after retries.
+        anchors: heads of the receipt log that the topic of anchors took.
+        anchor_failures: heads that it did not.
         receipts_issued: ordinal of the last receipt of the log, by this consumer or others of this process.
         receipts_durable: ordinal up to which they are durable.
         policy_version: version by which events are decided now.
@@ -55,6 +57,8 @@ class ConsumerStats(msgspec.Struct, frozen=True):
     client_errors: int
     commits: int
     commit_failures: int
+    anchors: int
+    anchor_failures: int
     receipts_issued: int
     receipts_durable: int
     policy_version: str

@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient
 from chio_fast import settings
 from chio_fast.enforcer import Enforcer
 from chio_fast.errors import ChioConfigError
-from chio_fast.kafka import config, metadata
+from chio_fast.kafka import anchors, config, metadata
 from chio_fast.kafka.assignment import Assignments
 from chio_fast.kafka.buffer import Buffer
 from chio_fast.kafka.claims import Claims
@@ -67,6 +67,7 @@ class Clients:
         consumer: what is governed.
         producer: writes the DLQ.
         admin: asks for topic ids; None where it cannot be built.
+        conf: settings by which further clients can be built; None where they are not known.
         ear: hears client-level errors.
         group: the consumer group, where it is known.
     """
@@ -76,6 +77,7 @@ class Clients:
     admin: AdminClient | None
     ear: ErrorEar
     group: str | None
+    conf: Mapping[str, Any] | None
 
 
 def enforcer_for(
@@ -157,7 +159,7 @@ def clients_from(conf: Mapping[str, Any]) -> Clients:
     ear = ErrorEar()
     consumer_conf, producer_conf = config.consumer_config(conf, ear), config.producer_config(conf, ear)
     admin = AdminClient(config.admin_config(conf))
-    return Clients(Consumer(consumer_conf), Producer(producer_conf), admin, ear, conf["group.id"])
+    return Clients(Consumer(consumer_conf), Producer(producer_conf), admin, ear, conf["group.id"], conf)
 
 
 def clients_around(consumer: Consumer, producer: Producer | None, group_id: str | None, identity: str) -> Clients:
@@ -185,8 +187,9 @@ def clients_around(consumer: Consumer, producer: Producer | None, group_id: str 
                 "its security settings; give `producer=` for the DLQ, or use `from_config(conf, ...)`"
             ) from error
         log.info("no topic ids: the brokers do not answer in plain text")
-        return Clients(consumer, producer, None, ear, group)
-    return Clients(consumer, producer or Producer(config.producer_config(plain, ear)), admin, ear, group)
+        return Clients(consumer, producer, None, ear, group, None)
+    dlq_producer = producer or Producer(config.producer_config(plain, ear))
+    return Clients(consumer, dlq_producer, admin, ear, group, {**plain, "group.id": group})
 
 
 class Pipeline:
@@ -204,6 +207,7 @@ class Pipeline:
         evidence: Evidence,
         on_error: Callable[[KafkaError], None] | None,
         on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] | None,
+        anchor_topic: str | None,
     ) -> None:
         if evidence not in ("before_commit", "before_action"):
             raise ChioConfigError(f"`evidence` is `{evidence}`; write `before_commit` or `before_action`")
@@ -214,6 +218,7 @@ class Pipeline:
         if dlq.dlq_topic not in cluster_metadata.topics:
             log.warning("the DLQ topic `%s` does not exist: the first denial will stop this consumer", dlq.dlq_topic)
         cluster = metadata.Cluster(cluster_metadata, clients.admin)
+        self.anchors = anchors.begin(enforcer.log, clients.producer, clients.conf, cluster_metadata, anchor_topic)
 
         def make_partition(topic: str, number: int, scope: str, stamp: int) -> Partition:
             return gate.partition(
@@ -278,6 +283,7 @@ class Pipeline:
             lambda: self.commit.drain(self.commit.timeout),
             self._leave_group,
             lambda: self.commit.stop(self.commit.timeout),
+            self.anchors.close if self.anchors else lambda: None,
             self.trouble.deliver,
         ]
         for step in steps:
@@ -308,6 +314,8 @@ class Pipeline:
             client_errors=self.intake.client_errors,
             commits=self.commit.commits,
             commit_failures=self.commit.failures,
+            anchors=self.anchors.published if self.anchors else 0,
+            anchor_failures=self.anchors.failures if self.anchors else 0,
             receipts_issued=self.enforcer.log.issued,
             receipts_durable=self.enforcer.log.durable,
             policy_version=self.enforcer.policy.version,

@@ -21,7 +21,7 @@ file, 3 authentic but outcome unknown.
 """
 
 from chio_fast.verify.anchors import Anchor, AnchorCheck, read_anchor
-from chio_fast.verify.errors import VerifyError
+from chio_fast.verify.errors import MalformedError, VerifyError
 from chio_fast.verify.export import Verified, verify_export
 from chio_fast.verify.log import Finding, IssuerReport, LogVerifier, Report, verify_log
 from chio_fast.verify.trust import Trust, TrustError, load_trust
@@ -32,6 +32,7 @@ __all__ = [
     "Finding",
     "IssuerReport",
     "LogVerifier",
+    "MalformedError",
     "Report",
     "Trust",
     "TrustError",

@@ -1,0 +1,82 @@
+"""`chio-fast anchors`, and the anchors that `verify` compares a log with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from chio_fast.cli import enforce_config, options
+from chio_fast.cli.output import Output, clock
+from chio_fast.errors import ChioConfigError
+from chio_fast.verify import MalformedError, read_anchor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from typing import Any
+
+DEFAULT_TOPIC = "chio-anchors"
+
+
+def anchors(
+    topic: Annotated[str, typer.Argument(help="The topic of anchors.")] = DEFAULT_TOPIC,
+    bootstrap: options.Bootstrap = None,
+    properties: options.Property = None,
+    config_file: options.ConfigFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Print the anchors that a topic holds; with --json in the form that `verify --anchors` reads from a file.
+
+    Example: `chio-fast anchors -b localhost:9092 --json > anchors.jsonl`
+    """
+    from chio_fast.kafka.anchors import read_topic
+
+    output, rows = Output(as_json), []
+    for place, timestamp, value in read_topic(client_settings(config_file, bootstrap, properties), topic):
+        try:
+            anchor = read_anchor(value)
+        except MalformedError as error:
+            output.warn(f"{place} is no anchor: {error}")
+            continue
+        if as_json:
+            told = {"checkpoint": anchor.text.decode(), "signature": anchor.signature.hex()}
+            output.json({"place": place, "timestamp": timestamp, **told})
+        checkpoint = anchor.checkpoint
+        row = (clock(timestamp), checkpoint.issuer, checkpoint.epoch, checkpoint.running_count)
+        rows.append((*row, anchor.checkpoint_hash.hex()))
+    if not as_json:
+        output.table(("time", "issuer", "epoch", "records", "head"), rows)
+
+
+def client_settings(config_file: Path | None, bootstrap: str | None, properties: list[str] | None) -> Mapping[str, Any]:
+    """Give the client settings of a configuration file and flags.
+
+    Raises:
+        ChioConfigError: they name no broker.
+    """
+    settings = enforce_config.load(config_file).kafka | enforce_config.client_properties(properties or [])
+    settings |= {"bootstrap.servers": bootstrap} if bootstrap else {}
+    if not settings.get("bootstrap.servers"):
+        raise ChioConfigError("the brokers are not given; write `-b host:port`, or `-c` with the file of `enforce`")
+    return settings
+
+
+def read(source: str, settings: Mapping[str, Any] | None) -> Iterator[bytes]:
+    """Give the anchors of a file, one JSON object a line, or of a topic.
+
+    Args:
+        source: path of the file, or name of the topic.
+        settings: of the client; None reads a file.
+
+    Raises:
+        ChioConfigError: there is no such topic.
+        OSError: the file cannot be read.
+    """
+    if settings is None:
+        yield from Path(source).read_bytes().splitlines()
+        return
+    from chio_fast.kafka.anchors import read_topic
+
+    for _, _, value in read_topic(settings, source):
+        yield value

@@ -1,0 +1,288 @@
+"""Anchors: the heads of receipt logs in a topic, so that cutting off or rewriting a log shows.
+
+Every issuer publishes its newest checkpoint at the start and end of an epoch and every few seconds in between, if it
+has moved. `chio-fast verify --anchors` compares a log with all of them; a start compares it with the last one.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from confluent_kafka import KafkaException
+
+from chio_fast.errors import ChioError, LogBehindError
+from chio_fast.kafka import scan
+from chio_fast.kafka.scan import Span
+from chio_fast.log import ReceiptLog
+from chio_fast.verify.anchors import Anchor, log_id_of, read_anchor
+from chio_fast.verify.errors import MalformedError
+from chio_fast.verify.hashing import key_id, signature_holds
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from confluent_kafka import KafkaError, Producer
+    from confluent_kafka.admin._metadata import ClusterMetadata
+
+    from chio_fast._native import Log, SignedCheckpoint
+
+log = logging.getLogger("chio_fast.kafka")
+
+TOPIC = "chio-anchors"
+REQUIRED = {"cleanup.policy": "delete", "retention.bytes": "-1", "retention.ms": "-1"}
+"""Settings of the topic: what is deleted shows nothing any more, and compaction would keep the last anchor alone."""
+
+ACCEPT = "CHIO_ACCEPT_LOST_CHECKPOINT"
+"""Environment variable: hash of the anchored checkpoint without which a log may go on, because its loss is known."""
+
+HEADER_ACCEPTED = "X-Chio-Accepted-Loss"
+"""On the first anchor after such a start: the hash that was accepted as lost."""
+
+EVERY = 5.0
+"""Seconds between two looks at the head."""
+LAST_WORD = 2.0
+"""Seconds that a close waits for the last anchor."""
+LOOK_BACK = 5.0
+"""Seconds that a start searches for the last anchor."""
+FIRST_WINDOW = 1000
+"""Records at the end of the topic that a start reads first; each further window is ten times as long."""
+
+_warned: set[str] = set()
+
+
+class _Record(msgspec.Struct):
+    checkpoint: str
+    signature: str
+    v: int = 1
+
+
+class AnchorPublisher:
+    """Publishes the head of one log in a thread of its own; never in anybody's way.
+
+    At most one record is under way. What fails is counted and tried again with the next look.
+
+    Args:
+        receipts: the log that is open for issuing.
+        producer: any producer; others may send through it as well.
+        topic: where to.
+        partitions: how many the topic has.
+        accepted: hash of the anchored checkpoint that was accepted as lost, if there is one.
+
+    Attributes:
+        published: anchors that the broker acknowledged.
+        failures: those that it did not.
+    """
+
+    def __init__(
+        self, receipts: Log, producer: Producer, topic: str, partitions: int, *, accepted: str | None = None
+    ) -> None:
+        self.published = 0
+        self.failures = 0
+        self._receipts = receipts
+        self._producer = producer
+        self._topic = topic
+        self._partition = _partition_of(receipts.issuer, partitions)
+        self._accepted = accepted
+        self._anchored = ""
+        self._under_way = ""
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="chio-anchors", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Publish the last head; waits for it a little, and not longer."""
+        self._closing.set()
+        self._thread.join(LAST_WORD * 4)
+
+    def _run(self) -> None:
+        try:
+            closing = False
+            while not closing:
+                self._look()
+                closing = self._closing.wait(EVERY)
+            self._receipts.wait_durable(self._receipts.seal(), LAST_WORD)
+            self._settle()
+            self._look()
+            self._settle()
+        except ChioError as error:
+            # A log that failed or was closed has no head to tell of; whoever uses it hears of it there.
+            log.info("no further anchors of `%s`: %s", self._receipts.issuer, error)
+        except Exception:
+            self.failures += 1
+            log.exception("anchors of `%s` end", self._receipts.issuer)
+
+    def _look(self) -> None:
+        """Send the head if it has moved and nothing is under way."""
+        self._producer.poll(0)
+        head = self._receipts.head()
+        if head is None or self._under_way or head.hash == self._anchored:
+            return
+        self._under_way = head.hash
+        try:
+            self._send(head)
+        except (BufferError, KafkaException) as error:
+            self._failed(str(error))
+
+    def _send(self, head: SignedCheckpoint) -> None:
+        self._producer.produce(
+            self._topic,
+            key=self._receipts.issuer.encode(),
+            value=msgspec.json.encode(_Record(head.text, head.signature)),
+            headers=[(HEADER_ACCEPTED, self._accepted.encode())] if self._accepted else [],
+            partition=self._partition,
+            on_delivery=self._delivered,
+        )
+
+    def _delivered(self, error: KafkaError | None, _message: Any) -> None:
+        if error is not None:
+            self._failed(f"{error.name()}: {error.str()}")
+            return
+        self._anchored, self._under_way, self._accepted = self._under_way, "", None
+        self.published += 1
+
+    def _failed(self, why: str) -> None:
+        self._under_way = ""
+        self.failures += 1
+        log.warning("topic `%s` did not take the anchor of `%s`: %s", self._topic, self._receipts.issuer, why)
+
+    def _settle(self) -> None:
+        """Wait a little for what is under way."""
+        deadline = time.monotonic() + LAST_WORD
+        while self._under_way and time.monotonic() < deadline:
+            self._producer.poll(0.05)
+
+
+def begin(
+    receipts: Log,
+    producer: Producer,
+    conf: Mapping[str, Any] | None,
+    metadata: ClusterMetadata,
+    topic: str | None = TOPIC,
+) -> AnchorPublisher | None:
+    """Compare a log with its last anchor, then publish its anchors from now on.
+
+    Args:
+        receipts: the log that is open for issuing.
+        producer: any producer of the cluster.
+        conf: settings by which the topic can be read; None where they are not known, then nothing is compared.
+        metadata: of the cluster.
+        topic: name of the topic; None for no anchors.
+
+    Returns:
+        The publisher; None if there is no such topic, of which one warning tells.
+
+    Raises:
+        LogBehindError: the log does not hold the checkpoint that was anchored last.
+    """
+    if topic is None:
+        return None
+    known = metadata.topics.get(topic)
+    if known is None or not known.partitions:
+        if topic not in _warned:
+            _warned.add(topic)
+            log.warning(
+                "there is no topic `%s`: nobody will notice if the end of receipt log `%s` is cut off; create it with "
+                "`chio-fast doctor --fix`",
+                topic,
+                receipts.path,
+            )
+        return None
+    partitions = len(known.partitions)
+    accepted = None if conf is None else _compare(conf, topic, partitions, receipts)
+    return AnchorPublisher(receipts, producer, topic, partitions, accepted=accepted)
+
+
+def read_topic(conf: Mapping[str, Any], topic: str = TOPIC) -> Iterator[tuple[str, int, bytes]]:
+    """Give place, timestamp and value of every record that the topic holds now.
+
+    Raises:
+        ChioConfigError: there is no such topic.
+        KafkaException: the cluster cannot be reached, or refuses.
+    """
+    for message in scan.read(conf, scan.spans(conf, [topic], "read_uncommitted"), "read_uncommitted"):
+        place = f"{message.topic()}/{message.partition()}/{message.offset()}"
+        yield place, message.timestamp()[1], message.value() or b""
+
+
+def _compare(conf: Mapping[str, Any], topic: str, partitions: int, receipts: Log) -> str | None:
+    """Refuse a log that does not lead to its last anchor; gives the hash that is accepted as lost."""
+    try:
+        anchor = _last_anchor(conf, topic, _partition_of(receipts.issuer, partitions), receipts)
+    except KafkaException as error:
+        log.warning("topic `%s` cannot be read, so `%s` is not compared: %s", topic, receipts.path, error.args[0])
+        return None
+    if anchor is None or _leads_to(receipts, anchor):
+        return None
+    lost, count = anchor.checkpoint_hash.hex(), anchor.checkpoint.running_count
+    what = f"receipt log `{receipts.path}` does not hold checkpoint {lost} ({count} records) of `{receipts.issuer}`"
+    if anchor.checkpoint.key_id != key_id(receipts.public_key) or not signature_holds(
+        receipts.public_key, anchor.checkpoint_hash, anchor.signature
+    ):
+        log.warning("%s, which topic `%s` says; but another key signed that, so it may be invented", what, topic)
+        return None
+    if os.environ.get(ACCEPT) == lost:
+        log.warning("%s; going on, because `%s` accepts its loss", what, ACCEPT)
+        return lost
+    raise LogBehindError(
+        f"{what}, which it signed and topic `{topic}` anchored: the log was cut off, or replaced by an older copy; "
+        f"restore the newer one, or accept the loss for good with the environment variable `{ACCEPT}={lost}`"
+    )
+
+
+def _last_anchor(conf: Mapping[str, Any], topic: str, partition: int, receipts: Log) -> Anchor | None:
+    """Search the topic backwards for the last anchor of this log, for a while."""
+    name, wanted = receipts.issuer.removesuffix(f"@{log_id_of(receipts.issuer)}"), receipts.issuer.encode()
+    low, end = scan.spans(conf, [topic], "read_uncommitted")[topic, partition]
+    deadline, window, others = time.monotonic() + LOOK_BACK, FIRST_WINDOW, ""
+    while end > low:
+        if time.monotonic() > deadline:
+            log.warning("topic `%s`: no anchor of `%s` found within %g s of reading back", topic, name, LOOK_BACK)
+            return None
+        start, newest = max(low, end - window), None
+        for message in scan.read(conf, {(topic, partition): Span(start, end)}, "read_uncommitted"):
+            key = bytes(message.key() or b"")
+            if key == wanted:
+                newest = _own(message.value() or b"", receipts.issuer) or newest
+            elif key.startswith(f"{name}@".encode()):
+                others = key.decode("utf-8", "replace")
+        if newest is not None:
+            return newest
+        end, window = start, window * 10
+    if others:
+        log.warning("`%s` was anchored with another receipt log, `%s`: is this new one meant to be?", name, others)
+    return None
+
+
+def _own(value: bytes, issuer: str) -> Anchor | None:
+    try:
+        anchor = read_anchor(value)
+    except MalformedError:
+        return None
+    return anchor if anchor.checkpoint.issuer == issuer else None
+
+
+def _leads_to(receipts: Log, anchor: Anchor) -> bool:
+    """Say whether the log holds the anchored checkpoint, looking back from its head."""
+    head = receipts.head()
+    wanted, stored = anchor.checkpoint_hash.hex(), ReceiptLog.open(receipts.path)
+    last = 0 if head is None else head.batch
+    while last > 0:
+        first = max(1, last - FIRST_WINDOW)
+        for batch in reversed([batch for batch in stored.batches(first, last) if batch.issuer == receipts.issuer]):
+            if batch.checkpoint == wanted:
+                return True
+            if batch.running_count <= anchor.checkpoint.running_count:
+                return False
+        last = first - 1
+    return False
+
+
+def _partition_of(issuer: str, partitions: int) -> int:
+    """Give the partition of an issuer: the same for all logs under one name."""
+    return zlib.crc32(issuer.rpartition("@")[0].encode()) % partitions
