@@ -77,6 +77,10 @@ class ChioDeliveryError(ChioError):
     """A cluster did not take an event that was to be produced."""
 
 
+class ChioHandlerError(ChioError):
+    """A handler failed and the processor was told to stop then; the event is delivered again after a restart."""
+
+
 class Aborted(ChioError):  # noqa: N818 - the words of the transaction protocol
     """A transaction failed and nothing of it will be visible: abort it, seek its inputs back, begin another."""
 

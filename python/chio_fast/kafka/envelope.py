@@ -42,8 +42,11 @@ class Header(msgspec.Struct, frozen=True):
     encoding: Encoding = "utf-8"
 
 
-class DeadLetter(msgspec.Struct, frozen=True):
-    """The value of a DLQ record. Bytes that are not UTF-8 are written in base64, as the `_encoding` field says."""
+class Original(msgspec.Struct, frozen=True):
+    """What a record keeps of the event that it is about.
+
+    Bytes that are not UTF-8 are written in base64, as the `_encoding` field says.
+    """
 
     original_topic: str
     original_partition: int | None
@@ -61,6 +64,11 @@ class DeadLetter(msgspec.Struct, frozen=True):
     original_headers: list[Header]
     request: str
     """`chio-kafka-{topic}-{partition}-{offset}`: the same for every delivery of the same event."""
+
+
+class DeadLetter(Original, frozen=True):
+    """The value of a DLQ record."""
+
     attempt: int | None
     """1 for the first decision on this event, higher for each later one; null where it is not known."""
     chio_denial: Denial
@@ -117,32 +125,39 @@ def build(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Dead
         attempt: how often this event has been decided on.
         form: how much of the original to keep.
     """
+    return DeadLetter(**original(event, form), attempt=attempt, chio_denial=_denial(decision))
+
+
+def original(event: Any, form: Form) -> dict[str, Any]:
+    """Give the fields of `Original` for `event`, as much of it as `form` says."""
     value = _bytes(event.value())
-    key, key_encoding = _text(None if form is Form.DENIAL_ONLY else _bytes(event.key()))
+    key, key_encoding = _text(record_key(event, form))
     text, encoding = _text(value if form is Form.FULL else None)
-    return DeadLetter(
-        original_topic=event.topic(),
-        original_partition=event.partition(),
-        original_offset=event.offset(),
-        original_timestamp=_timestamp(event),
-        original_key=key,
-        original_key_encoding=key_encoding,
-        original_value=text,
-        original_value_encoding=encoding,
-        original_value_omitted=form is not Form.FULL,
-        original_value_digest=None if value is None else blake3(value).hexdigest(),
-        original_headers=[] if form is Form.DENIAL_ONLY else [_header(*pair) for pair in event.headers() or []],
-        request=request_of(event),
-        attempt=attempt,
-        chio_denial=_denial(decision),
-    )
+    return {
+        "original_topic": event.topic(),
+        "original_partition": event.partition(),
+        "original_offset": event.offset(),
+        "original_timestamp": _timestamp(event),
+        "original_key": key,
+        "original_key_encoding": key_encoding,
+        "original_value": text,
+        "original_value_encoding": encoding,
+        "original_value_omitted": form is not Form.FULL,
+        "original_value_digest": None if value is None else blake3(value).hexdigest(),
+        "original_headers": [] if form is Form.DENIAL_ONLY else [_header(*pair) for pair in event.headers() or []],
+        "request": request_of(event),
+    }
+
+
+def record_key(event: Any, form: Form) -> bytes | None:
+    """Give the key of a record about `event`: the original's, so that partitioning stays the same."""
+    return None if form is Form.DENIAL_ONLY else _bytes(event.key())
 
 
 def json_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Record:
-    """Give the record whose value is the JSON envelope; the key stays the original's, so partitioning does too."""
+    """Give the record whose value is the JSON envelope."""
     letter = build(event, decision, attempt=attempt, form=form)
-    key = None if form is Form.DENIAL_ONLY else _bytes(event.key())
-    return Record(key, _encoder.encode(letter), _own_headers(letter))
+    return Record(record_key(event, form), _encoder.encode(letter), _own_headers(letter))
 
 
 def exact_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Record:

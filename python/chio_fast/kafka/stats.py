@@ -63,3 +63,47 @@ class ConsumerStats(msgspec.Struct, frozen=True):
     receipts_durable: int
     policy_version: str
     partitions: list[PartitionStats]
+
+
+class ProcessorStats(msgspec.Struct, frozen=True):
+    """Counters since the processor was started, and what waits now.
+
+    Attributes:
+        taken: events that were handed out to handlers, or denied.
+        denied: those of them that were denied.
+        in_flight: events that were taken and are not committed.
+        unfinished: those of them whose handler is not done.
+        committed: events that were committed.
+        transactions: transactions that were committed.
+        aborts: those that were not.
+        retried: attempts of handlers that failed and were made again.
+        failed: events that went to the error topic.
+        dropped: prefetched events that were given up unseen, because their partition was revoked, lost or sought.
+        buffered: prefetched events that wait to be taken.
+        throttled: whether fetching is paused because enough is prefetched.
+        client_errors: transient errors that the client reported.
+        receipts_issued: ordinal of the last receipt of the log, by this processor or others of this process.
+        receipts_durable: ordinal up to which they are durable.
+        policy_version: version by which events are decided now.
+        transactional_id: what fences other instances of the same name.
+        partitions: those assigned now.
+    """
+
+    taken: int
+    denied: int
+    in_flight: int
+    unfinished: int
+    committed: int
+    transactions: int
+    aborts: int
+    retried: int
+    failed: int
+    dropped: int
+    buffered: int
+    throttled: bool
+    client_errors: int
+    receipts_issued: int
+    receipts_durable: int
+    policy_version: str
+    transactional_id: str
+    partitions: list[PartitionStats]

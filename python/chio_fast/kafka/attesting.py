@@ -1,0 +1,85 @@
+"""Step 2 of a transaction: the receipts of what it covers are durable, and say what is about to be committed."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from chio_fast.kafka.attestation import Attestation
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chio_fast._native import Gate, SignedCheckpoint
+    from chio_fast.kafka.checkpoints import Checkpoints
+    from chio_fast.kafka.member import Member
+    from chio_fast.kafka.runs import Stretch
+
+WATERMARK_SECONDS = 5.0
+"""Age up to which a watermark of the checkpoint topic is used: a reader that begins lower only reads more."""
+
+
+class Attesting:
+    """Seals the receipts of transactions, on the transaction thread.
+
+    Attributes:
+        partition: that of the checkpoint topic where this member's records go.
+
+    Args:
+        gate: seals.
+        checkpoints: the topic that will show what became of the transaction.
+        cluster: id of the cluster.
+        group: the consumer group.
+        member: this instance.
+    """
+
+    def __init__(self, gate: Gate, checkpoints: Checkpoints, *, cluster: str, group: str, member: Member) -> None:
+        self.partition = checkpoints.partition_of(member.transactional_id)
+        self._gate = gate
+        self._log = gate.log
+        self._checkpoints = checkpoints
+        self._topic_id = checkpoints.topic_id()
+        self._cluster = cluster
+        self._group = group
+        self._member = member
+        self._high_watermark = 0
+        self._asked_at = float("-inf")
+
+    def attest(self, stretches: Sequence[Stretch]) -> list[SignedCheckpoint]:
+        """Make the receipts of `stretches` durable as `prepared`; give the checkpoints, one per policy version.
+
+        Raises:
+            LogError: they cannot be made durable.
+            CheckpointsError: the checkpoint topic cannot be asked.
+        """
+        works = [work for stretch in stretches for work in stretch.works]
+        ordinals = self._gate.attest(
+            [work.event for work in works],
+            [output.check for work in works for output in work.outputs],
+            group=self._group,
+            transactional_id=self._member.transactional_id,
+            attestation=self._attestation(stretches).to_json(),
+        )
+        self._log.wait_durable(max(ordinals))
+        return [self._log.checkpoint(ordinal) for ordinal in ordinals]
+
+    def _attestation(self, stretches: Sequence[Stretch]) -> Attestation:
+        return Attestation(
+            cluster=self._cluster,
+            group=self._group,
+            generation=max(stretch.run.generation for stretch in stretches),
+            member=self._member.name,
+            transactional_id=self._member.transactional_id,
+            ranges=Attestation.ranges_of({stretch.run.key: (stretch.first, stretch.next) for stretch in stretches}),
+            checkpoint_topic=self._checkpoints.topic,
+            checkpoint_topic_id=self._topic_id,
+            checkpoint_partition=self.partition,
+            high_watermark=self._watermark(),
+        )
+
+    def _watermark(self) -> int:
+        now = time.monotonic()
+        if now > self._asked_at + WATERMARK_SECONDS:
+            self._high_watermark = self._checkpoints.high_watermark(self.partition)
+            self._asked_at = now
+        return self._high_watermark

@@ -1,0 +1,188 @@
+"""From hand-out to handler: who runs which handler when, and what a failing one leads to."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import inspect
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Literal
+
+from chio_fast.errors import ChioConfigError, ChioHandlerError
+from chio_fast.kafka.failures import describe
+from chio_fast.kafka.handler_context import Boundaries, HandlerContext
+from chio_fast.kafka.work import FINISHED, RUNNING, Work
+from chio_fast.kafka.workers import Loop, Threads
+
+if TYPE_CHECKING:
+    from chio_fast._native import Event
+    from chio_fast.kafka.failures import Failures
+    from chio_fast.kafka.runs import Runs
+    from chio_fast.kafka.trouble import Trouble
+
+log = logging.getLogger("chio_fast.kafka")
+
+Order = Literal["key", "partition"]
+
+
+class Dispatcher:
+    """Takes events, runs their handlers, and tells the runs when they are done.
+
+    The events of a lane (those of one key, or of one partition) are handled in order, one after the other. Sync
+    handlers run in threads, async ones as coroutines of one loop in a thread of its own; as many of either kind as
+    `concurrency` says run at the same time.
+    """
+
+    def __init__(
+        self,
+        *,
+        runs: Runs,
+        failures: Failures,
+        boundaries: Boundaries,
+        trouble: Trouble,
+        concurrency: int,
+        order: Order,
+    ) -> None:
+        if order not in ("key", "partition"):
+            raise ChioConfigError(f"`order` is `{order}`; write `key` or `partition`")
+        if concurrency < 1:
+            raise ChioConfigError(f"`concurrency` is {concurrency}; write 1 or more")
+        self._runs = runs
+        self._failures = failures
+        self._boundaries = boundaries
+        self._gate = boundaries.gate
+        self._trouble = trouble
+        self._by_key = order == "key"
+        self._later: list[tuple[float, int, Work]] = []  # a heap; guarded by the lock below
+        self._later_lock = threading.Lock()
+        self._later_count = 0
+        self.threads = Threads(self._handle, concurrency, trouble)
+        self.loop = Loop(self._handle_async, concurrency, trouble)
+
+    # On the thread that uses the client.
+
+    def take(self, events: list[Event]) -> tuple[list[Event], list[Event], list[Event]]:
+        """Give ids to events that are handed out, and let their handlers begin."""
+        allowed, denied, due = self._gate.take(events)
+        if not due and (allowed or denied):
+            self._enqueue(self._runs.add(self._works(events, allowed, denied)))
+        return allowed, denied, due
+
+    def turn(self) -> None:
+        """Begin again what failed and has waited long enough; wake workers if those awake are held up."""
+        if self._later:
+            now = time.monotonic()
+            due = []
+            with self._later_lock:
+                while self._later and self._later[0][0] <= now:
+                    due.append(heapq.heappop(self._later)[2])
+            self._enqueue(due)
+        self.threads.watch()
+
+    def stop(self) -> None:
+        """End the workers; handlers that still run are left behind."""
+        self.threads.stop()
+        self.loop.stop()
+
+    def _works(self, events: list[Event], allowed: list[Event], denied: list[Event]) -> list[Work]:
+        """Make works of what was taken, in the order of the offsets of each partition."""
+        refused = {id(event) for event in denied}
+        taken = {id(event) for event in allowed} if len(allowed) + len(denied) < len(events) else None
+        runs, works = self._runs, []
+        run, place = None, None
+        for event in events:
+            is_denied = id(event) in refused
+            if taken is not None and not is_denied and id(event) not in taken:
+                continue
+            key = (event.topic(), event.partition())
+            if key != place or run is None:
+                run, place = runs.get(key), key
+                if run is None:
+                    continue
+            work = Work(event, run, denied=is_denied)
+            if self._by_key:
+                work.lane = event.key()
+            self._failures.recall(work)
+            if work.failure is not None:
+                work.state = FINISHED
+            works.append(work)
+        return works
+
+    def _enqueue(self, works: list[Work]) -> None:
+        if not works:
+            return
+        self.threads.put([work for work in works if not work.run.is_async])
+        self.loop.put([work for work in works if work.run.is_async])
+
+    # On a worker's thread or loop.
+
+    def _handle(self, work: Work) -> Work | None:
+        """Run a sync handler; give the next work of the lane."""
+        if not work.run.alive:
+            return None
+        if work.attempts and not self._take_again(work):
+            return self._runs.finish(work)
+        work.state = RUNNING
+        try:
+            with work.event:
+                answer = work.run.handler(work.event, HandlerContext(work, self._boundaries))
+            if answer is not None and inspect.isawaitable(answer):
+                raise ChioConfigError("a sync handler gave back an awaitable; register the async function itself")
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
+            if not self._failed(work, error):
+                return None
+        return self._runs.finish(work)
+
+    async def _handle_async(self, work: Work) -> Work | None:
+        """Run an async handler; give the next work of the lane."""
+        if not work.run.alive:
+            return None
+        if work.attempts and not await asyncio.to_thread(self._take_again, work):
+            return self._runs.finish(work)
+        work.state = RUNNING
+        try:
+            with work.event:
+                await work.run.handler(work.event, HandlerContext(work, self._boundaries))
+        except Exception as error:  # noqa: BLE001 - as above
+            if not self._failed(work, error):
+                return None
+        return self._runs.finish(work)
+
+    def _take_again(self, work: Work) -> bool:
+        """Give an event that failed its next id; False if it is denied this time."""
+        while True:
+            allowed, denied, due = self._gate.take([work.event])
+            if not due:
+                work.denied = bool(denied)
+                return bool(allowed)
+            self._boundaries.enforcer.guards.run(due)
+
+    def _failed(self, work: Work, error: Exception) -> bool:
+        """Deal with a handler's failure; False if the event is not done with, so that its lane waits."""
+        if not work.run.alive or not work.event.is_current:
+            return False
+        failures = self._failures
+        work.attempts += 1
+        work.outputs.clear()
+        work.receipts.clear()
+        if not failures.is_final(error, work.attempts):
+            log.warning("attempt %d at %s failed: %r", work.attempts, work.event.request, error)
+            failures.retried += 1
+            self._gate.attempt([work.event])
+            with self._later_lock:
+                self._later_count += 1
+                due = time.monotonic() + failures.backoff(work.attempts)
+                heapq.heappush(self._later, (due, self._later_count, work))
+            return False
+        if failures.error_topic is None:
+            self._gate.attempt([work.event])
+            stopped = ChioHandlerError(f"the handler of {work.event.request} failed: {error!r}")
+            stopped.__cause__ = error
+            self._trouble.stop(stopped)
+            return False
+        log.error("%s goes to the error topic after %d attempts: %r", work.event.request, work.attempts, error)
+        failures.failed += 1
+        work.failure = describe(error, work.attempts)
+        return True

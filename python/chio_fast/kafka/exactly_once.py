@@ -1,0 +1,284 @@
+"""The transaction thread: offsets, outputs and evidence land together, or none of them does.
+
+The steps of one transaction; `docs/operations.md` says what a crash after each of them means, and the failpoints have
+the same numbers.
+
+1. pick the finished runs: per partition the longest run of finished events at the frontier
+2. attest: their receipts go to the log as `prepared`, durable, with the attestation
+3. begin
+4. produce outputs, DLQ and error records, flush, every delivery report good
+5. check stamps, take the group metadata, send the offsets in one call
+6. checkpoint record, last; flush
+7. commit
+8. outcome `committed`
+
+A batch enters at most one transaction. After a failure in 3 to 7 it is resolved by reading; unless that shows it
+committed, the partitions are sought back to their frontiers and their events are taken again, with other ids.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from confluent_kafka import TopicPartition
+
+from chio_fast.errors import Aborted, ChioError, Unclean
+from chio_fast.kafka import failpoint
+from chio_fast.kafka.checkpoints import checkpoint_record
+from chio_fast.kafka.envelope import HEADER_RECEIPT, HEADER_SCOPE, json_record
+from chio_fast.kafka.failures import error_record
+from chio_fast.kafka.frontier import NOTHING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from confluent_kafka import Consumer
+
+    from chio_fast._native import Event, Gate, SignedCheckpoint
+    from chio_fast.kafka.assignment import Assigned, Key
+    from chio_fast.kafka.attesting import Attesting
+    from chio_fast.kafka.checkpoints import Checkpoints
+    from chio_fast.kafka.errands import Errands
+    from chio_fast.kafka.failures import Failures
+    from chio_fast.kafka.partitions import Partitions
+    from chio_fast.kafka.recovery import Recovery
+    from chio_fast.kafka.retreat import Retreat
+    from chio_fast.kafka.runs import Run, Runs, Stretch
+    from chio_fast.kafka.transaction import Transaction
+    from chio_fast.kafka.trouble import Trouble
+    from chio_fast.kafka.work import Work
+
+    MakeRun = Callable[[Assigned, int, bool], Run]
+    """Makes the run of an assignment from an offset on; True unless it continues one after a seek."""
+
+log = logging.getLogger("chio_fast.kafka")
+
+TIMEOUT = 30.0
+"""Seconds for which a revoke waits for the running transaction."""
+WAIT = 0.05
+"""Seconds that the thread which uses the client waits at a time while it waits for this one."""
+
+
+class ExactlyOnce:
+    """Commits what is finished, transaction by transaction; the committer of a processor's intake.
+
+    Attributes:
+        timeout: see `Committer`.
+        client: likewise; no other thread enters the client.
+        transactions: how many were committed.
+        aborts: how many were not.
+    """
+
+    is_full = False
+
+    def __init__(
+        self,
+        *,
+        raw: Consumer,
+        gate: Gate,
+        runs: Runs,
+        failures: Failures,
+        errands: Errands,
+        transaction: Transaction,
+        checkpoints: Checkpoints,
+        attesting: Attesting,
+        recovery: Recovery,
+        retreat: Retreat,
+        trouble: Trouble,
+        make_run: MakeRun,
+        dlq_topic: str,
+    ) -> None:
+        self.timeout = TIMEOUT
+        self.client = threading.RLock()
+        self.transactions = 0
+        self.aborts = 0
+        self.committed = 0
+        self.partitions: Partitions  # set by the wiring: each needs the other
+        self._raw = raw
+        self._gate = gate
+        self._receipts = gate.log
+        self._runs = runs
+        self._failures = failures
+        self._errands = errands
+        self._transaction = transaction
+        self._checkpoints = checkpoints
+        self._attesting = attesting
+        self._recovery = recovery
+        self._retreat = retreat
+        self._trouble = trouble
+        self._make_run = make_run
+        self._dlq_topic = dlq_topic
+        self._running = False
+        self._thread = threading.Thread(target=self._run, name="chio-transactions", daemon=True)
+
+    # The committer of the intake: on the thread that uses the client.
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a transaction is running, which needs the client in between."""
+        return self._running or self._errands.waiting
+
+    def pump(self) -> None:
+        """Do what the transaction thread asks for."""
+        if self._errands.waiting:
+            self._errands.serve()
+
+    def deny(self, events: Sequence[Event]) -> None:
+        """Do nothing: denied events are works that are finished from the start."""
+
+    def drain(self, timeout: float) -> None:
+        """Wait until what is finished is committed, the running transaction with it; serve it meanwhile.
+
+        Raises:
+            ChioError: that did not happen within `timeout` seconds, so it is handled again by whoever comes next.
+        """
+        deadline = time.monotonic() + timeout
+        self._runs.hurry(awaited=True)
+        try:
+            while self._thread.is_alive() and self._trouble.failure is None:
+                self._errands.serve()
+                if self._runs.is_settled and not self._running:
+                    return
+                if time.monotonic() > deadline:
+                    raise ChioError(f"the running transaction did not end within {timeout:g} s")
+                self._errands.wait(WAIT)
+        finally:
+            self._runs.hurry(awaited=False)
+
+    def begun(self, assigned: Sequence[Assigned]) -> None:
+        """Begin the runs of partitions that were assigned."""
+        self.ended([held.key for held in assigned])
+        for held in assigned:
+            start = NOTHING if held.start is None else max(held.start, NOTHING)
+            self._runs.begin(self._make_run(held, start, True))
+
+    def ended(self, keys: Sequence[Key]) -> None:
+        """End the runs of partitions that were given up; what their handlers have begun is on record as an attempt."""
+        begun = self._runs.end(keys)
+        if begun:
+            self._gate.attempt([work.event for work in begun])
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, timeout: float) -> None:
+        """End the thread after the running transaction."""
+        self._runs.stop()
+        deadline = time.monotonic() + timeout
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            self._errands.serve()
+            self._thread.join(WAIT)
+        self._errands.close()
+
+    # The thread.
+
+    def _run(self) -> None:
+        try:
+            while self._trouble.failure is None:
+                stretches = self._runs.pick(self._retreat.limit)
+                if stretches is None:
+                    return
+                self._running = True
+                try:
+                    self._transact(stretches)
+                finally:
+                    self._running = False
+                    self._errands.poke()
+        except ChioError as error:
+            self._trouble.stop(error)
+        except BaseException as error:
+            log.exception("the transaction thread failed")
+            self._trouble.stop(ChioError(f"the transaction thread failed: {error!r}"))
+
+    def _transact(self, stretches: list[Stretch]) -> None:
+        """Do the steps; see the module."""
+        failpoint.reach(1)
+        checkpoints = self._attesting.attest(stretches)
+        failpoint.reach(2)
+        try:
+            self._transaction.begin()
+            failpoint.reach(3)
+            self._produce(stretches)
+            failpoint.reach(4)
+            self._send_offsets(stretches)
+            failpoint.reach(5)
+            self._show(checkpoints)
+            failpoint.reach(6)
+            self._transaction.commit()
+            failpoint.reach(7)
+        except (Aborted, Unclean, failpoint.FailpointError) as error:
+            if not self._retreat.after(error, checkpoints):
+                self.aborts += 1
+                self._errands.ask(lambda: self._rewind(stretches))
+                return
+            self._succeeded(stretches)
+            return
+        self._recovery.committed(checkpoints, {})
+        failpoint.reach(8)
+        self._succeeded(stretches)
+
+    def _produce(self, stretches: list[Stretch]) -> None:
+        """Step 4."""
+        produce = self._transaction.produce
+        for stretch in stretches:
+            for work in stretch.works:
+                for check, topic, key, value, headers, partition, timestamp in work.outputs:
+                    told = [*headers, (HEADER_RECEIPT, check.receipt_id), (HEADER_SCOPE, check.scope)]
+                    produce(
+                        topic, key=key, value=value, headers=told, partition=partition, timestamp=timestamp, charge=work
+                    )
+                if work.denied or work.failure is not None:
+                    self._produce_letter(work)
+        self._transaction.flush()
+
+    def _produce_letter(self, work: Work) -> None:
+        """Produce the record of an event that was denied, or whose handler failed."""
+        event = work.event
+        if work.failure is None:
+            [attempt] = self._receipts.attempts([event.ordinal or 0])
+            topic, record = self._dlq_topic, json_record(event, event.chio_decision, attempt=attempt, form=work.form)
+        else:
+            topic, record = self._failures.error_topic or "", error_record(event, work.failure, form=work.form)
+        self._transaction.produce(topic, key=record.key, value=record.value, headers=record.headers, charge=work)
+
+    def _send_offsets(self, stretches: list[Stretch]) -> None:
+        """Step 5; a revoke that comes after the stamps were checked waits until this transaction has ended."""
+        metadata = self._errands.ask(lambda: self._metadata(stretches))
+        offsets = [TopicPartition(*stretch.run.key, stretch.next) for stretch in stretches]
+        self._transaction.send_offsets(offsets, metadata)
+
+    def _metadata(self, stretches: list[Stretch]) -> object:
+        """Check the stamps and take the group metadata, on the thread that uses the client."""
+        for stretch in stretches:
+            if not stretch.run.alive:
+                raise Aborted(f"{stretch.run.key[0]}[{stretch.run.key[1]}] was given up while it was committed")
+        return self._raw.consumer_group_metadata()
+
+    def _show(self, checkpoints: list[SignedCheckpoint]) -> None:
+        """Step 6."""
+        self._transaction.produce(
+            self._checkpoints.topic,
+            key=self._transaction.transactional_id,
+            value=checkpoint_record(checkpoints),
+            partition=self._attesting.partition,
+        )
+        self._transaction.flush()
+
+    def _succeeded(self, stretches: list[Stretch]) -> None:
+        self._runs.committed(stretches)
+        self._retreat.succeeded()
+        self.transactions += 1
+        self.committed += sum(len(stretch.works) for stretch in stretches)
+
+    def _rewind(self, stretches: list[Stretch]) -> None:
+        """Take the events of failed stretches, and what followed them, again; on the thread that uses the client."""
+        for stretch in stretches:
+            run = stretch.run
+            if run.alive:
+                self.ended([run.key])
+                self.partitions.seek(TopicPartition(*run.key, stretch.first))
+                self._runs.begin(self._make_run(run.held, stretch.first, False))

@@ -1,0 +1,130 @@
+"""Events whose handler failed: how often they are tried, and what their record in the error topic says."""
+
+from __future__ import annotations
+
+import random
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+
+from chio_fast.errors import ChioConfigError, ChioDenied
+from chio_fast.kafka.envelope import (
+    HEADER_RECEIPT,
+    HEADER_REQUEST,
+    HEADER_TOPIC,
+    Form,
+    Original,
+    Record,
+    original,
+    record_key,
+)
+from chio_fast.kafka.work import Failure
+
+if TYPE_CHECKING:
+    from chio_fast.kafka.work import Work
+
+OnHandlerError = Literal["retry", "error_topic", "stop"]
+
+HEADER_ERROR = "X-Chio-Error"
+MAX_ATTEMPTS = 5
+BACKOFF = 0.1
+"""Seconds before the second attempt; doubled for each further one."""
+MAX_BACKOFF = 10.0
+"""Seconds between two attempts at most."""
+MAX_MESSAGE = 1024
+"""Characters of an exception's text that are kept."""
+
+
+class HandlerFailure(msgspec.Struct, frozen=True):
+    """Why an event is in the error topic."""
+
+    type: str
+    message: str
+    attempts: int
+    receipt_id: str | None
+    identity: str
+    scope: str
+
+
+class FailedEvent(Original, frozen=True):
+    """The value of an error topic's record."""
+
+    chio_error: HandlerFailure
+
+
+class Failures:
+    """Says what becomes of an event whose handler failed.
+
+    Args:
+        on_handler_error: `retry`: with backoff, `max_attempts` times in all, then the error topic if there is one, else
+            stop; `error_topic`: at once; `stop`: at once.
+        error_topic: the topic for events whose handler failed.
+        max_attempts: how often a handler is tried, attempts that ended the process included.
+
+    Raises:
+        ChioConfigError: the arguments contradict each other.
+    """
+
+    def __init__(self, on_handler_error: OnHandlerError, error_topic: str | None, max_attempts: int) -> None:
+        if on_handler_error not in get_args(OnHandlerError):
+            raise ChioConfigError(f"`on_handler_error` is `{on_handler_error}`; write `retry`, `error_topic` or `stop`")
+        if on_handler_error == "error_topic" and not error_topic:
+            raise ChioConfigError("events whose handler fails have nowhere to go: write `error_topic=`, or `retry`")
+        if max_attempts < 1:
+            raise ChioConfigError(f"`max_attempts` is {max_attempts}; write 1 or more")
+        self.error_topic = error_topic if on_handler_error != "stop" else None
+        self.max_attempts = max_attempts if on_handler_error == "retry" else 1
+        self.failed = 0
+        self.retried = 0
+        self._final: dict[tuple[str, int, int], Failure] = {}
+        self._forms: dict[tuple[str, int, int], Form] = {}
+
+    def is_final(self, error: BaseException, attempts: int) -> bool:
+        """Whether a handler that failed is not tried again; who may not do something will not the next time either."""
+        return attempts >= self.max_attempts or isinstance(error, ChioDenied)
+
+    def backoff(self, attempts: int) -> float:
+        """Give the seconds to wait after `attempts` failures, with jitter."""
+        return random.uniform(0.5, 1.0) * min(MAX_BACKOFF, BACKOFF * 2.0 ** (attempts - 1))  # noqa: S311 - no secret
+
+    def charge(self, work: Work, failure: Failure) -> None:
+        """Remember that the cluster refused an output of `work`, so that the event fails when it comes again."""
+        self._final[work.place] = failure
+
+    def shrink(self, work: Work) -> bool:
+        """Remember that the DLQ or error record of `work` must be smaller; False if it cannot be."""
+        if work.form is Form.DENIAL_ONLY:
+            return False
+        self._forms[work.place] = Form(work.form + 1)
+        return True
+
+    def recall(self, work: Work) -> None:
+        """Tell a work that was taken again what is known of its event."""
+        if self._final:
+            work.failure = self._final.pop(work.place, None)
+        if self._forms:
+            work.form = self._forms.pop(work.place, work.form)
+
+
+def describe(error: BaseException, attempts: int) -> Failure:
+    """Give what is kept of an exception."""
+    return Failure(type(error).__name__, str(error)[:MAX_MESSAGE], attempts)
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def error_record(event: Any, failure: Failure, *, form: Form) -> Record:
+    """Give the record of an event whose handler failed."""
+    decision = event.chio_decision
+    told = HandlerFailure(
+        failure.type, failure.message, failure.attempts, decision.receipt_id, decision.identity, decision.scope
+    )
+    letter = FailedEvent(**original(event, form), chio_error=told)
+    headers: list[tuple[str, bytes | None]] = [
+        (HEADER_RECEIPT, (decision.receipt_id or "").encode()),
+        (HEADER_ERROR, failure.type.encode()),
+        (HEADER_TOPIC, letter.original_topic.encode()),
+        (HEADER_REQUEST, letter.request.encode()),
+    ]
+    return Record(record_key(event, form), _encoder.encode(letter), headers)

@@ -1,0 +1,227 @@
+"""`ctx`: what a handler may do for the event that it handles, and is held to."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from chio_fast.errors import ChioConfigError, ChioDeliveryError, ChioDenied, ChioError, ChioRevoked
+from chio_fast.kafka.envelope import HEADER_RECEIPT, HEADER_SCOPE
+from chio_fast.kafka.work import RUNNING, Output, OutputHeaders
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Generator, Mapping, Sequence
+
+    from chio_fast._native import Check, Event, Outlet
+    from chio_fast.enforcer import Enforcer
+    from chio_fast.kafka.work import Work
+
+TRACE = "traceparent"
+"""Header of the W3C Trace Context that goes from an event to the outputs of its handler."""
+OWN_HEADERS = frozenset({HEADER_RECEIPT, HEADER_SCOPE})
+RECORD_OVERHEAD = 512
+"""Bytes that receipt headers and framing may add to an output."""
+
+Value = Any
+"""Bytes, a string or None are written as they are, everything else as JSON."""
+
+
+class Done:
+    """What a call gives that has done its work already: to await it is possible and not necessary."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
+
+DONE = Done()
+
+
+class Boundaries:
+    """What all contexts of a processor share: where may be produced, and how tools are called.
+
+    Args:
+        enforcer: decides and issues.
+        identity: who acts.
+        outlets: by topic, what may be produced.
+        max_bytes: by topic, the largest output, key and headers included.
+    """
+
+    def __init__(
+        self, enforcer: Enforcer, identity: str, outlets: Mapping[str, Outlet], max_bytes: Mapping[str, int]
+    ) -> None:
+        self.enforcer = enforcer
+        self.gate = enforcer.gate
+        self.identity = identity
+        self.outlets = outlets
+        self.max_bytes = max_bytes
+
+
+class HandlerContext:
+    """What a handler gets beside its event.
+
+    Attributes:
+        event: the event that is handled.
+    """
+
+    __slots__ = ("_boundaries", "_trace", "_work", "event")
+
+    def __init__(self, work: Work, boundaries: Boundaries) -> None:
+        self.event: Event = work.event
+        self._work = work
+        self._boundaries = boundaries
+        self._trace: bytes | str | bool | None = False
+
+    @property
+    def chio(self) -> Tools:
+        """The tools of the processor's enforcer, called on behalf of this event."""
+        return Tools(self._work, self._boundaries)
+
+    @property
+    def receipt(self) -> str:
+        """Id of the consume receipt, which becomes visible in the log with the transaction."""
+        return self.event.chio_receipt_id or ""
+
+    @property
+    def trace(self) -> bytes | str | None:
+        """The event's `traceparent` header, which outputs carry on, or None."""
+        if self._trace is False:
+            self._trace = next((value for name, value in self.event.headers() or () if name == TRACE), None)
+        return self._trace  # type: ignore[return-value]
+
+    def produce(
+        self,
+        topic: str,
+        value: Value = None,
+        key: bytes | str | None = None,
+        *,
+        headers: Sequence[tuple[str, bytes | str | None]] | Mapping[str, bytes | str | None] | None = None,
+        partition: int = -1,
+        timestamp: int = 0,
+    ) -> Awaitable[None]:
+        """Produce an event in the transaction that commits the one being handled; decided at once.
+
+        It may be awaited, in async handlers, or not, in sync ones.
+
+        Args:
+            topic: one of the topics of `produce_scope_map`.
+            value: bytes, a string or None are written as they are, everything else as JSON.
+            key: its key.
+            headers: its headers; receipt id, scope and trace are added.
+            partition: -1 for the partitioner's choice.
+            timestamp: Unix ms; 0 for now.
+
+        Raises:
+            ChioDenied: it is not allowed; nothing is produced, the receipt says so.
+            ChioRevoked: the event's partition was revoked, lost or sought; the event is handled again elsewhere.
+            ChioConfigError: the topic has no scope.
+            ChioDeliveryError: the event is larger than the cluster takes.
+        """
+        work, boundaries = self._work, self._boundaries
+        require_current(work)
+        outlet = boundaries.outlets.get(topic)
+        if outlet is None:
+            raise ChioConfigError(
+                f"topic `{topic}` has no scope; write `produce_scope_map={{..., {topic!r}: 'events:produce:...'}}`"
+            )
+        if not isinstance(value, bytes) and value is not None:
+            value = value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+        carried = self._headers(headers)
+        size = len(value or b"") + len(key or b"") + sum(len(name) + len(text or b"") for name, text in carried)
+        if size + RECORD_OVERHEAD > boundaries.max_bytes[topic]:
+            raise ChioDeliveryError(
+                f"the output of `{work.event.request}` is {size} bytes, topic `{topic}` takes "
+                f"{boundaries.max_bytes[topic] - RECORD_OVERHEAD}; produce less, or raise `message.max.bytes` of the "
+                "client and `max.message.bytes` of the topic"
+            )
+        check = boundaries.gate.output(
+            outlet,
+            key=key,
+            value=value,
+            headers=carried,
+            partition=None if partition < 0 else partition,
+            event=work.event,
+            parents=work.receipts,
+        )
+        output = Output(check, topic, key, value, carried, partition, timestamp)
+        if check.guards_due:
+            if work.run.is_async:
+                return self._guarded(output)
+            boundaries.enforcer.guards.run([check])
+        self._keep(output)
+        return DONE
+
+    def _headers(
+        self, headers: Sequence[tuple[str, bytes | str | None]] | Mapping[str, bytes | str | None] | None
+    ) -> OutputHeaders:
+        """Give the caller's headers without those that only receipts may fill, and the trace unless there is one."""
+        carried: OutputHeaders = []
+        if headers:
+            pairs = headers.items() if hasattr(headers, "items") else headers
+            carried = [(name, value) for name, value in pairs if name not in OWN_HEADERS]
+        trace = self.trace
+        if trace is not None and all(name != TRACE for name, _ in carried):
+            carried.append((TRACE, trace))
+        return carried
+
+    async def _guarded(self, output: Output) -> None:
+        await self._boundaries.enforcer.guards.arun([output.check])
+        require_current(self._work)
+        self._keep(output)
+
+    def _keep(self, output: Output) -> None:
+        check: Check = output.check
+        if not check.is_allowed:
+            self._boundaries.gate.issue_checks([check])
+            raise ChioDenied(check.decision)
+        self._work.outputs.append(output)
+
+
+class Tools:
+    """Calls tools on behalf of one event."""
+
+    __slots__ = ("_boundaries", "_work")
+
+    def __init__(self, work: Work, boundaries: Boundaries) -> None:
+        self._work = work
+        self._boundaries = boundaries
+
+    def invoke(
+        self, tool: str, scope: str, arguments: Mapping[str, Any] | None = None, *, call_id: str | None = None
+    ) -> Any:
+        """Check a tool call, then run the tool and give what it returns; awaited in async handlers.
+
+        Args:
+            tool: name of the tool, as registered.
+            scope: the permission that the call needs.
+            arguments: keywords of the tool.
+            call_id: tells apart calls that are otherwise equal, when handlers make them in no fixed order.
+
+        Raises:
+            ChioDenied: the call is not allowed; the tool did not run.
+            ChioRevoked: the event's partition was revoked, lost or sought; the tool did not run.
+            Exception: whatever the tool raises.
+        """
+        work, boundaries = self._work, self._boundaries
+        require_current(work)
+        enforcer = boundaries.enforcer
+        call = enforcer.ainvoke if work.run.is_async else enforcer.invoke
+        return call(tool, scope, arguments, identity=boundaries.identity, event=work.event)
+
+
+def require_current(work: Work) -> None:
+    """Raise unless something may still be done for an event.
+
+    Raises:
+        ChioRevoked: its partition was revoked, lost or sought.
+        ChioError: its handler has returned.
+    """
+    if not work.event.is_current:
+        raise ChioRevoked(
+            f"`{work.event.request}` is not this processor's any longer: its partition was revoked, lost or sought; it "
+            "is handled again by whoever holds it"
+        )
+    if work.state != RUNNING:
+        raise ChioError(f"the handler of `{work.event.request}` has returned; await what it starts")

@@ -1,0 +1,86 @@
+"""What a processor is told, checked before anything is opened."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from chio_fast.errors import ChioConfigError
+from chio_fast.kafka import wiring
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from confluent_kafka import KafkaError
+
+    from chio_fast.kafka.dispatcher import Order
+    from chio_fast.kafka.failures import OnHandlerError
+
+
+@dataclass(frozen=True)
+class Options:
+    """The arguments of `ChioTransactionalProcessor`, and what follows from them.
+
+    Raises:
+        ChioConfigError: they make no sense; the message says what to write instead.
+    """
+
+    conf: dict[str, Any]
+    identity: str
+    consume_scopes: dict[str, str]
+    produce_scopes: dict[str, str]
+    dlq_topic: str
+    error_topic: str | None
+    on_handler_error: OnHandlerError
+    max_attempts: int
+    batch_size: int
+    max_batch_ms: int
+    max_in_flight: int
+    concurrency: int
+    order: Order
+    member: str | None
+    checkpoint_topic: str
+    drain_timeout: float
+    on_error: Callable[[KafkaError], None] | None
+
+    def __post_init__(self) -> None:
+        wiring.check_topics(self.consume_scopes, self.dlq_topic)
+        if self.error_topic == self.dlq_topic:
+            raise ChioConfigError(
+                f"`{self.error_topic}` is both DLQ and error topic; events that were not authorised and events whose "
+                "handler failed are kept apart: write another topic"
+            )
+        if self.error_topic in self.consume_scopes:
+            raise ChioConfigError(f"`{self.error_topic}` is both consumed and the error topic; write another topic")
+        own = {self.dlq_topic, self.error_topic, self.checkpoint_topic}
+        for topic in self.produce_scopes:
+            if topic in own:
+                raise ChioConfigError(f"`{topic}` is written by the processor itself; leave it out of the scope map")
+        if not 1 <= self.batch_size <= self.max_in_flight:
+            raise ChioConfigError(
+                f"`batch_size` is {self.batch_size} and `max_in_flight` {self.max_in_flight}; write at least 1, and no "
+                "more than may be in flight"
+            )
+        if self.max_batch_ms < 0:
+            raise ChioConfigError(f"`max_batch_ms` is {self.max_batch_ms}; write milliseconds, 0 or more")
+
+    @property
+    def group(self) -> str:
+        """The consumer group."""
+        return str(self.conf["group.id"])
+
+
+def consume_scopes(topics: list[str], scope: str | Mapping[str, str] | None) -> dict[str, str]:
+    """Give the scope that each topic needs.
+
+    Raises:
+        ChioConfigError: a topic has none.
+    """
+    if scope is None:
+        return {topic: f"events:consume:{topic}" for topic in topics}
+    if isinstance(scope, str):
+        return dict.fromkeys(topics, scope)
+    missing = [topic for topic in topics if topic not in scope]
+    if missing:
+        raise ChioConfigError(f"topic `{missing[0]}` has no scope; add it to `consume_scope`")
+    return {topic: scope[topic] for topic in topics}

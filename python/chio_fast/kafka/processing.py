@@ -1,0 +1,312 @@
+"""Puts the parts of a processor together, and runs them: the thread of `run` is the one that uses the client."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from confluent_kafka import Consumer, KafkaException
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+
+from chio_fast.kafka import config, metadata
+from chio_fast.kafka.assignment import Assigned, Assignments
+from chio_fast.kafka.attesting import Attesting
+from chio_fast.kafka.buffer import Buffer
+from chio_fast.kafka.checkpoints import Checkpoints
+from chio_fast.kafka.dispatcher import Dispatcher
+from chio_fast.kafka.errands import Errands
+from chio_fast.kafka.exactly_once import ExactlyOnce
+from chio_fast.kafka.failures import Failures
+from chio_fast.kafka.guarding import OwnLoop
+from chio_fast.kafka.handler_context import Boundaries
+from chio_fast.kafka.intake import ENTER_EVERY, SLICE, Intake
+from chio_fast.kafka.member import Member
+from chio_fast.kafka.partitions import Partitions
+from chio_fast.kafka.recovery import Recovery
+from chio_fast.kafka.retreat import Retreat
+from chio_fast.kafka.runs import Run, Runs
+from chio_fast.kafka.stats import PartitionStats, ProcessorStats
+from chio_fast.kafka.throttle import Throttle
+from chio_fast.kafka.transaction import Transaction
+from chio_fast.kafka.wiring import ErrorEar
+
+if TYPE_CHECKING:
+    from chio_fast._native import Partition
+    from chio_fast.enforcer import Enforcer
+    from chio_fast.kafka.options import Options
+
+log = logging.getLogger("chio_fast.kafka")
+
+Handler = Callable[[Any, Any], Any]
+
+STALLED_WAIT = 0.01
+"""Seconds of one wait inside the client while works wait for a worker, so that a held up one is noticed soon."""
+FULL_WAIT = 0.05
+"""Seconds of one wait for room."""
+DEFAULT_MAX_BYTES = 1_000_000
+"""`message.max.bytes` of the client."""
+
+
+class Processing:
+    """The parts of one processor while it runs."""
+
+    def __init__(self, options: Options, enforcer: Enforcer, handlers: Mapping[str, Handler]) -> None:
+        self._options = options
+        self._enforcer = enforcer
+        self._handlers = handlers
+        self._stopping = threading.Event()
+        self._closed = False
+        ear = ErrorEar()
+        self.trouble = ear.trouble
+        self._raw = Consumer(config.processor_consumer_config(options.conf, ear))
+        self._member = Member(options.group, options.member, options.conf.get("group.instance.id"))
+        self._checkpoints = Checkpoints(options.conf, options.checkpoint_topic)
+        self._checkpoints.ensure(create=True)
+        self._transaction = Transaction(options.conf, self._member.transactional_id, on_error=ear)
+        self._recovery = Recovery(
+            enforcer.receipt_log,
+            enforcer.gate,
+            self._checkpoints,
+            group=options.group,
+            transactional_id=self._member.transactional_id,
+        )
+        admin = AdminClient(config.admin_config(options.conf))
+        topics = self._raw.list_topics(timeout=metadata.TIMEOUT)
+        self._warn_of_missing(topics.topics)
+        self._cluster = metadata.Cluster(topics, admin)
+        self._errands = Errands()
+        self.runs = Runs(options.batch_size, options.max_batch_ms / 1000, options.max_in_flight)
+        self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
+        self.assignments = Assignments(options.consume_scopes, self._make_partition, track_returned=False)
+        self.buffer = Buffer()
+        self.throttle = Throttle(self._raw, self.assignments, options.batch_size, lambda: self.buffer.paused)
+        self.dispatcher = Dispatcher(
+            runs=self.runs,
+            failures=self.failures,
+            boundaries=self._boundaries(admin),
+            trouble=self.trouble,
+            concurrency=options.concurrency,
+            order=options.order,
+        )
+        self.exactly_once = ExactlyOnce(
+            raw=self._raw,
+            gate=enforcer.gate,
+            runs=self.runs,
+            failures=self.failures,
+            errands=self._errands,
+            transaction=self._transaction,
+            checkpoints=self._checkpoints,
+            attesting=Attesting(
+                enforcer.gate,
+                self._checkpoints,
+                cluster=self._cluster.id or "",
+                group=options.group,
+                member=self._member,
+            ),
+            recovery=self._recovery,
+            retreat=Retreat(self._transaction, self._recovery, self.failures, self.trouble, options.batch_size),
+            trouble=self.trouble,
+            make_run=self._make_run,
+            dlq_topic=options.dlq_topic,
+        )
+        self.partitions = Partitions(
+            raw=self._raw,
+            gate=enforcer.gate,
+            cluster=self._cluster,
+            assignments=self.assignments,
+            buffer=self.buffer,
+            throttle=self.throttle,
+            commit=self.exactly_once,
+            trouble=self.trouble,
+        )
+        self.exactly_once.partitions = self.partitions
+        self.intake = Intake(
+            raw=self._raw,
+            gate=enforcer.gate,
+            run_guards=OwnLoop(enforcer.guards),
+            assignments=self.assignments,
+            buffer=self.buffer,
+            throttle=self.throttle,
+            partitions=self.partitions,
+            commit=self.exactly_once,
+            issue=self.dispatcher.take,
+            trouble=self.trouble,
+            before_action=False,
+            on_error=options.on_error,
+        )
+        ear.intake = self.intake
+
+    def run(self) -> None:
+        """Process until `stop`, then finish what is in flight and leave the group.
+
+        Raises:
+            ChioError: the processor cannot go on.
+            KafkaException: the client cannot.
+        """
+        try:
+            self._transaction.start()
+            self._recovery.resolve_own()
+            self.exactly_once.start()
+            self.partitions.subscribe(self, list(self._options.consume_scopes), {})
+            while not self._stopping.is_set():
+                self._turn()
+            self._finish()
+        finally:
+            self._close()
+        self.trouble.deliver()
+
+    def stop(self) -> None:
+        """Have `run` finish what is in flight, and return; may be called from signal handlers and other threads."""
+        self._stopping.set()
+        self._errands.poke()
+
+    def stats(self) -> ProcessorStats:
+        """Count what was done so far."""
+        return ProcessorStats(
+            taken=self.intake.handed_out + self.intake.denied,
+            denied=self.intake.denied,
+            in_flight=self.runs.taken,
+            unfinished=self.runs.unfinished,
+            committed=self.exactly_once.committed,
+            transactions=self.exactly_once.transactions,
+            aborts=self.exactly_once.aborts,
+            retried=self.failures.retried,
+            failed=self.failures.failed,
+            dropped=self.partitions.dropped,
+            buffered=len(self.buffer.ready),
+            throttled=self.throttle.active,
+            client_errors=self.intake.client_errors,
+            receipts_issued=self._enforcer.log.issued,
+            receipts_durable=self._enforcer.log.durable,
+            policy_version=self._enforcer.policy.version,
+            transactional_id=self._transaction.transactional_id,
+            partitions=[
+                PartitionStats(*held.key, position=held.position, committed=held.frontier.committed)
+                for held in self.assignments
+            ],
+        )
+
+    def _turn(self) -> None:
+        """Take what there is room for, or wait for room; the client is entered often enough either way."""
+        self.dispatcher.turn()
+        room = self.runs.room
+        if room > 0:
+            self.intake.consume(min(room, self._options.batch_size), STALLED_WAIT if self.runs.unfinished else SLICE)
+            return
+        if self.trouble.waiting:
+            self.trouble.deliver()
+        self._stay_alive()
+
+    def _stay_alive(self) -> None:
+        """Serve the other threads for a moment, and enter the client if it is time."""
+        self._errands.wait(FULL_WAIT)
+        self.exactly_once.pump()
+        if time.monotonic() >= self._entered_at + ENTER_EVERY:
+            self._entered_at = time.monotonic()
+            self.intake.keep_alive()
+
+    _entered_at = 0.0
+
+    def _finish(self) -> None:
+        """Take nothing any more; wait for what is in flight, and for its commit."""
+        self.throttle.stop_fetching()
+        deadline = time.monotonic() + self._options.drain_timeout
+        while self.runs.unfinished and time.monotonic() < deadline:
+            self.trouble.deliver()
+            self.dispatcher.turn()
+            self._stay_alive()
+        if self.runs.unfinished:
+            log.warning("%d events were not finished within %g s", self.runs.unfinished, self._options.drain_timeout)
+        self.exactly_once.drain(self.exactly_once.timeout)
+
+    def _close(self) -> None:
+        """Leave the group and end the threads, whatever happened."""
+        if self._closed:
+            return
+        self._closed = True
+        steps: list[Callable[[], Any]] = [
+            self.intake.close,
+            self._raw.close,
+            self.dispatcher.stop,
+            lambda: self.exactly_once.stop(self.exactly_once.timeout),
+            self._transaction.close,
+            self._member.release,
+        ]
+        for step in steps:
+            try:
+                step()
+            except Exception as error:
+                log.exception("the processor did not end cleanly")
+                self.trouble.raise_once(error)
+
+    def _make_run(self, held: Assigned, next_offset: int, fresh: bool) -> Run:
+        handler = self._handlers[held.key[0]]
+        unproven = self._options.max_in_flight if fresh else 0
+        return Run(
+            held,
+            handler,
+            next_offset,
+            is_async=is_async(handler),
+            unproven=unproven,
+            generation=metadata.generation_of(self._raw) or 0,
+        )
+
+    def _make_partition(self, topic: str, number: int, scope: str, stamp: int) -> Partition:
+        return self._enforcer.gate.partition(
+            topic,
+            number,
+            scope=scope,
+            identity=self._options.identity,
+            cluster=self._cluster.id,
+            topic_id=self._cluster.topic_id(topic),
+            group=self._options.group,
+            stamp=stamp,
+        )
+
+    def _boundaries(self, admin: AdminClient) -> Boundaries:
+        options, scopes = self._options, self._options.produce_scopes
+        self._cluster.refresh(scopes)
+        outlets = {
+            topic: self._enforcer.gate.outlet(
+                topic,
+                scope=scope,
+                identity=options.identity,
+                cluster=self._cluster.id,
+                topic_id=self._cluster.topic_id(topic),
+            )
+            for topic, scope in scopes.items()
+        }
+        largest = int(options.conf.get("message.max.bytes", DEFAULT_MAX_BYTES))
+        limits = {topic: min(largest, limit) for topic, limit in _topic_limits(admin, scopes).items()}
+        return Boundaries(
+            self._enforcer, options.identity, outlets, {topic: limits.get(topic, largest) for topic in scopes}
+        )
+
+    def _warn_of_missing(self, known: Mapping[str, Any]) -> None:
+        options = self._options
+        for topic in filter(None, (*options.produce_scopes, options.dlq_topic, options.error_topic)):
+            if topic not in known:
+                log.warning("topic `%s` does not exist: the first record for it will fail", topic)
+
+
+def is_async(handler: Handler) -> bool:
+    """Whether a handler is awaited."""
+    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
+
+
+def _topic_limits(admin: AdminClient, topics: Mapping[str, str]) -> dict[str, int]:
+    """Ask for the largest record that each topic takes; topics that cannot be asked about are left out."""
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    if not resources:
+        return {}
+    limits = {}
+    for resource, future in admin.describe_configs(resources, request_timeout=metadata.TIMEOUT).items():
+        try:
+            limits[resource.name] = int(future.result()["max.message.bytes"].value)
+        except (KafkaException, KeyError) as error:
+            log.info("topic `%s` does not tell how large its records may be: %s", resource.name, error)
+    return limits

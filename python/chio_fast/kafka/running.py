@@ -1,0 +1,70 @@
+"""Running something long on the calling thread, or beside the event loop that runs there; SIGTERM ends it."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from collections.abc import Callable, Coroutine, Generator
+from typing import Any
+
+
+class Ran(Coroutine[Any, Any, None]):
+    """What is over already: to await it, or to pass it to `asyncio.run`, is possible and not necessary."""
+
+    def send(self, _value: Any) -> None:
+        """End at once, as an awaited coroutine does."""
+        raise StopIteration
+
+    def throw(self, error: Any, *_more: Any) -> None:
+        """Raise what was thrown in."""
+        raise error
+
+    def close(self) -> None:
+        """Do nothing."""
+
+    def __await__(self) -> Generator[Any, None, None]:
+        yield from ()
+
+
+def run(main: Callable[[], None], stop: Callable[[], None]) -> Coroutine[Any, Any, None]:
+    """Run `main` here and give something that may be awaited; in a thread, to be awaited, if a loop runs here.
+
+    Args:
+        main: what blocks until it is over.
+        stop: has `main` come to its end; called on SIGTERM, and when the awaiting task is cancelled.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        _run_here(main, stop)
+        return Ran()
+    return _run_in_thread(main, stop)
+
+
+def _run_here(main: Callable[[], None], stop: Callable[[], None]) -> None:
+    if threading.current_thread() is not threading.main_thread():
+        main()
+        return
+    before = signal.signal(signal.SIGTERM, lambda _number, _frame: stop())
+    try:
+        main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+async def _run_in_thread(main: Callable[[], None], stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    hears_signals = threading.current_thread() is threading.main_thread()
+    if hears_signals:
+        loop.add_signal_handler(signal.SIGTERM, stop)
+    running = asyncio.ensure_future(asyncio.to_thread(main))
+    try:
+        await asyncio.shield(running)
+    except asyncio.CancelledError:
+        stop()
+        await running
+        raise
+    finally:
+        if hears_signals:
+            loop.remove_signal_handler(signal.SIGTERM)

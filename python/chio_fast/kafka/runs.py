@@ -1,0 +1,252 @@
+"""Per partition the events that are being handled, in order, and which of them a transaction may cover."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from chio_fast.kafka.frontier import NOTHING
+from chio_fast.kafka.work import FINISHED, WAITING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import Any
+
+    from chio_fast.kafka.assignment import Assigned, Key
+    from chio_fast.kafka.work import Work
+
+
+class Run:
+    """What was taken of one partition since it was assigned or last sought, and is not committed.
+
+    Attributes:
+        key: topic and number of the partition.
+        held: its assignment.
+        handler: what handles its events.
+        is_async: whether the handler is awaited.
+        works: in the order of their offsets, those of a running transaction included.
+        lanes: the last work of each lane that has unfinished ones.
+        next: offset up to which everything is committed, `NOTHING` before the first event.
+        picked: how many works, from the first one on, are part of the running transaction.
+        unproven: how many of the next events may be those that ended the process before.
+        generation: the group's, when the partition was assigned.
+        alive: False once nothing of it may be committed any more.
+    """
+
+    __slots__ = (
+        "alive", "generation", "handler", "held", "is_async", "key", "lanes", "next", "picked", "unproven", "works",
+    )  # fmt: skip
+
+    def __init__(
+        self,
+        held: Assigned,
+        handler: Callable[..., Any],
+        next_offset: int,
+        *,
+        is_async: bool,
+        unproven: int,
+        generation: int,
+    ) -> None:
+        self.key = held.key
+        self.held = held
+        self.handler = handler
+        self.is_async = is_async
+        self.works: deque[Work] = deque()
+        self.lanes: dict[object, Work] = {}
+        self.next = next_offset
+        self.picked = 0
+        self.unproven = unproven
+        self.generation = generation
+        self.alive = True
+
+
+class Stretch(NamedTuple):
+    """The part of a run that one transaction covers: offsets from `first` up to, and not including, `next`."""
+
+    run: Run
+    works: list[Work]
+    first: int
+    next: int
+
+
+class Runs:
+    """All runs, and how many events are in them; every change happens under one lock.
+
+    Args:
+        batch_size: finished events that a transaction need not wait longer for.
+        max_batch_s: seconds after which those that are finished are committed, however few they are.
+        max_in_flight: events that may be taken and not committed.
+    """
+
+    def __init__(self, batch_size: int, max_batch_s: float, max_in_flight: int) -> None:
+        self.lock = threading.Lock()
+        self.taken = 0
+        self.unfinished = 0
+        self._changed = threading.Condition(self.lock)  # the transaction thread waits here
+        self._batch_size = batch_size
+        self._max_batch_s = max_batch_s
+        self._max_in_flight = max_in_flight
+        self._runs: dict[Key, Run] = {}
+        self._open: dict[Key, Run] = {}  # runs whose first work is finished and not picked
+        self._open_since = 0.0
+        self._picked = 0
+        self._awaited = False
+        self._stopped = False
+
+    @property
+    def room(self) -> int:
+        """How many more events may be taken."""
+        return self._max_in_flight - self.taken
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing can be committed, now or once the running transaction has ended."""
+        return not self._open and not self._picked
+
+    def get(self, key: Key) -> Run | None:
+        """Give the run of a partition, or None if it is not held."""
+        return self._runs.get(key)
+
+    def begin(self, run: Run) -> None:
+        """Begin a run; that of the same partition before it must have ended."""
+        with self.lock:
+            self._runs[run.key] = run
+
+    def end(self, keys: Iterable[Key]) -> list[Work]:
+        """End the runs of `keys`; give the works whose handler has begun and that are in no transaction."""
+        begun: list[Work] = []
+        with self.lock:
+            for key in keys:
+                run = self._runs.pop(key, None)
+                if run is None:
+                    continue
+                run.alive = False
+                self._open.pop(key, None)
+                self.taken -= len(run.works)
+                self._picked -= run.picked
+                self.unfinished -= sum(work.state != FINISHED for work in run.works)
+                left = list(run.works)[run.picked :]
+                begun += [work for work in left if work.state != WAITING and not work.denied]
+            self._changed.notify()
+        return begun
+
+    def add(self, works: Sequence[Work]) -> list[Work]:
+        """Append works that were taken, in order; give those that no other work of their lane comes before."""
+        ready: list[Work] = []
+        with self.lock:
+            for work in works:
+                run = work.run
+                run.works.append(work)
+                if work.state == FINISHED:
+                    self._note_finished(work)
+                    continue
+                self.unfinished += 1
+                before = run.lanes.get(work.lane)
+                run.lanes[work.lane] = work
+                if before is None:
+                    ready.append(work)
+                else:
+                    before.follower = work
+            self.taken += len(works)
+            self._tell_if_due()
+        return ready
+
+    def finish(self, work: Work) -> Work | None:
+        """Note that a handler is done with its event; give the work that comes next in the lane."""
+        with self.lock:
+            run = work.run
+            work.state = FINISHED
+            if not run.alive:
+                return None
+            follower = work.follower
+            if follower is None:
+                del run.lanes[work.lane]
+            self.unfinished -= 1
+            self._note_finished(work)
+            self._tell_if_due()
+            return follower
+
+    def pick(self, limit: int) -> list[Stretch] | None:
+        """Wait until there is something to commit; give it, or None once `stop` was called."""
+        with self.lock:
+            while not self._stopped:
+                if self._is_due():
+                    return self._take(limit)
+                left = self._open_since + self._max_batch_s - time.monotonic()
+                self._changed.wait(max(0.0, left) if self._open else None)
+            return None
+
+    def committed(self, stretches: Iterable[Stretch]) -> None:
+        """Let go of what was committed."""
+        with self.lock:
+            for stretch in stretches:
+                run = stretch.run
+                if not run.alive:
+                    continue
+                for _ in stretch.works:
+                    run.works.popleft()
+                run.next = run.held.frontier.committed = stretch.next
+                self.taken -= run.picked
+                self._picked -= run.picked
+                run.picked = 0
+                if run.works and run.works[0].state == FINISHED:
+                    self._note_finished(run.works[0])
+
+    def hurry(self, *, awaited: bool) -> None:
+        """Commit what is finished at once, however few they are, until `awaited` is false again."""
+        with self.lock:
+            self._awaited = awaited
+            self._changed.notify()
+
+    def stop(self) -> None:
+        """Let `pick` give None from now on."""
+        with self.lock:
+            self._stopped = True
+            self._changed.notify()
+
+    def stalled(self) -> list[Run]:
+        """Give the runs whose first work is unfinished."""
+        with self.lock:
+            return [run for run in self._runs.values() if run.works and run.works[0].state != FINISHED]
+
+    def _note_finished(self, work: Work) -> None:
+        run = work.run
+        if run.works[0] is work:
+            if not self._open:
+                self._open_since = time.monotonic()
+            self._open[run.key] = run
+
+    def _is_due(self) -> bool:
+        if not self._open:
+            return False
+        return (
+            self._awaited
+            or not self.unfinished
+            or self.taken - self.unfinished - self._picked >= self._batch_size
+            or time.monotonic() >= self._open_since + self._max_batch_s
+        )
+
+    def _tell_if_due(self) -> None:
+        if self._open and not self._picked and self._is_due():
+            self._changed.notify()
+
+    def _take(self, limit: int) -> list[Stretch]:
+        """Pick finished works, the runs in the order in which they opened."""
+        stretches: list[Stretch] = []
+        for run in list(self._open.values()):
+            works: list[Work] = []
+            for work in run.works:
+                if work.state != FINISHED or len(works) >= limit:
+                    break
+                works.append(work)
+            if not works:
+                break
+            first = works[0].event.offset() if run.next == NOTHING else run.next
+            stretches.append(Stretch(run, works, first, works[-1].event.offset() + 1))
+            run.picked = len(works)
+            del self._open[run.key]
+            self._picked += run.picked
+            limit -= run.picked
+        return stretches

@@ -1,0 +1,94 @@
+"""One event that is being handled: its state, its outputs, what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from chio_fast.kafka.envelope import Form
+
+if TYPE_CHECKING:
+    from chio_fast._native import Check, Event
+    from chio_fast.kafka.runs import Run
+
+WAITING, RUNNING, FINISHED, DROPPED = range(4)
+"""States of a work: its handler has not begun, runs, is done with it; nothing of it will be committed."""
+
+OutputHeaders = list[tuple[str, "str | bytes | None"]]
+
+
+class Output(NamedTuple):
+    """One event to be produced, as it was decided.
+
+    Attributes:
+        check: the decision; its receipt follows when the work is attested.
+        topic: where to.
+        key: its key.
+        value: its value, as it will be written.
+        headers: the caller's, and the trace; ids of receipts follow.
+        partition: number of the partition, -1 if the key decides.
+        timestamp: Unix ms, 0 for now.
+    """
+
+    check: Check
+    topic: str
+    key: str | bytes | None
+    value: bytes | str | None
+    headers: OutputHeaders
+    partition: int
+    timestamp: int
+
+
+class Failure(NamedTuple):
+    """Why a handler, or the cluster, could not be done with an event.
+
+    Attributes:
+        type: name of the exception, or of the client's error.
+        message: what it said.
+        attempts: how often the event was tried.
+    """
+
+    type: str
+    message: str
+    attempts: int
+
+
+class Work:
+    """One event that is being handled.
+
+    Written by the worker that runs its handler; from `FINISHED` on it is read by the transaction thread alone.
+
+    Attributes:
+        event: the event.
+        run: the run that it is part of.
+        denied: whether the event was denied, so that no handler sees it and its output is a DLQ record.
+        state: see the constants; changed under the lock of the runs.
+        outputs: what the handler produced.
+        receipts: ids of the receipts of its tool calls: parents of its outputs.
+        failure: why it goes to the error topic instead of having outputs.
+        form: how much of the event its DLQ or error record holds.
+        lane: key whose events are handled in order.
+        follower: the next work of the same lane, if there is one.
+        attempts: how often its handler was tried before.
+    """
+
+    __slots__ = (
+        "attempts", "denied", "event", "failure", "follower", "form", "lane", "outputs", "receipts", "run", "state",
+    )  # fmt: skip
+
+    def __init__(self, event: Event, run: Run, *, denied: bool) -> None:
+        self.event = event
+        self.run = run
+        self.denied = denied
+        self.state = FINISHED if denied else WAITING
+        self.outputs: list[Output] = []
+        self.receipts: list[str] = []
+        self.failure: Failure | None = None
+        self.form = Form.FULL
+        self.lane: object = None
+        self.follower: Work | None = None
+        self.attempts = 0
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Topic, partition and offset."""
+        return (*self.run.key, self.event.offset())
