@@ -7,6 +7,7 @@ apart. Brokers before Kafka 2.8, and librdkafka's mock cluster, have no topic id
 from __future__ import annotations
 
 import logging
+import sys
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicCollection
@@ -64,14 +65,30 @@ def bootstrap_servers(metadata: ClusterMetadata) -> str:
 
 
 def group_of(consumer: Consumer) -> str | None:
-    """Read the group id out of the consumer's serialised group metadata, or give None where its form is unknown.
+    """Read the group id out of the consumer's group metadata, or give None where its form is unknown."""
+    found = _group_metadata(consumer)
+    return found[1] or None if found else None
 
-    A Consumer does not show its configuration. Form of librdkafka (rdkafka_cgrp.c): `CGMDv2:`, four bytes of
-    generation, group id, NUL, member id, NUL.
+
+def generation_of(consumer: Consumer) -> int | None:
+    """Give the group's generation (its epoch, under KIP-848) as the consumer knows it.
+
+    It never falls while the group lives. None where there is none yet, or the form of the metadata is unknown.
+    """
+    found = _group_metadata(consumer)
+    return found[0] if found and found[0] >= 0 else None
+
+
+def _group_metadata(consumer: Consumer) -> tuple[int, str] | None:
+    """Read generation and group id out of the serialised group metadata.
+
+    A Consumer shows neither. Form of librdkafka (rdkafka_cgrp.c): `CGMDv2:`, generation in four bytes of the machine's
+    order, group id, NUL, member id, NUL.
     """
     blob: object = consumer.consumer_group_metadata()
     magic = b"CGMDv2:"
     if not isinstance(blob, bytes) or not blob.startswith(magic):
         return None
-    group, end, _ = blob[len(magic) + 4 :].partition(b"\0")
-    return group.decode("utf-8", "replace") if end and group else None
+    generation, rest = blob[len(magic) : len(magic) + 4], blob[len(magic) + 4 :]
+    group, end, _ = rest.partition(b"\0")
+    return (int.from_bytes(generation, sys.byteorder, signed=True), group.decode("utf-8", "replace")) if end else None

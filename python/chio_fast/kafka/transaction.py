@@ -75,10 +75,12 @@ def backoff(attempt: int, *, base: float = 0.01, limit: float = 1.0) -> float:
 def _error_of(failure: KafkaException | SystemError) -> KafkaError:
     """Give the client's error.
 
-    A fatal one is raised by the call that serves callbacks, and becomes the cause of a SystemError if another callback
-    runs in the same call.
+    A fatal one is raised by the call that serves callbacks; each callback that runs later in the same call makes a
+    SystemError of what is raised so far.
     """
-    known = failure.__cause__ if isinstance(failure, SystemError) else failure
+    known: BaseException | None = failure
+    while isinstance(known, SystemError):
+        known = known.__cause__
     if not isinstance(known, KafkaException):
         raise failure
     error: KafkaError = known.args[0]
@@ -313,7 +315,7 @@ class Transaction:
             old.purge()
             old.flush(PARTING)
         except (KafkaException, SystemError) as failure:
-            log.debug("producer of `%s` was given up: %s", self.transactional_id, _error_of(failure))
+            log.debug("producer of `%s` was given up: %r", self.transactional_id, failure)
 
     def _build(self) -> None:
         self._ear = _Ear(self._on_error)
@@ -344,8 +346,8 @@ class Transaction:
     def _not_taken(self, charge: Any, error: KafkaError) -> None:
         """Note a record that the client refused; raise if its producer cannot go on."""
         if error.code() in (KafkaError._FATAL, *FENCED):
-            # Why it cannot is raised by this, if it was not raised before.
-            self._call("produce", lambda: self.producer.poll(0))
+            # Unlike `produce`, this says why.
+            self._call("produce", self.producer.begin_transaction)
             raise self._ended("produce", error)
         self._ear.refused.append((charge, error))
 

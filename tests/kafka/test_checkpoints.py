@@ -1,0 +1,225 @@
+"""The checkpoint topic tells what was committed, says so when it cannot, and is refused where it would forget."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigError
+from chio_fast.kafka import checkpoints as module
+from chio_fast.kafka.checkpoints import REQUIRED, Checkpoints, checkpoint_record, read_record
+from chio_fast.kafka.transaction import Transaction
+from tests.kafka.broker import Broker
+
+ID = "group-one"
+
+
+def ignore(_error: KafkaError) -> None:
+    """Hears errors and does nothing."""
+
+
+def record(*hashes: str) -> bytes:
+    """The value of a record that shows these checkpoints."""
+    return checkpoint_record([SimpleNamespace(text="{}", hash=each, signature="00", batch=1) for each in hashes])
+
+
+@pytest.fixture
+def conf(broker: Broker, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A configuration with a group of the test's own."""
+    return {"bootstrap.servers": broker.bootstrap, "group.id": request.node.name, "log_level": 0}
+
+
+@pytest.fixture
+def topic(new_topic: Callable[..., str]) -> str:
+    """A checkpoint topic of one partition."""
+    return new_topic(config=REQUIRED)
+
+
+@pytest.fixture
+def checkpoints(conf: dict[str, Any], topic: str) -> Checkpoints:
+    """What reads it."""
+    return Checkpoints(conf, topic)
+
+
+@pytest.fixture
+def transactions(conf: dict[str, Any]) -> Iterator[Callable[[str], Transaction]]:
+    """Starts a producer of transactions by its id."""
+    made: list[Transaction] = []
+
+    def start(transactional_id: str = ID) -> Transaction:
+        made.append(Transaction(conf, transactional_id, on_error=ignore))
+        made[-1].start()
+        return made[-1]
+
+    yield start
+    for transaction in made:
+        transaction.close()
+
+
+def write(transaction: Transaction, topic: str, *hashes: str) -> None:
+    """Write one record in a transaction that stays open."""
+    transaction.begin()
+    transaction.produce(topic, key=ID, value=record(*hashes), partition=0)
+    transaction.flush()
+
+
+def test_committed_records_are_found_where_they_are(
+    checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str
+):
+    transaction, start = transactions(), checkpoints.high_watermark(0)
+    write(transaction, topic, "aa", "ab")
+    transaction.commit()
+    write(transaction, topic, "b0")
+    transaction.abort()
+    write(transaction, topic, "cc")
+    middle = checkpoints.high_watermark(0) - 1
+    transaction.commit()
+    bound = checkpoints.high_watermark(0)
+    assert checkpoints.find(["aa", "ab", "b0", "cc"], 0, start, bound) == {"aa": 0, "ab": 0, "cc": middle}
+    assert checkpoints.find(["cc", "aa"], 0, middle, bound) == {"cc": middle}
+    assert checkpoints.find(["zz"], 0, bound, bound) == {}
+    # The log ends with the marker of a commit, which is no record: the end counts, not the last record.
+    assert checkpoints.find(["zz"], 0, start, bound) == {}
+
+
+def test_the_high_watermark_is_above_records_of_open_transactions(
+    checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str, conf: dict[str, Any]
+):
+    write(transactions(), topic, "aa")
+    reader = Consumer({**conf, "isolation.level": "read_committed"})
+    _, last_stable = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
+    reader.close()
+    assert last_stable == 0
+    assert checkpoints.high_watermark(0) == 1
+    assert checkpoints.low_watermark(0) == 0
+
+
+def test_an_open_transaction_is_waited_for_whoever_opened_it(
+    checkpoints: Checkpoints,
+    transactions: Callable[..., Transaction],
+    topic: str,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    other, transaction = transactions("group-two"), transactions()
+    write(other, topic, "other")
+    write(transaction, topic, "aa")
+    transaction.commit()
+    bound = checkpoints.high_watermark(0)
+    monkeypatch.setattr(module, "READ_SECONDS", 1.0)
+    with pytest.raises(CheckpointsError, match="still open"):
+        checkpoints.find(["aa"], 0, 0, bound)
+    monkeypatch.undo()
+    aborting = threading.Timer(0.5, other.abort)
+    aborting.start()
+    assert checkpoints.find(["aa", "other"], 0, 0, bound) == {"aa": 1}
+    aborting.join()
+
+
+def test_what_is_no_checkpoint_record_is_passed_over(
+    checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str, conf: dict[str, Any]
+):
+    producer = Producer({"bootstrap.servers": conf["bootstrap.servers"]})
+    for value in (b"", b"{}", b'{"checkpoints":[{"hash":"aa"}]}', None):
+        producer.produce(topic, value, partition=0)
+    assert producer.flush(10) == 0
+    transaction = transactions()
+    write(transaction, topic, "aa")
+    transaction.commit()
+    assert checkpoints.find(["aa", "bb"], 0, 0, checkpoints.high_watermark(0)) == {"aa": 4}
+    with pytest.raises(CheckpointsError, match="not a checkpoint record"):
+        read_record(b"{}")
+
+
+def test_deleted_records_are_noticed(
+    checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str, broker: Broker
+):
+    transaction = transactions()
+    write(transaction, topic, "aa")
+    transaction.commit()
+    bound = checkpoints.high_watermark(0)
+    place = TopicPartition(topic, 0, bound)
+    broker.admin.delete_records([place])[place].result()
+    with pytest.raises(CheckpointsTrimmed, match=f"begins at offset {bound}"):
+        checkpoints.find(["aa"], 0, 0, bound)
+    assert checkpoints.find(["zz"], 0, bound, bound) == {}
+
+
+def test_records_that_are_deleted_while_they_are_read_are_noticed(
+    checkpoints: Checkpoints,
+    transactions: Callable[..., Transaction],
+    topic: str,
+    broker: Broker,
+    monkeypatch: pytest.MonkeyPatch,
+):
+    transaction = transactions()
+    write(transaction, topic, "aa")
+    transaction.commit()
+    bound = checkpoints.high_watermark(0)
+    read = checkpoints._read
+
+    def delete_first(*arguments: Any) -> dict[str, int]:
+        place = TopicPartition(topic, 0, bound)
+        broker.admin.delete_records([place])[place].result()
+        return read(*arguments)
+
+    monkeypatch.setattr(checkpoints, "_read", delete_first)
+    with pytest.raises(CheckpointsTrimmed):
+        checkpoints.find(["aa"], 0, 0, bound)
+
+
+def test_a_topic_that_was_created_anew_or_deleted_is_another_one(
+    checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str, broker: Broker
+):
+    before = checkpoints.topic_id()
+    broker.delete_topic(topic)
+    with pytest.raises(CheckpointsTrimmed):
+        checkpoints.high_watermark(0)
+    broker.create_topic(topic, config=REQUIRED)
+    assert checkpoints.topic_id() != before
+    with pytest.raises(CheckpointsTrimmed, match="created anew"):
+        checkpoints.find(["aa"], 0, 0, 0, topic_id=before)
+
+
+def test_a_missing_topic_is_created_or_its_creation_spelled_out(conf: dict[str, Any], new_topic: Callable[..., str]):
+    name = f"{new_topic()}-checkpoints"
+    with pytest.raises(ChioConfigError, match=r"cleanup\.policy=delete retention\.bytes=-1 retention\.ms=-1"):
+        Checkpoints(conf, name).ensure(create=False)
+    with pytest.raises(ChioConfigError, match="does not exist"):
+        Checkpoints(conf, name).partition_of(ID)
+    members = [Checkpoints(conf, name) for _ in range(3)]
+    with ThreadPoolExecutor(len(members)) as pool:
+        list(pool.map(lambda each: each.ensure(create=True), members))
+    Checkpoints(conf, name).ensure(create=False)
+    partitions = {str(n): members[0].partition_of(str(n)) for n in range(200)}
+    assert set(partitions.values()) == set(range(module.PARTITIONS))
+    # Stable over releases: what is prepared today is looked for there tomorrow.
+    assert (members[0].partition_of("group-one"), members[0].partition_of("billing-7")) == (7, 5)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"cleanup.policy": "compact"},
+        {"cleanup.policy": "delete,compact"},
+        {"retention.ms": 60_000},
+        {"retention.bytes": 1},
+    ],
+    ids=str,
+)
+def test_a_topic_that_would_forget_is_refused(
+    conf: dict[str, Any], new_topic: Callable[..., str], wrong: dict[str, str | int]
+):
+    name = new_topic(config=REQUIRED | wrong)
+    with pytest.raises(ChioConfigError, match=rf"has {next(iter(wrong))}=.* set `cleanup\.policy=delete"):
+        Checkpoints(conf, name).ensure(create=True)
+
+
+def test_an_ordinary_topic_is_refused_for_its_retention(conf: dict[str, Any], new_topic: Callable[..., str]):
+    with pytest.raises(ChioConfigError, match=r"retention\.ms"):
+        Checkpoints(conf, new_topic(config={"retention.ms": 604_800_000})).ensure(create=False)

@@ -1,0 +1,355 @@
+"""What each error of the transactional client means, on a real broker."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from confluent_kafka import Consumer, KafkaError, TopicPartition
+
+from chio_fast.errors import Aborted, ChioConfigError, ChioError, DeliveryFailed, Fenced, Unclean
+from chio_fast.kafka.config import processor_consumer_config, transactional_config
+from chio_fast.kafka.transaction import SLOW_COMMIT, Transaction, backoff
+from tests.kafka.broker import Broker
+from tests.kafka.scenario import patiently
+
+Start = Callable[..., Transaction]
+
+
+def ignore(_error: KafkaError) -> None:
+    """Hears errors and does nothing."""
+
+
+@pytest.fixture
+def conf(broker: Broker, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A configuration for consumer and producer, with a group of the test's own."""
+    return {"bootstrap.servers": broker.bootstrap, "group.id": request.node.name, "log_level": 0}
+
+
+@pytest.fixture
+def start(conf: dict[str, Any]) -> Iterator[Start]:
+    """Starts a producer; the same transactional id unless another `member` is named."""
+    made: list[Transaction] = []
+
+    def build(member: str = "one", **settings: Any) -> Transaction:
+        more = {name.replace("_", "."): value for name, value in settings.items()}
+        made.append(Transaction(conf | more, f"{conf['group.id']}-{member}", on_error=ignore))
+        made[-1].start()
+        return made[-1]
+
+    yield build
+    for transaction in made:
+        transaction.close()
+
+
+@pytest.fixture
+def topic(new_topic: Callable[..., str]) -> str:
+    """A topic with one partition."""
+    return new_topic()
+
+
+@pytest.fixture
+def member(conf: dict[str, Any], topic: str) -> Iterator[Consumer]:
+    """A consumer of `topic` that has joined its group."""
+    consumer = Consumer(processor_consumer_config(conf, ignore))
+    consumer.subscribe([topic])
+    for _ in patiently("an assignment"):
+        consumer.poll(0.1)
+        if consumer.assignment():
+            break
+    yield consumer
+    consumer.close()
+
+
+def values(conf: dict[str, Any], topic: str) -> list[bytes | None]:
+    """Every value of the topic that readers of committed data see."""
+    reader = Consumer(processor_consumer_config(conf | {"group.id": "reader"}, ignore) | {"enable.partition.eof": True})
+    reader.assign([TopicPartition(topic, 0, 0)])
+    found: list[bytes | None] = []
+    try:
+        for _ in patiently("the end of the topic"):
+            message = reader.poll(0.2)
+            if message is not None and message.error() is not None:
+                return found
+            if message is not None:
+                found.append(message.value())
+    finally:
+        reader.close()
+    raise AssertionError
+
+
+def test_what_is_committed_is_visible_and_moves_the_offsets(
+    start: Start, conf: dict[str, Any], topic: str, member: Consumer
+):
+    transaction = start()
+    transaction.begin()
+    transaction.produce(topic, key=b"k", value=b"v", headers=[("h", b"1")], partition=0, timestamp=1_000)
+    transaction.flush()
+    transaction.send_offsets([TopicPartition(topic, 0, 7)], member.consumer_group_metadata())
+    transaction.commit()
+    assert values(conf, topic) == [b"v"]
+    assert member.committed([TopicPartition(topic, 0)], timeout=10)[0].offset == 7
+
+
+def test_after_an_abort_the_next_transaction_begins(start: Start, conf: dict[str, Any], topic: str):
+    transaction = start()
+    for _ in range(5):
+        # Right after the first record, when the coordinator may not have heard of the transaction (librdkafka#4849).
+        transaction.begin()
+        transaction.produce(topic, value=b"aborted")
+        transaction.abort()
+    transaction.begin()
+    transaction.abort()
+    transaction.abort()
+    transaction.begin()
+    transaction.produce(topic, value=b"committed")
+    transaction.commit()
+    assert values(conf, topic) == [b"committed"]
+
+
+@pytest.mark.parametrize("step", ["begin", "produce", "flush", "send_offsets", "commit", "abort"])
+def test_a_second_producer_of_the_id_fences_the_first_at_every_step(
+    start: Start, conf: dict[str, Any], topic: str, member: Consumer, step: str
+):
+    first = start()
+    if step != "begin":
+        first.begin()
+        first.produce(topic, value=b"lost")
+        first.flush()
+    second = start()
+
+    def produce_until_it_is_noticed() -> None:
+        for _ in patiently("a fence"):
+            first.produce(topic, value=b"lost")
+
+    def go_on() -> None:
+        first.begin()
+        first.produce(topic, value=b"lost")
+        first.flush()
+
+    steps: dict[str, Callable[[], None]] = {
+        "begin": go_on,
+        "produce": produce_until_it_is_noticed,
+        "flush": lambda: (first.produce(topic, value=b"lost"), first.flush())[1],
+        "send_offsets": lambda: first.send_offsets([TopicPartition(topic, 0, 1)], member.consumer_group_metadata()),
+        "commit": first.commit,
+        "abort": first.abort,
+    }
+    with pytest.raises(Fenced) as raised:
+        steps[step]()
+    assert not raised.value.timed_out
+    with pytest.raises(Fenced):
+        first.begin()
+    second.begin()
+    second.produce(topic, value=b"kept")
+    second.commit()
+    assert values(conf, topic) == [b"kept"]
+
+
+def test_a_transaction_that_outlived_its_timeout_is_fenced_and_renewing_helps(
+    start: Start, conf: dict[str, Any], topic: str
+):
+    transaction = start(transaction_timeout_ms=1_000)
+    transaction.begin()
+    transaction.produce(topic, value=b"too late")
+    transaction.flush()
+    began = time.monotonic()
+
+    def go_on() -> None:
+        # The broker refuses once the coordinator has raised the epoch, a second or two after the timeout.
+        for _ in patiently("the end of the transaction"):
+            transaction.produce(topic, value=b"too late")
+            transaction.flush()
+
+    with pytest.raises(Fenced) as raised:
+        go_on()
+    assert raised.value.timed_out
+    assert time.monotonic() - began >= 1
+    transaction.renew()
+    transaction.begin()
+    transaction.produce(topic, value=b"in time")
+    transaction.commit()
+    assert values(conf, topic) == [b"in time"]
+
+
+def test_refused_records_are_charged_to_what_the_caller_passed(start: Start, conf: dict[str, Any], topic: str):
+    transaction = start(topic_metadata_propagation_max_ms=500)
+    transaction.begin()
+    transaction.produce("there-is-no-such-topic", value=b"1", charge="unknown")
+    transaction.produce(topic, value=b"1" * 2_000_000, charge="large")
+    transaction.produce(topic, value=b"1", partition=7, charge="misplaced")
+    transaction.produce(topic, value=b"1", charge="good")
+    with pytest.raises(DeliveryFailed) as raised:
+        transaction.flush()
+    codes = {charge: error.code() for charge, error in raised.value.charges}
+    assert codes == {
+        "unknown": KafkaError.UNKNOWN_TOPIC_OR_PART,
+        "large": KafkaError.MSG_SIZE_TOO_LARGE,
+        "misplaced": KafkaError._UNKNOWN_PARTITION,
+    }
+    # The transaction has failed; what is produced all the same is not charged, and does not hide that.
+    transaction.produce(topic, value=b"1", charge="later")
+    with pytest.raises(DeliveryFailed) as raised:
+        transaction.commit()
+    assert {charge for charge, _ in raised.value.charges} == set(codes)
+    transaction.abort()
+    transaction.begin()
+    transaction.produce(topic, value=b"good")
+    transaction.commit()
+    assert values(conf, topic) == [b"good"]
+
+
+def test_records_beyond_the_clients_queue_wait_for_room(start: Start, conf: dict[str, Any], topic: str):
+    transaction = start(queue_buffering_max_messages=10)
+    transaction.begin()
+    for n in range(200):
+        transaction.produce(topic, value=str(n).encode())
+    transaction.commit()
+    assert values(conf, topic) == [str(n).encode() for n in range(200)]
+
+
+def test_offsets_that_the_client_would_leave_out_in_silence_are_refused(start: Start, topic: str, member: Consumer):
+    transaction = start()
+    transaction.begin()
+    with pytest.raises(ChioError, match=r"offset -1001 .* cannot be committed"):
+        transaction.send_offsets([TopicPartition(topic, 0)], member.consumer_group_metadata())
+
+
+def test_offsets_of_a_member_that_has_left_abort_the_transaction(
+    start: Start, conf: dict[str, Any], topic: str, member: Consumer
+):
+    transaction = start()
+    stale = member.consumer_group_metadata()
+    member.unsubscribe()
+    for _ in patiently("the member to leave"):
+        member.poll(0.1)
+        if not member.assignment():
+            break
+    transaction.begin()
+    transaction.produce(topic, value=b"aborted")
+
+    def send_until_it_is_refused() -> None:
+        for _ in patiently("a refusal"):
+            transaction.send_offsets([TopicPartition(topic, 0, 1)], stale)
+
+    with pytest.raises(Aborted):
+        send_until_it_is_refused()
+    transaction.abort()
+    transaction.begin()
+    transaction.produce(topic, value=b"committed")
+    transaction.commit()
+    assert values(conf, topic) == [b"committed"]
+
+
+def test_a_slow_commit_is_not_trusted_although_it_returned(
+    start: Start, conf: dict[str, Any], topic: str, broker: Broker
+):
+    transaction = start()
+    transaction.begin()
+    transaction.produce(topic, value=b"slow")
+    transaction.flush()
+    broker.freeze()
+    thawing = threading.Timer(SLOW_COMMIT + 0.5, broker.thaw)
+    thawing.start()
+    with pytest.raises(Unclean, match=r"took 1\.\d s"):
+        transaction.commit()
+    thawing.join()
+    transaction.renew()
+    assert values(conf, topic) == [b"slow"]
+
+
+def test_a_broker_that_goes_makes_the_commit_unclean_and_the_next_begin_renews(
+    start: Start, conf: dict[str, Any], topic: str, broker: Broker
+):
+    transaction = start()
+    transaction.begin()
+    transaction.produce(topic, value=b"first")
+    transaction.flush()
+    broker.kill9()
+    restarting = threading.Thread(target=broker.start)
+    restarting.start()
+    with pytest.raises(Unclean):
+        transaction.commit()
+    restarting.join()
+    transaction.renew()
+    assert values(conf, topic) == [b"first"]
+    before = transaction.producer
+    transaction.begin()
+    transaction.abort()
+    assert transaction.producer is before
+    broker.restart()
+    for _ in patiently("the client to hear that the broker went"):
+        transaction.producer.poll(0.1)
+        if transaction._ear.heard:
+            break
+    transaction.begin()
+    assert transaction.producer is not before
+    transaction.produce(topic, value=b"second")
+    transaction.commit()
+    assert values(conf, topic) == [b"first", b"second"]
+
+
+def test_a_producer_is_given_up_at_once_whatever_its_broker_does(start: Start, topic: str, broker: Broker):
+    transaction = start()
+    transaction.begin()
+    transaction.produce(topic, value=b"1")
+    broker.freeze()
+    try:
+        began = time.monotonic()
+        transaction.close()
+        assert time.monotonic() - began < 5
+    finally:
+        broker.thaw()
+    with pytest.raises(ChioError, match="was closed"):
+        transaction.begin()
+
+
+def test_a_timeout_that_the_cluster_refuses_is_a_mistake_of_the_configuration(start: Start):
+    with pytest.raises(ChioConfigError, match=r"transaction\.timeout\.ms"):
+        start(transaction_timeout_ms=2_000_000_000)
+
+
+def test_settings_for_transactions_are_safe_and_carry_what_they_are_given():
+    base = {"bootstrap.servers": "x:1", "group.id": "g", "security.protocol": "SSL", "session.timeout.ms": 6000}
+    settings = transactional_config(base, "g-one", ignore)
+    assert settings["transactional.id"] == "g-one"
+    assert settings["delivery.report.only.error"] is True
+    assert (settings["retry.backoff.ms"], settings["retry.backoff.max.ms"]) == (1, 2)
+    assert settings["compression.type"] == "none"
+    assert settings["security.protocol"] == "SSL"
+    assert not {"group.id", "session.timeout.ms"} & settings.keys()
+    assert transactional_config(base | {"compression.type": "lz4"}, "g", ignore)["compression.type"] == "lz4"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "instead"),
+    [
+        ("acks", 1, "acks=all"),
+        ("enable.idempotence", False, "enable.idempotence=true"),
+        ("transactional.id", "mine", "member="),
+        ("delivery.timeout.ms", 60_000, "at most 30000"),
+        ("message.timeout.ms", 60_000, "at most 30000"),
+        ("socket.timeout.ms", 60_000, "at most 30000"),
+    ],
+)
+def test_settings_that_weaken_a_transaction_are_refused(name: str, value: object, instead: str):
+    with pytest.raises(ChioConfigError, match=instead):
+        transactional_config({"bootstrap.servers": "x:1", name: value}, "g-one", ignore)
+
+
+def test_a_processor_reads_committed_data_alone():
+    base = {"bootstrap.servers": "x:1", "group.id": "g"}
+    assert processor_consumer_config(base, ignore)["isolation.level"] == "read_committed"
+    with pytest.raises(ChioConfigError, match=r"isolation\.level=read_committed"):
+        processor_consumer_config(base | {"isolation.level": "read_uncommitted"}, ignore)
+
+
+def test_waits_grow_and_have_an_end_and_differ():
+    waits = [backoff(attempt) for attempt in range(100)]
+    assert all(0.005 <= wait <= 1.0 for wait in waits)
+    assert waits[0] < 0.011
+    assert waits[99] >= 0.5
+    assert len(set(waits)) > 90
