@@ -1,20 +1,21 @@
 """The extension: converts, calls the Rust crates, maps their errors onto `chio_fast.errors`."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, final
 
 from confluent_kafka import KafkaError, Message
 
 from chio_fast.decision import Decision, Explanation, GuardRun, Kind
-from chio_fast.message import EventLike, Headers
+from chio_fast.message import EventLike, Headers, OutputHeaders
 
 __all__ = [
     "Check",
     "Event",
     "Gate",
     "Log",
+    "Outlet",
     "Partition",
     "Policy",
     "Reader",
@@ -327,12 +328,48 @@ class Gate:
     ) -> Check:
         """Decide one request, without a receipt yet; `arguments` is JSON text."""
 
+    def outlet(
+        self, topic: str, *, scope: str, identity: str, cluster: str | None = None, topic_id: str | None = None
+    ) -> Outlet:
+        """Resolve what all events produced to one topic share. Make one per topic and identity, and keep it."""
+
+    def output(
+        self,
+        outlet: Outlet,
+        *,
+        key: bytes | str | None,
+        value: bytes | str | None,
+        headers: OutputHeaders | None,
+        partition: int | None = None,
+        event: Event | None = None,
+        parents: Iterable[str] | None = None,
+        correlation: str | None = None,
+    ) -> Check:
+        """Decide one event to be produced, without a receipt yet.
+
+        Args:
+            outlet: where to.
+            key: its key.
+            value: its value.
+            headers: its headers; those that name receipt and scope are left out, because `Check.headers` adds its own.
+            partition: number of the partition, if the caller chose one.
+            event: the event being handled: conditions see it, its receipt is a parent.
+            parents: ids of other receipts that led to this.
+            correlation: text that joins what belongs together; by default that of the headers, else the event's.
+
+        Raises:
+            TypeError: key, value or headers are of another type than a client takes.
+        """
+
     def issue_checks(self, checks: Sequence[Check]) -> list[Check]:
         """Give receipts to checks, as `issue` does to events.
 
         Returns:
             Those with guards that are due and have not run; if there are any, no receipt was issued at all.
         """
+
+    def rollback_checks(self, checks: Sequence[Check]) -> None:
+        """Issue `rollback` receipts for checks that have a receipt and were not acted upon after all."""
 
     def counts(self) -> dict[str, int]:
         """Receipts by verdict, and `redecided`: decisions that were made again before their receipt."""
@@ -366,8 +403,23 @@ class Partition:
     def identity(self) -> str: ...
 
 @final
+class Outlet:
+    """What all events produced to one topic share."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def scope(self) -> str: ...
+    @property
+    def identity(self) -> str: ...
+
+@final
 class Check:
     """One request with its decision."""
+
+    @property
+    def is_allowed(self) -> bool:
+        """Whether rules and the guards that ran so far allow it."""
 
     @property
     def guards_due(self) -> tuple[str, ...]:
@@ -389,6 +441,10 @@ class Check:
     def event(self) -> EventLike | None: ...
     @property
     def output(self) -> EventLike | None: ...
+    @property
+    def headers(self) -> list[tuple[str, bytes | str | None]] | None:
+        """Headers with which an output is sent, those of its receipt included once there is one; None for others."""
+
     @property
     def tool(self) -> str | None: ...
     @property

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 Headers = list[tuple[str, bytes | None]]
+OutputHeaders = Iterable[tuple[str, bytes | str | None]] | Mapping[str, bytes | str | None]
+"""Headers of an event to be produced, as a client takes them."""
 
 
 class MessageLike(Protocol):

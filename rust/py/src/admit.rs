@@ -14,8 +14,9 @@ use crate::gate::Gate;
 use crate::headers;
 use crate::layout::Fields;
 use crate::message::{Reader, check_content};
-use crate::place::{Partition, Place, Resolved};
+use crate::place::{Partition, Place};
 use crate::record::Header;
+use crate::resolved::Resolved;
 use crate::ruling::{Generation, Ruling};
 
 /// What became of a list of messages.

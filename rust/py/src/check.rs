@@ -4,135 +4,113 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use chio_conditions::Kind;
-use chio_policy::{Request, Scratch};
-use chio_receipts::{EventTarget, ReceiptId, TargetTemplate};
+use chio_policy::{Decision, Request, Scratch, Verdict};
+use chio_receipts::{PushError, ReceiptId, TargetTemplate};
 
 use crate::decision::read_run;
-use crate::record::Record;
-use crate::ruling::{Question, Ruling};
+use crate::matter::Matter;
+use crate::outlet::Output;
+use crate::ruling::{Generation, Question, Ruling};
 
 /// The header that names the receipt of the event that led to this one.
 pub const PARENT_HEADER: &str = "X-Chio-Receipt";
 
-/// What is asked, in Rust's own memory.
+/// What is asked.
 #[derive(Debug)]
-pub struct Matter {
-    /// Who asks.
-    pub identity: String,
-    /// The permission.
-    pub scope: String,
-    /// The boundary.
-    pub kind: Kind,
-    /// The inbound event.
-    pub event: Option<Record>,
-    /// The tool.
-    pub tool: Option<String>,
-    /// JSON text of its arguments.
-    pub arguments: Option<Vec<u8>>,
-    /// The event to be produced.
-    pub output: Option<Record>,
-    /// Receipts that led to this.
-    pub parents: Vec<ReceiptId>,
-    /// How many asserted parents were no receipt ids.
-    pub parents_rejected: u32,
-    /// Correlation text.
-    pub correlation: Option<String>,
-}
-
-impl Matter {
-    /// What is asked of the policy.
-    pub fn question(&self) -> Question<'_> {
-        Question { identity: &self.identity, scope: &self.scope, kind: self.kind }
-    }
-
-    /// Calls `f` with the request, asked for `scope`.
-    pub fn with_request<R>(&self, scope: &str, now: i64, f: impl FnOnce(&Request<'_>) -> R) -> R {
-        let base = Request {
-            scope,
-            tool: self.tool.as_deref(),
-            arguments: self.arguments.as_deref(),
-            ..self.question().request(now)
-        };
-        let with_output = |base: Request<'_>| match &self.output {
-            Some(output) => output.with_view(|output| f(&Request { output: Some(output), ..base })),
-            None => f(&base),
-        };
-        match &self.event {
-            Some(event) => event.with_view(|event| with_output(Request { event: Some(event), ..base })),
-            None => with_output(base),
-        }
-    }
-
-    /// The target of its receipt.
-    pub fn target(&self) -> TargetTemplate {
-        let record = match self.kind {
-            Kind::Invoke => return TargetTemplate::tool(self.tool.as_deref().unwrap_or(&self.scope)),
-            Kind::Consume => &self.event,
-            Kind::Produce => &self.output,
-        };
-        record.as_ref().map_or_else(TargetTemplate::none, |record| {
-            TargetTemplate::event(&EventTarget {
-                cluster: "",
-                group: "",
-                identity: &self.identity,
-                topic: &record.topic,
-                topic_id: "",
-                partition: record.partition.filter(|_| self.kind == Kind::Consume),
-            })
-        })
-    }
-
-    /// The event of which the receipt holds a digest: the inbound one at consume, the outbound one at produce.
-    pub fn subject(&self) -> Option<&Record> {
-        match self.kind {
-            Kind::Consume => self.event.as_ref(),
-            Kind::Produce => self.output.as_ref(),
-            Kind::Invoke => None,
-        }
-    }
-
-    /// Adds parents by their spelling; what is none is counted.
-    pub fn add_parents<'a>(&mut self, spelled: impl IntoIterator<Item = &'a [u8]>) {
-        for text in spelled {
-            match ReceiptId::parse(text) {
-                Ok(id) if self.parents.contains(&id) => {}
-                Ok(id) => self.parents.push(id),
-                Err(_) => self.parents_rejected += 1,
-            }
-        }
-    }
+pub enum Asked {
+    /// A request of any boundary, spelled out.
+    Matter(Box<Matter>),
+    /// An event for an outlet.
+    Output(Output),
 }
 
 /// One request with its decision.
 #[pyclass(frozen, module = "chio_fast._native")]
 pub struct Check {
     /// What was asked.
-    pub matter: Matter,
+    pub asked: Asked,
     /// Guards that run for every decision.
     pub always: Arc<[String]>,
-    event: Option<Py<PyAny>>,
-    output: Option<Py<PyAny>>,
     ruling: Mutex<Ruling>,
 }
 
 impl Check {
-    /// A request that was just decided; `event` and `output` are the caller's own objects, which guards are shown.
-    pub fn new(
-        matter: Matter,
-        event: Option<Py<PyAny>>,
-        output: Option<Py<PyAny>>,
-        always: &Arc<[String]>,
-        ruling: Ruling,
-    ) -> Self {
-        Self { matter, always: Arc::clone(always), event, output, ruling: Mutex::new(ruling) }
+    /// A request that was just decided.
+    pub fn new(asked: Asked, always: &Arc<[String]>, ruling: Ruling) -> Self {
+        Self { asked, always: Arc::clone(always), ruling: Mutex::new(ruling) }
     }
 
     /// The ruling; no Python code may run while it is held.
     pub fn ruling(&self) -> MutexGuard<'_, Ruling> {
         self.ruling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is asked of the policy.
+    pub fn question(&self) -> Question<'_> {
+        match &self.asked {
+            Asked::Matter(matter) => matter.question(),
+            Asked::Output(output) => output.question(),
+        }
+    }
+
+    /// The target of its receipts.
+    pub fn target(&self) -> Arc<TargetTemplate> {
+        match &self.asked {
+            Asked::Matter(matter) => Arc::new(matter.target()),
+            Asked::Output(output) => output.target(),
+        }
+    }
+
+    /// Decides by a policy; may call Python.
+    pub fn decide(
+        &self,
+        py: Python<'_>,
+        generation: &Arc<Generation>,
+        now: i64,
+        scratch: &mut Scratch,
+    ) -> PyResult<Decision> {
+        scratch.reset();
+        match &self.asked {
+            Asked::Matter(matter) => {
+                let policy = &generation.policy;
+                Ok(matter.with_request(&matter.scope, now, |request| policy.decide(request, scratch)))
+            }
+            Asked::Output(output) => output.decide(py, generation, now, scratch),
+        }
+    }
+
+    /// Hands its receipt to the log; calls no Python.
+    pub fn push(
+        &self,
+        py: Python<'_>,
+        issue: &mut chio_store::Issue<'_>,
+        ruling: &Ruling,
+        id: ReceiptId,
+    ) -> Result<u64, PushError> {
+        match &self.asked {
+            Asked::Matter(matter) => matter.push(issue, ruling, id),
+            Asked::Output(output) => output.push(py, issue, ruling, id),
+        }
+    }
+
+    /// Its correlation text.
+    pub fn correlation(&self) -> Option<&str> {
+        match &self.asked {
+            Asked::Matter(matter) => &matter.origin,
+            Asked::Output(output) => output.origin(),
+        }
+        .correlation
+        .as_deref()
+    }
+
+    fn matter(&self) -> Option<&Matter> {
+        match &self.asked {
+            Asked::Matter(matter) => Some(matter),
+            Asked::Output(_) => None,
+        }
     }
 }
 
@@ -149,6 +127,11 @@ pub fn kind(word: &str) -> PyResult<Kind> {
 #[pymethods]
 impl Check {
     #[getter]
+    fn is_allowed(&self) -> bool {
+        self.ruling().verdict() == Verdict::Allow
+    }
+
+    #[getter]
     fn guards_due<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let due: Vec<String> = self.ruling().due(&self.always).map(str::to_owned).collect();
         PyTuple::new(py, due)
@@ -156,7 +139,7 @@ impl Check {
 
     #[getter]
     fn decision<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let snapshot = self.ruling().snapshot(&self.matter.question(), &self.always);
+        let snapshot = self.ruling().snapshot(&self.question(), &self.always);
         snapshot.build(py)
     }
 
@@ -172,37 +155,50 @@ impl Check {
 
     #[getter]
     fn identity(&self) -> &str {
-        &self.matter.identity
+        self.question().identity
     }
 
     #[getter]
     fn scope(&self) -> &str {
-        &self.matter.scope
+        self.question().scope
     }
 
     #[getter]
     fn kind(&self) -> &'static str {
-        self.matter.kind.as_str()
+        self.question().kind.as_str()
     }
 
     #[getter]
     fn event(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.event.as_ref().map(|event| event.clone_ref(py))
+        match &self.asked {
+            Asked::Matter(matter) => matter.shown.0.as_ref().map(|event| event.clone_ref(py)),
+            Asked::Output(output) => output.event(py),
+        }
     }
 
     #[getter]
-    fn output(&self, py: Python<'_>) -> Option<Py<PyAny>> {
-        self.output.as_ref().map(|output| output.clone_ref(py))
+    fn output(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        match &self.asked {
+            Asked::Matter(matter) => Ok(matter.shown.1.as_ref().map(|output| output.clone_ref(py))),
+            Asked::Output(output) => output.shown(py).map(Some),
+        }
+    }
+
+    #[getter]
+    fn headers<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let Asked::Output(output) = &self.asked else { return Ok(None) };
+        let issued = self.ruling().issued;
+        output.sent_headers(py, issued.map(|issued| issued.id)).map(Some)
     }
 
     #[getter]
     fn tool(&self) -> Option<&str> {
-        self.matter.tool.as_deref()
+        self.matter()?.tool.as_deref()
     }
 
     #[getter]
     fn arguments<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        self.matter.arguments.as_deref().map(|json| PyBytes::new(py, json))
+        self.matter()?.arguments.as_deref().map(|json| PyBytes::new(py, json))
     }
 
     fn guards_ran(&self, runs: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -211,18 +207,22 @@ impl Check {
         Ok(())
     }
 
-    fn has_scope(&self, scope: &str) -> bool {
+    fn has_scope(&self, py: Python<'_>, scope: &str) -> PyResult<bool> {
         let (generation, now) = {
             let ruling = self.ruling();
             (Arc::clone(&ruling.generation), ruling.now)
         };
         let mut scratch = Scratch::new();
-        self.matter.with_request(scope, now, |request| generation.policy.has_scope(request, &mut scratch))
+        let mut has = |request: &Request<'_>| generation.policy.has_scope(request, &mut scratch);
+        match &self.asked {
+            Asked::Matter(matter) => Ok(matter.with_request(scope, now, has)),
+            Asked::Output(output) => output.with_request(py, (scope, true), now, &mut has),
+        }
     }
 
     fn __repr__(&self) -> String {
-        let matter = &self.matter;
+        let question = self.question();
         let verdict = self.ruling().verdict();
-        format!("Check({}, {}, {}, {})", matter.identity, matter.scope, matter.kind.as_str(), verdict.as_str())
+        format!("Check({}, {}, {}, {})", question.identity, question.scope, question.kind.as_str(), verdict.as_str())
     }
 }

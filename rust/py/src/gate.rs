@@ -9,13 +9,17 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use chio_policy::{Scratch, Verdict};
+use chio_receipts::ReceiptId;
 
-use crate::check::{self, Check, Matter, PARENT_HEADER};
+use crate::check::{self, Asked, Check, PARENT_HEADER};
 use crate::clock;
 use crate::errors;
 use crate::event::Event;
 use crate::inbound::CORRELATION;
+use crate::issue::Effect;
 use crate::log::Log;
+use crate::matter::{Matter, Origin};
+use crate::outlet::{Given, Outlet, Output, Whither};
 use crate::place::{Partition, Whereabouts};
 use crate::policy::Policy;
 use crate::record::Record;
@@ -192,14 +196,13 @@ impl Gate {
             tool,
             arguments,
             output: output.as_ref().map(|output| Record::read(output, "output")).transpose()?,
-            parents: Vec::new(),
-            parents_rejected: 0,
-            correlation,
+            origin: Origin { correlation, ..Origin::default() },
+            shown: (event.map(Bound::unbind), output.map(Bound::unbind)),
         };
-        matter.add_parents(parents.iter().map(String::as_bytes));
+        matter.origin.add_parents(parents.iter().map(String::as_bytes));
         if matter.kind == chio_conditions::Kind::Consume {
             let inbound = matter.event.as_ref().map(|event| event.header_values(PARENT_HEADER)).unwrap_or_default();
-            matter.add_parents(inbound.iter().map(Vec::as_slice));
+            matter.origin.add_parents(inbound.iter().map(Vec::as_slice));
         }
         let (generation, now) = (self.generation(), clock::now());
         let decision = self.with_scratch(|scratch| {
@@ -207,14 +210,53 @@ impl Gate {
             matter.with_request(&matter.scope, now, |request| generation.policy.decide(request, scratch))
         });
         let ruling = Ruling::new(generation, decision, now);
-        Ok(Check::new(matter, event.map(Bound::unbind), output.map(Bound::unbind), &self.always, ruling))
+        Ok(Check::new(Asked::Matter(Box::new(matter)), &self.always, ruling))
+    }
+
+    #[pyo3(signature = (topic, *, scope, identity, cluster = None, topic_id = None))]
+    fn outlet(
+        &self,
+        py: Python<'_>,
+        topic: &str,
+        scope: String,
+        identity: String,
+        cluster: Option<&str>,
+        topic_id: Option<&str>,
+    ) -> PyResult<Outlet> {
+        let (cluster, topic_id) = (cluster.unwrap_or(""), topic_id.unwrap_or(""));
+        Outlet::new(py, Whither { topic, scope, identity, cluster, topic_id })
+    }
+
+    #[pyo3(signature = (outlet, *, key, value, headers, partition = None, event = None, parents = None, correlation = None))]
+    #[expect(clippy::too_many_arguments, reason = "these are the keywords of the Python method")]
+    fn output<'py>(
+        &self,
+        outlet: &Bound<'py, Outlet>,
+        key: Option<Bound<'py, PyAny>>,
+        value: Option<Bound<'py, PyAny>>,
+        headers: Option<&Bound<'py, PyAny>>,
+        partition: Option<i32>,
+        event: Option<Bound<'py, Event>>,
+        parents: Option<&Bound<'py, PyAny>>,
+        correlation: Option<String>,
+    ) -> PyResult<Check> {
+        let given = Given { key, value, headers, partition, event, parents, correlation };
+        let output = Output::new(outlet, given, &self.correlation)?;
+        let (generation, now) = (self.generation(), clock::now());
+        let decision = self.with_scratch(|scratch| output.decide(outlet.py(), &generation, now, scratch))?;
+        Ok(Check::new(Asked::Output(output), &self.always, Ruling::new(generation, decision, now)))
     }
 
     fn issue_checks<'py>(&self, py: Python<'py>, checks: Vec<Bound<'py, Check>>) -> PyResult<Vec<Bound<'py, Check>>> {
         crate::issue::checks(self, py, checks)
     }
 
-    #[pyo3(signature = (check, *, result, error, duration_ms))]
+    fn rollback_checks(&self, py: Python<'_>, checks: Vec<Bound<'_, Check>>) -> PyResult<()> {
+        crate::issue::rollback_checks(self, py, &checks)
+    }
+
+    #[pyo3(signature = (check, *, result, error, duration_ms, reason = "", stands_for = Vec::new()))]
+    #[expect(clippy::too_many_arguments, reason = "these are the keywords of the Python method")]
     fn effect(
         &self,
         py: Python<'_>,
@@ -222,8 +264,12 @@ impl Gate {
         result: Option<&[u8]>,
         error: Option<&str>,
         duration_ms: u64,
+        reason: &str,
+        stands_for: Vec<String>,
     ) -> PyResult<String> {
-        crate::issue::effect(self, py, check.get(), result, error, duration_ms).map(|id| id.to_string())
+        let stands_for: Vec<_> = stands_for.iter().filter_map(|id| ReceiptId::parse(id.as_bytes()).ok()).collect();
+        let effect = Effect { result, error, duration_ms, reason, stands_for: &stands_for };
+        crate::issue::effect(self, py, check.get(), &effect).map(|id| id.to_string())
     }
 
     fn counts(&self) -> HashMap<&'static str, u64> {

@@ -1,5 +1,6 @@
 //! What receipts take from the headers of events: parents, correlation, and what the digest covers.
 
+use std::borrow::Cow;
 use std::ops::Range;
 
 use pyo3::prelude::*;
@@ -22,6 +23,18 @@ const LONGEST_CORRELATION: usize = 1024;
 /// when the receipt is issued already.
 pub fn is_digested(names: &HeaderNames, name: &str) -> bool {
     names.contains(name) && !name.starts_with(OWN_HEADERS)
+}
+
+/// The correlation text of a header's value.
+pub fn correlation_text(value: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(value.get(..LONGEST_CORRELATION).unwrap_or(value))
+}
+
+/// The correlation text of one message: of the first header of `names` that is there.
+pub fn correlation_of(message: &Bound<'_, PyAny>, names: &[String]) -> Option<String> {
+    let mut inbound = Inbound::default();
+    let part = inbound.read(message, &HeaderNames::default(), names);
+    inbound.correlation(&part).map(str::to_owned)
 }
 
 /// What was read for a list of events, in few allocations.
@@ -62,8 +75,7 @@ impl Inbound {
             if let Some(value) = value.filter(|_| found < rank) {
                 rank = found;
                 self.text.truncate(text);
-                let cut = value.get(..LONGEST_CORRELATION).unwrap_or(value);
-                self.text.push_str(&String::from_utf8_lossy(cut));
+                self.text.push_str(&correlation_text(value));
             }
             if !names.is_empty() {
                 let name = String::from_utf8_lossy(name);

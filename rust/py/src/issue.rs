@@ -5,11 +5,8 @@ use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 
-use chio_conditions::Kind;
 use chio_policy::Verdict;
-use chio_receipts::{
-    Attempt, Content, Draft, Evidence, PushError, ReceiptId, TargetTemplate, Template, TemplateFields,
-};
+use chio_receipts::{Attempt, Content, Draft, Evidence, PushError, ReceiptId, Template, TemplateFields};
 
 use crate::admit;
 use crate::check::Check;
@@ -17,9 +14,9 @@ use crate::clock;
 use crate::errors;
 use crate::event::Event;
 use crate::gate::{Gate, wait_for_room};
-use crate::inbound::{Inbound, is_digested};
-use crate::record::{self, Header};
-use crate::ruling::{Generation, Issued, Ruling};
+use crate::inbound::Inbound;
+use crate::record;
+use crate::ruling::{Generation, Issued};
 
 /// What became of a list of events.
 #[derive(Default)]
@@ -99,9 +96,9 @@ fn push_events(
                 offset: Some(event.offset),
                 timestamp: event.timestamp,
                 content: Content::Event {
-                    key: bytes(py, &event.key),
+                    key: record::checked_bytes(py, &event.key),
                     headers: &headers,
-                    value: bytes(py, &event.value),
+                    value: record::checked_bytes(py, &event.value),
                 },
                 parents: inbound.parents(read),
                 parents_rejected: read.rejected,
@@ -118,11 +115,6 @@ fn push_events(
     })
 }
 
-/// The bytes of a key or value that was checked at admission.
-fn bytes<'a>(py: Python<'a>, given: &'a Option<Py<PyAny>>) -> Option<&'a [u8]> {
-    record::bytes_of(given.as_ref()?.bind(py)).ok()??
-}
-
 /// Gives receipts to checks; returns those with guards that have not run, and then issues none.
 pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) -> PyResult<Vec<Bound<'py, Check>>> {
     wait_for_room(gate, py)?;
@@ -130,18 +122,14 @@ pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) 
     let mut due = Vec::new();
     for bound in &given {
         let check = bound.get();
-        let mut ruling = check.ruling();
-        if ruling.is_stale(&generation, now) {
-            let decision = gate.with_scratch(|scratch| {
-                scratch.reset();
-                let matter = &check.matter;
-                matter.with_request(&matter.scope, now, |request| generation.policy.decide(request, scratch))
-            });
-            ruling.renew(&generation, decision, now);
+        let is_stale = check.ruling().is_stale(&generation, now);
+        if is_stale {
+            let decision = gate.with_scratch(|scratch| check.decide(py, &generation, now, scratch))?;
+            check.ruling().renew(&generation, decision, now);
             gate.counts.redecided.fetch_add(1, Ordering::Relaxed);
         }
-        if ruling.is_due(&gate.always) {
-            drop(ruling);
+        let is_due = check.ruling().is_due(&gate.always);
+        if is_due {
             due.push(bound.clone());
         }
     }
@@ -156,7 +144,7 @@ pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) 
                 continue;
             }
             let id = issue.next_id(ruling.now);
-            let ordinal = push_check(issue, check, &ruling, id)?;
+            let ordinal = check.push(py, issue, &ruling, id)?;
             ruling.issued = Some(Issued { id, ordinal });
             gate.counts.add(ruling.verdict());
         }
@@ -165,78 +153,50 @@ pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) 
     Ok(due)
 }
 
-fn push_check(
-    issue: &mut chio_store::Issue<'_>,
-    check: &Check,
-    ruling: &Ruling,
-    id: ReceiptId,
-) -> Result<u64, PushError> {
-    let matter = &check.matter;
-    let (template, target) = (Arc::new(ruling.template(&matter.question())), Arc::new(matter.target()));
-    let subject = matter.subject();
-    let names = ruling.generation.policy.header_names();
-    let digested = |header: &&Header| is_digested(names, &header.0);
-    let headers: Vec<_> = subject
-        .iter()
-        .flat_map(|record| record.headers.iter().filter(digested))
-        .map(|(name, value)| (name.as_str(), value.as_deref()))
-        .collect();
-    let is_inbound = matter.kind == Kind::Consume;
-    let offset = subject.filter(|_| is_inbound).and_then(|record| record.offset);
-    let content = match (subject, &matter.arguments) {
-        (Some(record), _) => {
-            Content::Event { key: record.key.as_deref(), headers: &headers, value: record.value.as_deref() }
-        }
-        (None, Some(arguments)) => Content::Arguments(arguments),
-        (None, None) => Content::None,
-    };
-    let is_counted = target.partition_key().is_some() && offset.is_some_and(|offset| offset >= 0);
-    issue.push(&Draft {
-        offset,
-        timestamp: subject.filter(|_| is_inbound).and_then(|record| record.timestamp),
-        content,
-        parents: &matter.parents,
-        parents_rejected: matter.parents_rejected,
-        attempt: if is_counted { Attempt::Ask } else { Attempt::None },
-        correlation: matter.correlation.as_deref(),
-        ..Draft::new(id, ruling.now, &template, &target)
-    })
+/// What became of an allowed tool call.
+#[derive(Debug)]
+pub struct Effect<'a> {
+    /// JSON text of its result.
+    pub result: Option<&'a [u8]>,
+    /// What it failed with.
+    pub error: Option<&'a str>,
+    /// How long it took, ms.
+    pub duration_ms: u64,
+    /// A sentence where the result came from elsewhere; empty for none.
+    pub reason: &'a str,
+    /// Earlier receipts that this one stands for, its parents beside that of the call.
+    pub stands_for: &'a [ReceiptId],
 }
 
 /// Issues the receipt of what became of an allowed tool call.
-pub fn effect(
-    gate: &Gate,
-    py: Python<'_>,
-    check: &Check,
-    result: Option<&[u8]>,
-    error: Option<&str>,
-    duration_ms: u64,
-) -> PyResult<ReceiptId> {
+pub fn effect(gate: &Gate, py: Python<'_>, check: &Check, effect: &Effect<'_>) -> PyResult<ReceiptId> {
     wait_for_room(gate, py)?;
-    let (generation, parent) = {
+    let (generation, call) = {
         let ruling = check.ruling();
         (Arc::clone(&ruling.generation), ruling.issued.map(|issued| issued.id))
     };
+    let parents: Vec<ReceiptId> = call.into_iter().chain(effect.stands_for.iter().copied()).collect();
+    let question = check.question();
     let template = Arc::new(Template::new(&TemplateFields {
         kind: chio_receipts::Kind::Effect,
-        identity: &check.matter.identity,
-        scope: &check.matter.scope,
+        identity: question.identity,
+        scope: question.scope,
         verdict: None,
         rule: "",
-        reason: "",
+        reason: effect.reason,
         errors: &[],
         guards: &[],
     }));
-    let target: Arc<TargetTemplate> = Arc::new(check.matter.target());
+    let target = check.target();
     let (now, mut given) = (clock::now(), None);
     issue(gate, py, &generation, |issue| {
         let id = issue.next_id(now);
         issue.push(&Draft {
-            content: result.map_or(Content::None, Content::Arguments),
-            parents: parent.as_slice(),
-            correlation: check.matter.correlation.as_deref(),
-            duration_ms: Some(duration_ms),
-            error,
+            content: effect.result.map_or(Content::None, Content::Arguments),
+            parents: &parents,
+            correlation: check.correlation(),
+            duration_ms: Some(effect.duration_ms),
+            error: effect.error,
             ..Draft::new(id, now, &template, &target)
         })?;
         given = Some(id);
@@ -260,6 +220,35 @@ pub fn rollback(gate: &Gate, py: Python<'_>, given: &[Bound<'_, Event>]) -> PyRe
                 rollback: Some(issued.id),
                 ..Draft::new(id, now, &event.place.rollback, &event.place.target)
             })?;
+        }
+        Ok(())
+    })
+}
+
+/// Takes back receipts of checks that were not acted upon after all.
+pub fn rollback_checks(gate: &Gate, py: Python<'_>, given: &[Bound<'_, Check>]) -> PyResult<()> {
+    wait_for_room(gate, py)?;
+    let (now, generation) = (clock::now(), gate.generation());
+    let taken_back = |bound: &Bound<'_, Check>| {
+        let check = bound.get();
+        let issued = check.ruling().issued?;
+        let template = Template::new(&TemplateFields {
+            kind: chio_receipts::Kind::Rollback,
+            identity: check.question().identity,
+            scope: "",
+            verdict: None,
+            rule: "",
+            reason: "not acted upon after all",
+            errors: &[],
+            guards: &[],
+        });
+        Some((issued.id, Arc::new(template), check.target()))
+    };
+    let taken_back: Vec<_> = given.iter().filter_map(taken_back).collect();
+    issue(gate, py, &generation, |issue| {
+        for (receipt, template, target) in &taken_back {
+            let id = issue.next_id(now);
+            issue.push(&Draft { rollback: Some(*receipt), ..Draft::new(id, now, template, target) })?;
         }
         Ok(())
     })

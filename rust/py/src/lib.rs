@@ -4,7 +4,8 @@
 //! |---|---|
 //! | [`policy`], [`signer`], [`log`], [`reader`], [`upkeep`], [`exported`] | the crates' own objects |
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
-//! | [`place`], [`event`], [`check`], [`ruling`] | what is decided: a partition, its events, single requests, and what became of them |
+//! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
+//! | [`resolved`], [`ruling`] | what a policy says in general, and what became of each |
 //! | [`message`], [`layout`], [`roads`], [`headers`], [`inbound`], [`record`] | reading what Python hands over |
 //! | [`decision`], [`errors`] | what Python gets back |
 
@@ -21,11 +22,14 @@ mod inbound;
 mod issue;
 mod layout;
 mod log;
+mod matter;
 mod message;
+mod outlet;
 mod place;
 mod policy;
 mod reader;
 mod record;
+mod resolved;
 mod roads;
 mod ruling;
 mod signer;
@@ -44,6 +48,8 @@ mod _native {
     use super::gate::Gate;
     #[pymodule_export]
     use super::log::Log;
+    #[pymodule_export]
+    use super::outlet::Outlet;
     #[pymodule_export]
     use super::place::Partition;
     #[pymodule_export]

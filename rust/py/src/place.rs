@@ -1,18 +1,15 @@
 //! What all events of one assigned partition share.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
-use chio_policy::{Decision, Route};
 use chio_receipts::{EventTarget, Kind, TargetTemplate, Template, TemplateFields};
 
-use crate::ruling::{Generation, Question, Ruling};
-
-/// Templates that are kept per partition and policy; rules beyond that are rendered each time.
-const TEMPLATES: usize = 32;
+use crate::resolved::{Latest, Resolved};
+use crate::ruling::{Generation, Question};
 
 /// The shared part of a partition's events.
 #[derive(Debug)]
@@ -39,17 +36,7 @@ pub struct Place {
     pub position: AtomicI64,
     /// Offset after the last allowed event that got a receipt.
     pub handed: AtomicI64,
-    resolved: Mutex<Option<Arc<Resolved>>>,
-}
-
-/// What one policy says about a partition's events in general.
-#[derive(Debug)]
-pub struct Resolved {
-    /// The policy.
-    pub generation: Arc<Generation>,
-    /// The rules that can match.
-    pub route: Route,
-    templates: Mutex<Vec<(Decision, Arc<Template>)>>,
+    latest: Latest,
 }
 
 impl Place {
@@ -60,34 +47,7 @@ impl Place {
 
     /// The route under a policy; walks the trie once per policy.
     pub fn resolved(&self, generation: &Arc<Generation>) -> Arc<Resolved> {
-        let mut resolved = self.resolved.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*resolved {
-            Some(known) if Arc::ptr_eq(&known.generation, generation) => Arc::clone(known),
-            _ => {
-                let route = generation.policy.route(&self.identity, &self.scope);
-                let fresh = Resolved { generation: Arc::clone(generation), route, templates: Mutex::default() };
-                Arc::clone(resolved.insert(Arc::new(fresh)))
-            }
-        }
-    }
-}
-
-impl Resolved {
-    /// The template of a ruling; rendered once for each outcome that no guard and no error is part of.
-    pub fn template(&self, ruling: &Ruling, question: &Question<'_>) -> Arc<Template> {
-        if !ruling.runs.is_empty() || !ruling.decision.errors.is_empty() {
-            return Arc::new(ruling.template(question));
-        }
-        let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_same = |known: &Decision| known.rule == ruling.decision.rule && known.verdict == ruling.decision.verdict;
-        if let Some((_, template)) = templates.iter().find(|(known, _)| is_same(known)) {
-            return Arc::clone(template);
-        }
-        let template = Arc::new(ruling.template(question));
-        if templates.len() < TEMPLATES {
-            templates.push((ruling.decision.clone(), Arc::clone(&template)));
-        }
-        template
+        self.latest.under(generation, &self.question())
     }
 }
 
@@ -154,7 +114,7 @@ impl Partition {
                 admitted: none(),
                 position: none(),
                 handed: none(),
-                resolved: Mutex::default(),
+                latest: Latest::default(),
             }),
         }
     }

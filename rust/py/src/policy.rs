@@ -10,9 +10,10 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use chio_policy::{PolicyError, Request, Scratch};
 
-use crate::check::{self, Matter};
+use crate::check;
 use crate::clock;
 use crate::errors;
+use crate::matter::{Matter, Origin};
 use crate::record::Record;
 use crate::ruling::{Generation, Ruling};
 
@@ -185,9 +186,8 @@ fn matter(
         tool,
         arguments: arguments.map(encode).transpose()?,
         output: output.map(|output| Record::read(output, "output")).transpose()?,
-        parents: Vec::new(),
-        parents_rejected: 0,
-        correlation: None,
+        origin: Origin::default(),
+        shown: (None, None),
     })
 }
 

@@ -132,6 +132,16 @@ pub fn bytes_of<'a>(given: &'a Bound<'_, PyAny>) -> PyResult<Option<Option<&'a [
     }
 }
 
+/// The bytes of a key or value that was checked when it was taken.
+pub fn checked_bytes<'a>(py: Python<'a>, given: &'a Option<Py<PyAny>>) -> Option<&'a [u8]> {
+    bytes_of(given.as_ref()?.bind(py)).ok()??
+}
+
+/// Refuses headers of another form.
+pub fn headers_error(role: &str) -> PyErr {
+    PyTypeError::new_err(format!("`headers` of `{role}` must be a list of (name, value) pairs, or a dictionary"))
+}
+
 /// Refuses a key, value or header value of another type.
 pub fn content_type_error(given: &Bound<'_, PyAny>, role: &str, field: &str) -> PyErr {
     PyTypeError::new_err(format!(
@@ -142,9 +152,7 @@ pub fn content_type_error(given: &Bound<'_, PyAny>, role: &str, field: &str) -> 
 
 /// Headers as (name, value) pairs, from a list of pairs or a dictionary.
 pub fn headers(given: &Bound<'_, PyAny>, role: &str) -> PyResult<Vec<Header>> {
-    let wrong = || {
-        PyTypeError::new_err(format!("`headers` of `{role}` must be a list of (name, value) pairs, or a dictionary"))
-    };
+    let wrong = || headers_error(role);
     let pairs = match given.cast::<PyDict>() {
         Ok(members) => members.items().into_any(),
         Err(_) => given.clone(),

@@ -1,0 +1,335 @@
+//! The produce boundary: what all events produced to one topic share, and single ones on their way there.
+
+use std::sync::Arc;
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+
+use chio_conditions::{EventView, Kind};
+use chio_policy::{Decision, Reads, Request, Scratch};
+use chio_receipts::{Content, Draft, EventTarget, PushError, ReceiptId, TargetTemplate};
+
+use crate::check::PARENT_HEADER;
+use crate::event::Event;
+use crate::headers;
+use crate::inbound::{self, is_digested};
+use crate::matter::Origin;
+use crate::record::{self, Header};
+use crate::resolved::Latest;
+use crate::ruling::{Generation, Question, Ruling};
+
+/// The header that names the scope by which an event was produced.
+const SCOPE_HEADER: &str = "X-Chio-Scope";
+/// How an output is called in error messages.
+const ROLE: &str = "output";
+
+/// What all events produced to one topic share.
+#[pyclass(frozen, module = "chio_fast._native")]
+#[derive(Debug)]
+pub struct Outlet {
+    topic: String,
+    scope: String,
+    identity: String,
+    target: Arc<TargetTemplate>,
+    /// The scope header as it is sent.
+    scope_header: Py<PyTuple>,
+    latest: Latest,
+}
+
+/// Where an outlet leads: the keywords of `Gate.outlet`.
+pub struct Whither<'a> {
+    /// Topic name.
+    pub topic: &'a str,
+    /// Scope of producing to it.
+    pub scope: String,
+    /// Who produces.
+    pub identity: String,
+    /// Cluster id, empty if unknown.
+    pub cluster: &'a str,
+    /// Topic id, empty if unknown.
+    pub topic_id: &'a str,
+}
+
+impl Outlet {
+    /// Renders what receipts of the outlet share.
+    pub fn new(py: Python<'_>, to: Whither<'_>) -> PyResult<Self> {
+        let target = TargetTemplate::event(&EventTarget {
+            cluster: to.cluster,
+            group: "",
+            identity: &to.identity,
+            topic: to.topic,
+            topic_id: to.topic_id,
+            partition: None,
+        });
+        let scope_header = PyTuple::new(py, [SCOPE_HEADER, &to.scope])?.unbind();
+        Ok(Self {
+            topic: to.topic.to_owned(),
+            scope: to.scope,
+            identity: to.identity,
+            target: Arc::new(target),
+            scope_header,
+            latest: Latest::default(),
+        })
+    }
+
+    fn question(&self) -> Question<'_> {
+        Question { identity: &self.identity, scope: &self.scope, kind: Kind::Produce }
+    }
+}
+
+#[pymethods]
+impl Outlet {
+    #[getter]
+    fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    #[getter]
+    fn scope(&self) -> &str {
+        &self.scope
+    }
+
+    #[getter]
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn __repr__(&self) -> String {
+        format!("Outlet({}, scope={}, identity={})", self.topic, self.scope, self.identity)
+    }
+}
+
+/// One event for an outlet. What it holds of Python is immutable, so nobody changes it between decision and sending.
+#[derive(Debug)]
+pub struct Output {
+    outlet: Py<Outlet>,
+    key: Option<Py<PyAny>>,
+    value: Option<Py<PyAny>>,
+    headers: Option<Py<PyTuple>>,
+    partition: Option<i32>,
+    event: Option<Py<Event>>,
+    origin: Origin,
+}
+
+/// What is to be produced: the keywords of `Gate.output`.
+pub struct Given<'a, 'py> {
+    /// Its key.
+    pub key: Option<Bound<'py, PyAny>>,
+    /// Its value.
+    pub value: Option<Bound<'py, PyAny>>,
+    /// The caller's headers.
+    pub headers: Option<&'a Bound<'py, PyAny>>,
+    /// Partition, if the caller chose one.
+    pub partition: Option<i32>,
+    /// The event being handled.
+    pub event: Option<Bound<'py, Event>>,
+    /// Receipts that led to it.
+    pub parents: Option<&'a Bound<'py, PyAny>>,
+    /// Correlation text, if the caller gave one.
+    pub correlation: Option<String>,
+}
+
+impl Output {
+    /// Checks and keeps what is to be produced. Without a correlation text of its own, that of its headers counts, else that
+    /// of the event.
+    pub fn new(outlet: &Bound<'_, Outlet>, given: Given<'_, '_>, correlation: &[String]) -> PyResult<Self> {
+        for (content, name) in [(&given.key, "key"), (&given.value, "value")] {
+            if let Some(content) = content
+                && record::bytes_of(content)?.is_none()
+            {
+                return Err(record::content_type_error(content, ROLE, name));
+            }
+        }
+        let headers = given.headers.map(carried).transpose()?.flatten();
+        let mut origin = Origin { correlation: given.correlation, ..Origin::default() };
+        if origin.correlation.is_none()
+            && let Some(headers) = &headers
+        {
+            origin.correlation = correlation_in(headers, correlation)?;
+        }
+        if let Some(event) = &given.event {
+            let issued = event.get().ruling().issued;
+            if let Some(issued) = issued {
+                origin.add_parent(issued.id);
+            }
+            if origin.correlation.is_none() {
+                origin.correlation = inbound::correlation_of(event.get().raw.bind(event.py()), correlation);
+            }
+        }
+        if let Some(parents) = given.parents {
+            for parent in parents.try_iter()? {
+                let parent = parent?;
+                origin.add_parents([parent.cast::<PyString>()?.to_str()?.as_bytes()]);
+            }
+        }
+        Ok(Self {
+            outlet: outlet.clone().unbind(),
+            key: given.key.map(Bound::unbind),
+            value: given.value.map(Bound::unbind),
+            headers: headers.map(Bound::unbind),
+            partition: given.partition,
+            event: given.event.map(Bound::unbind),
+            origin,
+        })
+    }
+
+    /// What is asked of the policy.
+    pub fn question(&self) -> Question<'_> {
+        self.outlet.get().question()
+    }
+
+    /// What led to it.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
+    }
+
+    /// The target of its receipts.
+    pub fn target(&self) -> Arc<TargetTemplate> {
+        Arc::clone(&self.outlet.get().target)
+    }
+
+    /// Decides by a policy; may call Python to read the headers of the event.
+    pub fn decide(
+        &self,
+        py: Python<'_>,
+        generation: &Arc<Generation>,
+        now: i64,
+        scratch: &mut Scratch,
+    ) -> PyResult<Decision> {
+        let resolved = self.outlet.get().latest.under(generation, &self.question());
+        let needs_headers = resolved.route.reads().contains(Reads::HEADERS);
+        let scope = (&*self.outlet.get().scope, needs_headers);
+        self.with_request(py, scope, now, &mut |request| {
+            generation.policy.decide_route(&resolved.route, request, scratch)
+        })
+    }
+
+    /// Calls `f` with the request, asked for a scope, with or without headers.
+    pub fn with_request<R>(
+        &self,
+        py: Python<'_>,
+        (scope, needs_headers): (&str, bool),
+        now: i64,
+        f: &mut dyn FnMut(&Request<'_>) -> R,
+    ) -> PyResult<R> {
+        let own = if needs_headers { self.headers(py)? } else { Vec::new() };
+        let own: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let output = EventView {
+            topic: &self.outlet.get().topic,
+            partition: self.partition,
+            offset: None,
+            key: record::checked_bytes(py, &self.key),
+            timestamp: None,
+            headers: &own,
+            value: record::checked_bytes(py, &self.value),
+        };
+        let base = Request { scope, output: Some(&output), ..self.question().request(now) };
+        let Some(event) = self.event.as_ref().map(|event| event.bind(py).get()) else { return Ok(f(&base)) };
+        // Unreadable headers make the whole event absent, so that every condition that looks at it errs.
+        let headers = if needs_headers { headers::all(event.raw.bind(py)) } else { Some(Vec::new()) };
+        event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
+            f(&Request { event: headers.is_some().then_some(view), ..base })
+        })
+    }
+
+    /// Hands its receipt to the log; calls no Python.
+    pub fn push(
+        &self,
+        py: Python<'_>,
+        issue: &mut chio_store::Issue<'_>,
+        ruling: &Ruling,
+        id: ReceiptId,
+    ) -> Result<u64, PushError> {
+        let outlet = self.outlet.get();
+        let question = outlet.question();
+        let template = outlet.latest.under(&ruling.generation, &question).template(ruling, &question);
+        let names = ruling.generation.policy.header_names();
+        let headers = if names.is_empty() { Vec::new() } else { self.headers(py).unwrap_or_default() };
+        let digested: Vec<_> = headers
+            .iter()
+            .filter(|(name, _)| is_digested(names, name))
+            .map(|(name, value)| (name.as_str(), value.as_deref()))
+            .collect();
+        issue.push(&Draft {
+            content: Content::Event {
+                key: record::checked_bytes(py, &self.key),
+                headers: &digested,
+                value: record::checked_bytes(py, &self.value),
+            },
+            parents: &self.origin.parents,
+            parents_rejected: self.origin.rejected,
+            correlation: self.origin.correlation.as_deref(),
+            ..Draft::new(id, ruling.now, &template, &outlet.target)
+        })
+    }
+
+    /// The event being handled.
+    pub fn event(&self, py: Python<'_>) -> Option<Py<PyAny>> {
+        self.event.as_ref().map(|event| event.clone_ref(py).into_any())
+    }
+
+    /// The output as guards see it.
+    pub fn shown(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+        let shown = PyDict::new(py);
+        shown.set_item(intern!(py, "topic"), &self.outlet.get().topic)?;
+        shown.set_item(intern!(py, "partition"), self.partition)?;
+        shown.set_item(intern!(py, "key"), &self.key)?;
+        shown.set_item(intern!(py, "value"), &self.value)?;
+        shown.set_item(intern!(py, "headers"), self.list(py))?;
+        Ok(shown.into_any().unbind())
+    }
+
+    /// The headers as they are sent: the caller's, then receipt and scope once there is a receipt.
+    pub fn sent_headers<'py>(&self, py: Python<'py>, receipt: Option<ReceiptId>) -> PyResult<Bound<'py, PyList>> {
+        let sent = self.list(py);
+        if let Some(receipt) = receipt {
+            static NAME: PyOnceLock<Py<PyString>> = PyOnceLock::new();
+            let name = NAME.get_or_init(py, || PyString::new(py, PARENT_HEADER).unbind());
+            sent.append((name, receipt.to_string()))?;
+            sent.append(&self.outlet.get().scope_header)?;
+        }
+        Ok(sent)
+    }
+
+    fn list<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
+        self.headers.as_ref().map_or_else(|| PyList::empty(py), |headers| headers.bind(py).to_list())
+    }
+
+    fn headers(&self, py: Python<'_>) -> PyResult<Vec<Header>> {
+        self.headers.as_ref().map_or_else(|| Ok(Vec::new()), |headers| record::headers(headers.bind(py), ROLE))
+    }
+}
+
+/// The caller's headers as immutable pairs, without those that say what receipts say.
+fn carried<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let py = given.py();
+    let given = match given.cast::<PyDict>() {
+        Ok(members) => members.items().into_any(),
+        Err(_) => given.clone(),
+    };
+    let mut kept = Vec::new();
+    for pair in given.try_iter().map_err(|_| record::headers_error(ROLE))? {
+        let pair = pair?;
+        let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
+            pair.extract().map_err(|_| record::headers_error(ROLE))?;
+        let Ok(name) = name.cast::<PyString>() else { return Err(record::headers_error(ROLE)) };
+        if record::bytes_of(&value)?.is_none() {
+            return Err(record::content_type_error(&value, ROLE, "headers"));
+        }
+        if !matches!(name.to_str()?, PARENT_HEADER | SCOPE_HEADER) {
+            kept.push((name.clone(), value));
+        }
+    }
+    if kept.is_empty() { Ok(None) } else { PyTuple::new(py, kept).map(Some) }
+}
+
+/// The correlation text in an output's own headers.
+fn correlation_in(headers: &Bound<'_, PyTuple>, names: &[String]) -> PyResult<Option<String>> {
+    let headers = record::headers(headers, ROLE)?;
+    let found = names
+        .iter()
+        .find_map(|known| headers.iter().find_map(|(name, value)| value.as_ref().filter(|_| name == known)));
+    Ok(found.map(|value| inbound::correlation_text(value).into_owned()))
+}
