@@ -61,6 +61,17 @@ class ChioRevoked(ChioError):  # noqa: N818 - the name is part of the documented
     """An event's partition was revoked, lost or sought since it was handed out: nothing may be done for it any more."""
 
 
+class ChioCallUnknown(ChioError):  # noqa: N818 - says what is known of the call, not that asking failed
+    """Whether a tool call did its work is not known, and the tool's `on_unknown` does not let it be made again.
+
+    A tool may raise it itself, when it cannot tell.
+    """
+
+
+class ChioCallDiverged(ChioError):  # noqa: N818 - likewise
+    """A handler does not repeat the tool calls that it made when its event was delivered before."""
+
+
 class ChioCommitError(ChioError):
     """Offsets could not be committed; the events since the last commit are delivered again after a restart."""
 
@@ -124,6 +135,10 @@ class CheckpointsTrimmed(CheckpointsError):  # noqa: N818 - says what happened t
 
 class ContradictionError(ChioError):
     """Kafka shows another outcome of a batch than the receipt log holds; the contradiction is recorded."""
+
+
+class JournalError(ChioError):
+    """The journal of tool calls refuses or fails; no tool is called without it."""
 
 
 class VerifyError(ChioError):
