@@ -120,6 +120,6 @@ pub(crate) fn known_attempt(attempt: Attempt) -> Option<u32> {
     match attempt {
         Attempt::None => Some(0),
         Attempt::Known(number) => Some(number),
-        Attempt::Ask => None,
+        Attempt::Ask | Attempt::Again => None,
     }
 }

@@ -93,6 +93,8 @@ pub enum Attempt {
     Known(u32),
     /// To be asked when the batch is sealed. The target must be an event with partition and offset.
     Ask,
+    /// One more receipt of the attempt that was recorded last: to be asked likewise, for that one's number.
+    Again,
 }
 
 /// What [`crate::seal()`] asks the log with to learn the attempt.
@@ -106,6 +108,8 @@ pub struct AttemptQuery {
     pub digest: Option<[u8; 32]>,
     /// Its timestamp, Unix ms; another timestamp at the same place is a new request.
     pub timestamp: Option<i64>,
+    /// Whether this is the attempt that was recorded last and no new one, see [`Attempt::Again`].
+    pub again: bool,
 }
 
 /// What became of a transaction's batch, to be recorded.

@@ -250,7 +250,8 @@ fn check(draft: &Draft<'_>) -> Result<(), PushError> {
     if template.kind != Kind::Effect && (draft.duration_ms.is_some() || draft.error.is_some()) {
         return wrong("only an effect has a duration or an error");
     }
-    if draft.attempt == Attempt::Ask && (target.partition.is_none() || draft.offset.is_none_or(|offset| offset < 0)) {
+    let asks = matches!(draft.attempt, Attempt::Ask | Attempt::Again);
+    if asks && (target.partition.is_none() || draft.offset.is_none_or(|offset| offset < 0)) {
         return wrong("an attempt can be asked for only where partition and offset are known");
     }
     match &target.identity {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use crate::body::{self, Sealing};
 use crate::chain::{Chain, Mode, SealContext, SealError};
 use crate::checkpoint::{self, BatchFacts};
-use crate::draft::AttemptQuery;
+use crate::draft::{Attempt, AttemptQuery};
 use crate::frame::{self, Coverage, FrameMeta, Writer};
 use crate::id;
 use crate::jcs;
@@ -31,8 +31,9 @@ pub struct Sealed {
 
 /// Seals all drafts as one batch, advances the chain and empties the arena.
 ///
-/// `attempts` answers for drafts with [`Attempt::Ask`], in the order of the batch; earlier drafts of the same batch
-/// are not in the log yet, so the callee counts the requests that it was asked about itself. An answer of 0 counts as 1.
+/// `attempts` answers for drafts with [`Attempt::Ask`] or [`Attempt::Again`], in the order of the batch; earlier drafts of
+/// the same batch are not in the log yet, so the callee counts the requests that it was asked about itself. An answer of 0
+/// counts as 1.
 ///
 /// # Errors
 /// [`SealError`]; chain and drafts are then as they were.
@@ -125,7 +126,8 @@ fn attempt_of(
     let partition = pending.targets.get(waiting.target as usize).and_then(|target| target.partition);
     let timestamp = (waiting.timestamp >= 0).then_some(waiting.timestamp);
     partition.map_or(1, |partition| {
-        ask(&AttemptQuery { partition, offset: waiting.offset, digest: digest.copied(), timestamp }).max(1)
+        let again = waiting.attempt == Attempt::Again;
+        ask(&AttemptQuery { partition, offset: waiting.offset, digest: digest.copied(), timestamp, again }).max(1)
     })
 }
 

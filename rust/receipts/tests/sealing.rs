@@ -151,7 +151,7 @@ fn attempts_are_asked_for_in_order_with_what_identifies_the_request() {
     .unwrap();
     let digest = Some(digest::event(None, &[], Some(b"v"), None));
     let partition = target().partition_key().unwrap();
-    let query = |offset| AttemptQuery { partition, offset, digest, timestamp: Some(7) };
+    let query = |offset| AttemptQuery { partition, offset, digest, timestamp: Some(7), again: false };
     assert_eq!(asked, [query(9), query(4)]);
     assert_eq!(sealed.attempts, [1, 4, 7]);
     assert_eq!(sealed.meta.coverage, [Coverage { partition, first: 4, last: 10 }]);

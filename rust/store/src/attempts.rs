@@ -105,7 +105,8 @@ impl Attempts {
         }
         let stored = known.window.as_ref().and_then(|window| window.by_offset.get(&query.offset));
         let stored = stored.into_iter().flatten().filter(|seen| seen.is_at(query)).map(|seen| seen.attempt).max();
-        let attempt = stored.unwrap_or(0).max(known.sealed_before(query)).saturating_add(1);
+        let last = stored.unwrap_or(0).max(known.sealed_before(query));
+        let attempt = if query.again { last.max(1) } else { last.saturating_add(1) };
         known.again.push(seen(attempt));
         Ok(attempt)
     }

@@ -36,6 +36,17 @@ pub struct Frame<'a> {
     records: Cow<'a, [u8]>,
 }
 
+/// A frame without its records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Signed<'a> {
+    /// Text of the checkpoint.
+    pub checkpoint_text: &'a [u8],
+    /// Signature over the checkpoint.
+    pub signature: [u8; 64],
+    /// The attestation's text, if there is one.
+    pub attestation: Option<&'a [u8]>,
+}
+
 /// One place of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slot<'a> {
@@ -92,11 +103,37 @@ pub fn split(stream: &[u8]) -> Result<Option<(&[u8], &[u8])>, FrameError> {
     stream.split_at_checked(header.total).map(Some).ok_or(FrameError::Container("stream ends within a frame"))
 }
 
+/// Reads what a frame says about its records, without reading those.
+///
+/// # Errors
+/// [`FrameError::Container`] if the container is malformed.
+pub fn signed(bytes: &[u8]) -> Result<Signed<'_>, FrameError> {
+    parts(bytes).map(|(_, _, signed)| signed)
+}
+
 /// Reads one frame, which must be all of `bytes`.
 ///
 /// # Errors
 /// [`FrameError`] if the container or the checkpoint is malformed.
 pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
+    let wrong = FrameError::Container;
+    let (header, stored, Signed { checkpoint_text, signature, attestation }) = parts(bytes)?;
+    let records = match header.compression {
+        Compression::None if header.raw == header.stored => Cow::Borrowed(stored),
+        Compression::None => return Err(wrong("records that are not compressed have two lengths")),
+        Compression::Zlib => Cow::Owned(inflate(stored, header.raw)?),
+        Compression::Lz4 => Cow::Owned(expand(stored, header.raw)?),
+    };
+    let checkpoint = Checkpoint::parse(checkpoint_text).map_err(FrameError::Checkpoint)?;
+    if checkpoint.count as usize != header.count {
+        return Err(wrong("frame and checkpoint count differently"));
+    }
+    check_records(&records, header.count)?;
+    Ok(Frame { checkpoint, checkpoint_text, signature, attestation, compression: header.compression, records })
+}
+
+/// The header of a frame, its stored records, and the rest.
+fn parts(bytes: &[u8]) -> Result<(Header, &[u8], Signed<'_>), FrameError> {
     let wrong = FrameError::Container;
     let header = header(bytes)?;
     if header.total != bytes.len() {
@@ -112,25 +149,9 @@ pub fn decode(bytes: &[u8]) -> Result<Frame<'_>, FrameError> {
         return Err(wrong("parts are shorter than the frame"));
     }
     let [_, signature, stored, checkpoint_text, attestation] = parts;
-    let records = match header.compression {
-        Compression::None if header.raw == header.stored => Cow::Borrowed(stored),
-        Compression::None => return Err(wrong("records that are not compressed have two lengths")),
-        Compression::Zlib => Cow::Owned(inflate(stored, header.raw)?),
-        Compression::Lz4 => Cow::Owned(expand(stored, header.raw)?),
-    };
-    let checkpoint = Checkpoint::parse(checkpoint_text).map_err(FrameError::Checkpoint)?;
-    if checkpoint.count as usize != header.count {
-        return Err(wrong("frame and checkpoint count differently"));
-    }
-    check_records(&records, header.count)?;
-    Ok(Frame {
-        checkpoint,
-        checkpoint_text,
-        signature: signature.try_into().map_err(|_| wrong("signature has not 64 bytes"))?,
-        attestation: (!attestation.is_empty()).then_some(attestation),
-        compression: header.compression,
-        records,
-    })
+    let signature = signature.try_into().map_err(|_| wrong("signature has not 64 bytes"))?;
+    let attestation = (!attestation.is_empty()).then_some(attestation);
+    Ok((header, stored, Signed { checkpoint_text, signature, attestation }))
 }
 
 fn header(bytes: &[u8]) -> Result<Header, FrameError> {
