@@ -190,7 +190,7 @@ def begin(
                 "there is no topic `%s`: nobody will notice if the end of receipt log `%s` is cut off; create it with "
                 "`chio-fast doctor --fix`",
                 topic,
-                receipts.path,
+                receipts.location,
             )
         return None
     partitions = len(known.partitions)
@@ -215,12 +215,12 @@ def _compare(conf: Mapping[str, Any], topic: str, partitions: int, receipts: Log
     try:
         anchor = _last_anchor(conf, topic, _partition_of(receipts.issuer, partitions), receipts)
     except KafkaException as error:
-        log.warning("topic `%s` cannot be read, so `%s` is not compared: %s", topic, receipts.path, error.args[0])
+        log.warning("topic `%s` cannot be read, so `%s` is not compared: %s", topic, receipts.location, error.args[0])
         return None
     if anchor is None or _leads_to(receipts, anchor):
         return None
     lost, count = anchor.checkpoint_hash.hex(), anchor.checkpoint.running_count
-    what = f"receipt log `{receipts.path}` does not hold checkpoint {lost} ({count} records) of `{receipts.issuer}`"
+    what = f"receipt log `{receipts.location}` does not hold checkpoint {lost} ({count} records) of `{receipts.issuer}`"
     if anchor.checkpoint.key_id != key_id(receipts.public_key) or not signature_holds(
         receipts.public_key, anchor.checkpoint_hash, anchor.signature
     ):
@@ -270,7 +270,7 @@ def _own(value: bytes, issuer: str) -> Anchor | None:
 def _leads_to(receipts: Log, anchor: Anchor) -> bool:
     """Say whether the log holds the anchored checkpoint, looking back from its head."""
     head = receipts.head()
-    wanted, stored = anchor.checkpoint_hash.hex(), ReceiptLog.open(receipts.path)
+    wanted, stored = anchor.checkpoint_hash.hex(), ReceiptLog.open(receipts.location)
     last = 0 if head is None else head.batch
     while last > 0:
         first = max(1, last - FIRST_WINDOW)
