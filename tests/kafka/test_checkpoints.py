@@ -16,6 +16,7 @@ from chio_fast.kafka import checkpoints as module
 from chio_fast.kafka.checkpoints import REQUIRED, Checkpoints, checkpoint_record, read_record
 from chio_fast.kafka.transaction import Transaction
 from tests.kafka.broker import Broker
+from tests.kafka.scenario import patiently
 
 ID = "group-one"
 
@@ -178,8 +179,13 @@ def test_a_topic_that_was_created_anew_or_deleted_is_another_one(
 ):
     before = checkpoints.topic_id()
     broker.delete_topic(topic)
+
+    def ask_until_it_is_gone() -> None:
+        for _ in patiently("the partition to go"):
+            checkpoints.high_watermark(0)
+
     with pytest.raises(CheckpointsTrimmed):
-        checkpoints.high_watermark(0)
+        ask_until_it_is_gone()
     broker.create_topic(topic, config=REQUIRED)
     assert checkpoints.topic_id() != before
     with pytest.raises(CheckpointsTrimmed, match="created anew"):

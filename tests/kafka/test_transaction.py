@@ -11,8 +11,9 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
 from chio_fast.errors import Aborted, ChioConfigError, ChioError, DeliveryFailed, Fenced, Unclean
+from chio_fast.kafka.client_errors import backoff
 from chio_fast.kafka.config import processor_consumer_config, transactional_config
-from chio_fast.kafka.transaction import SLOW_COMMIT, Transaction, backoff
+from chio_fast.kafka.transaction import SLOW_COMMIT, Transaction
 from tests.kafka.broker import Broker
 from tests.kafka.scenario import patiently
 
@@ -257,7 +258,9 @@ def test_a_slow_commit_is_not_trusted_although_it_returned(
     with pytest.raises(Unclean, match=r"took 1\.\d s"):
         transaction.commit()
     thawing.join()
-    transaction.renew()
+    before = transaction.producer
+    transaction.begin()
+    assert transaction.producer is not before
     assert values(conf, topic) == [b"slow"]
 
 

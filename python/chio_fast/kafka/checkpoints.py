@@ -19,8 +19,8 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
 
 from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigError
 from chio_fast.kafka import config
+from chio_fast.kafka.client_errors import PATIENCE, TRANSIENT, backoff
 from chio_fast.kafka.metadata import TIMEOUT, ZERO_ID
-from chio_fast.kafka.transaction import PATIENCE, POLL, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -39,19 +39,15 @@ REQUIRED = {"cleanup.policy": "delete", "retention.bytes": "-1", "retention.ms":
 READ_SECONDS = 120.0
 """Seconds that `find` waits for the transactions of others to end, which hide all that follows them."""
 
+POLL = 0.05
+"""Seconds that one wait for a record takes at most."""
+
 CONSUMED_AT_ONCE = 1000
 
 GONE = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION})
 UNAUTHORIZED = frozenset({
     KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
     KafkaError.GROUP_AUTHORIZATION_FAILED,
-})  # fmt: skip
-# The admin client does not say which of its errors are worth asking again.
-TRANSIENT = frozenset({
-    KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._WAIT_COORD,
-    KafkaError.REQUEST_TIMED_OUT, KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION,
-    KafkaError.NOT_CONTROLLER, KafkaError.BROKER_NOT_AVAILABLE, KafkaError.NETWORK_EXCEPTION,
-    KafkaError.OFFSET_NOT_AVAILABLE, KafkaError.KAFKA_STORAGE_ERROR,
 })  # fmt: skip
 
 

@@ -26,6 +26,9 @@ TIMEOUT = 10.0
 
 ZERO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
+UNKNOWN_GENERATION = 2**31 - 1
+"""Not older than any generation, so that nothing is concluded from it."""
+
 
 class Cluster:
     """The cluster that a consumer reads from.
@@ -70,13 +73,14 @@ def group_of(consumer: Consumer) -> str | None:
     return found[1] or None if found else None
 
 
-def generation_of(consumer: Consumer) -> int | None:
+def generation_of(consumer: Consumer) -> int:
     """Give the group's generation (its epoch, under KIP-848) as the consumer knows it.
 
-    It never falls while the group lives. None where there is none yet, or the form of the metadata is unknown.
+    It never falls while the group lives. `UNKNOWN_GENERATION` before the consumer has joined, and where the form of the
+    metadata is unknown.
     """
     found = _group_metadata(consumer)
-    return found[0] if found and found[0] >= 0 else None
+    return found[0] if found and found[0] >= 0 else UNKNOWN_GENERATION
 
 
 def _group_metadata(consumer: Consumer) -> tuple[int, str] | None:

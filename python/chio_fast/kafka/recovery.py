@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ContradictionError
 from chio_fast.kafka.attestation import Attestation
+from chio_fast.kafka.metadata import UNKNOWN_GENERATION
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -98,7 +99,8 @@ class Recovery:
 
         def is_taken_over(attested: Attestation) -> bool:
             is_foreign = attested.transactional_id != self._transactional_id
-            return is_foreign and attested.generation < generation and attested.covers(partitions)
+            is_older = attested.generation < generation != UNKNOWN_GENERATION
+            return is_foreign and is_older and attested.covers(partitions)
 
         return self._resolve(is_taken_over)
 

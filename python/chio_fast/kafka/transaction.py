@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import itertools
 import logging
-import random
 import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from chio_fast.errors import Aborted, ChioConfigError, ChioError, DeliveryFailed, Fenced, Unclean
 from chio_fast.kafka import config
+from chio_fast.kafka.client_errors import FENCED, NOT_ITS_FAULT, PATIENCE, REFUSED, backoff
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,62 +29,17 @@ SLOW_COMMIT = 1.0
 """Seconds after which a commit that returned is not trusted: its request may have been sent twice, and the client does
 not tell a late first one from the next transaction's (KIP-890)."""
 
-PATIENCE = 60.0
-"""Seconds for which a call is repeated that the client says to repeat."""
-
 INIT_SLICE = 5.0
 """Seconds that one call of `init_transactions` waits; the next one resumes it."""
 
 FIRST_DELIVERY = 5.0
 """Seconds to wait for a first delivery before an abort."""
 
-PARTING = 1.0
-"""Seconds that a producer which is given up gets to hand back what it purged."""
+FLUSH_SLICE = 1.0
+"""Seconds that one call of `flush` waits; a producer that is given up gets one, to hand back what it purged."""
 
 POLL = 0.05
 """Seconds that one wait for a delivery report takes at most."""
-
-FENCED = frozenset({KafkaError._FENCED, KafkaError.INVALID_PRODUCER_EPOCH, KafkaError.PRODUCER_FENCED})  # fmt: skip
-
-# What repeating or renewing does not change.
-REFUSED = frozenset({
-    KafkaError.TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED,
-    KafkaError.INVALID_TRANSACTION_TIMEOUT, KafkaError._AUTHENTICATION, KafkaError.SASL_AUTHENTICATION_FAILED,
-})  # fmt: skip
-
-# Why a record may not be delivered although nothing is wrong with it.
-NOT_ITS_FAULT = frozenset({
-    KafkaError._PURGE_QUEUE, KafkaError._PURGE_INFLIGHT, KafkaError._MSG_TIMED_OUT, KafkaError._TIMED_OUT,
-    KafkaError._TIMED_OUT_QUEUE, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN, KafkaError._STATE,
-    KafkaError._FATAL, KafkaError._FENCED, KafkaError._DESTROY, KafkaError._RETRY, KafkaError._WAIT_COORD,
-    KafkaError.REQUEST_TIMED_OUT, KafkaError.NETWORK_EXCEPTION, KafkaError.BROKER_NOT_AVAILABLE,
-    KafkaError.LEADER_NOT_AVAILABLE, KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.NOT_ENOUGH_REPLICAS,
-    KafkaError.NOT_ENOUGH_REPLICAS_AFTER_APPEND, KafkaError.KAFKA_STORAGE_ERROR, KafkaError.INVALID_PRODUCER_EPOCH,
-    KafkaError.PRODUCER_FENCED, KafkaError.UNKNOWN_PRODUCER_ID, KafkaError.OUT_OF_ORDER_SEQUENCE_NUMBER,
-    KafkaError.INVALID_TXN_STATE, KafkaError.INVALID_PRODUCER_ID_MAPPING, KafkaError.CONCURRENT_TRANSACTIONS,
-    KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
-    KafkaError.UNKNOWN,
-})  # fmt: skip
-
-
-def backoff(attempt: int, *, base: float = 0.01, limit: float = 1.0) -> float:
-    """Give seconds to wait before attempt `attempt` + 1, with jitter, so that instances do not meet again and again."""
-    return random.uniform(0.5, 1.0) * min(limit, base * 2.0 ** min(attempt, 30))  # noqa: S311 - no secret
-
-
-def _error_of(failure: KafkaException | SystemError) -> KafkaError:
-    """Give the client's error.
-
-    A fatal one is raised by the call that serves callbacks; each callback that runs later in the same call makes a
-    SystemError of what is raised so far.
-    """
-    known: BaseException | None = failure
-    while isinstance(known, SystemError):
-        known = known.__cause__
-    if not isinstance(known, KafkaException):
-        raise failure
-    error: KafkaError = known.args[0]
-    return error
 
 
 class _Ear:
@@ -134,6 +89,8 @@ class Transaction:
         self._produced = 0
         self._delivered = False
         self._timeout = 0.0
+        self._is_late = False
+        self._ear = _Ear(on_error)
         self._producer: Producer | None = None
         self._build()
 
@@ -164,13 +121,13 @@ class Transaction:
         """Begin a transaction.
 
         A client that has had an error since it started is replaced first: for half a minute librdkafka keeps the same
-        error to itself when it comes again, and `commit` relies on hearing it.
+        error to itself when it comes again, and `commit` relies on hearing it. So is one whose last commit was slow.
 
         Raises:
             Unclean, Fenced: `renew()` first; nothing was begun.
         """
         self._call("begin", lambda: self.producer.poll(0))
-        if self._ear.heard:
+        if self._ear.heard or self._is_late:
             self.renew()
         self._ear.refused.clear()
         self._produced, self._delivered = 0, False
@@ -203,12 +160,13 @@ class Transaction:
         Raises:
             Unclean, Fenced: the producer cannot go on.
         """
-        arguments: dict[str, Any] = {"on_delivery": partial(self._ear.on_delivery, charge)}
-        if headers:
-            arguments["headers"] = list(headers)
+        report = partial(self._ear.on_delivery, charge)
+        listed = None if headers is None else list(headers)
         while True:
             try:
-                self.producer.produce(topic, value, key, partition, timestamp=timestamp, **arguments)
+                self.producer.produce(
+                    topic, value, key, partition, on_delivery=report, timestamp=timestamp, headers=listed
+                )
             except BufferError:
                 self._call("produce", lambda: self.producer.poll(POLL))
             except KafkaException as failure:
@@ -228,7 +186,7 @@ class Transaction:
         """
         # The client reports every record within `delivery.timeout.ms`, which is no longer than a transaction's.
         deadline = time.monotonic() + self._timeout + PATIENCE
-        while self._call("flush", lambda: self.producer.flush(PARTING)):
+        while self._call("flush", lambda: self.producer.flush(FLUSH_SLICE)):
             if time.monotonic() > deadline:
                 raise Unclean(f"`{self.transactional_id}`: {len(self.producer)} records have no delivery report")
         self._delivered = self._produced > 0 and not self._ear.refused
@@ -275,9 +233,10 @@ class Transaction:
             self.producer.poll(0)
         except (KafkaException, SystemError) as failure:
             # Even an error that asks for an abort does not prove that the broker did not commit.
-            raise self._ended("commit", _error_of(failure)) from failure
+            raise self._ended("commit", self._error_of(failure)) from failure
         self._open = False
         if took > SLOW_COMMIT:
+            self._is_late = True
             raise Unclean(f"`{self.transactional_id}`: the commit took {took:.1f} s, which is not trusted")
         if self._ear.heard:
             error = self._ear.heard[0]
@@ -313,11 +272,12 @@ class Transaction:
             return
         try:
             old.purge()
-            old.flush(PARTING)
+            old.flush(FLUSH_SLICE)
         except (KafkaException, SystemError) as failure:
             log.debug("producer of `%s` was given up: %r", self.transactional_id, failure)
 
     def _build(self) -> None:
+        self._is_late = False
         self._ear = _Ear(self._on_error)
         settings = config.transactional_config(self._conf, self.transactional_id, self._ear.on_error)
         self._timeout = int(settings["transaction.timeout.ms"]) / 1000
@@ -333,7 +293,7 @@ class Transaction:
             try:
                 return call()
             except (KafkaException, SystemError) as failure:
-                error = _error_of(failure)
+                error = self._error_of(failure)
                 if error.txn_requires_abort() and not repeat_abortable:
                     raise Aborted(f"`{self.transactional_id}`: {step}: {error.name()}: {error.str()}") from failure
                 again = error.retriable() or error.txn_requires_abort()
@@ -346,10 +306,28 @@ class Transaction:
     def _not_taken(self, charge: Any, error: KafkaError) -> None:
         """Note a record that the client refused; raise if its producer cannot go on."""
         if error.code() in (KafkaError._FATAL, *FENCED):
-            # Unlike `produce`, this says why.
-            self._call("produce", self.producer.begin_transaction)
-            raise self._ended("produce", error)
+            raise self._ended("produce", self._why() or error)
         self._ear.refused.append((charge, error))
+
+    def _error_of(self, failure: KafkaException | SystemError) -> KafkaError:
+        """Give the client's error.
+
+        A fatal one is raised by the call that serves callbacks, and spoilt if another callback runs in the same call:
+        what arrives then is a SystemError, with or without it as a cause.
+        """
+        error = failure.args[0] if isinstance(failure, KafkaException) else self._why()
+        if not isinstance(error, KafkaError):
+            raise failure
+        return error
+
+    def _why(self) -> KafkaError | None:
+        """Ask the client why it cannot go on: a producer that failed for good answers every `begin_transaction` so."""
+        try:
+            self.producer.begin_transaction()
+        except KafkaException as failure:
+            error: KafkaError = failure.args[0]
+            return error
+        return None
 
     def _ended(self, step: str, error: KafkaError) -> ChioError:
         """Say what an error means after which this producer cannot go on."""
