@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from chio_fast.cli import anchors, demo, dlq, doctor, enforce, key, policy, receipt, verify
+from chio_fast.cli import anchors, demo, dlq, doctor, enforce, key, policy, receipt, reconcile, verify
 from chio_fast.cli.app import app
 
 app.command()(demo.demo)
 app.command()(enforce.enforce)
 app.command()(doctor.doctor)
 app.command()(verify.verify)
+app.command()(reconcile.reconcile)
 app.command()(anchors.anchors)
 app.add_typer(policy.app, name="policy")
 app.add_typer(dlq.app, name="dlq")

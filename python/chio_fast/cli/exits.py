@@ -26,7 +26,8 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.INPUT: "a policy, configuration, key or file is missing, malformed or refused",
     ExitCode.LOG: "the receipt log refuses or fails",
     ExitCode.KAFKA: "the cluster cannot be reached, or refuses",
-    ExitCode.OUTCOME_UNKNOWN: "`verify`: authentic, but the outcome of its transaction is not known",
+    ExitCode.OUTCOME_UNKNOWN: "`verify`: authentic, but the outcome of its transaction is not known; "
+    "`reconcile`: nothing is wrong, but something cannot be verified",
     ExitCode.BUG: "an error that nobody expected; set CHIO_DEBUG=1 to see where",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
 }

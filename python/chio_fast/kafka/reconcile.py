@@ -1,0 +1,228 @@
+"""Holding receipt logs against the topics: was every event decided exactly once, and did everything follow from that.
+
+The system may be running. So the order of looking counts, numbered below: receipts are durable before what follows from
+them, and outcomes are recorded after it, so what lies in a topic before 2 has its receipts by 3, and what is committed
+by 3 lies in its topic by 4. What is seen on one side only between 2 and 4 is fresh, and nobody's fault.
+"""
+
+from __future__ import annotations
+
+import itertools
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any
+
+from blake3 import blake3
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from chio_fast.errors import CheckpointsError, ChioConfigError
+from chio_fast.kafka import scan
+from chio_fast.kafka.balance import Balance, Roles
+from chio_fast.kafka.books import CHUNK, Books
+from chio_fast.kafka.checkpoints import read_record
+from chio_fast.kafka.config import admin_config
+from chio_fast.kafka.envelope import HEADER_RECEIPT, HEADER_REQUEST, HEADER_TOPIC
+from chio_fast.kafka.metadata import Cluster
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+
+    from confluent_kafka import Message
+
+    from chio_fast.kafka.reconciliation import Reconciliation
+    from chio_fast.kafka.scan import Key, Span
+    from chio_fast.log import ReceiptLog
+
+MAX_HEADER_NAMES = 10
+"""Different header names of a record up to which every choice of them is tried for the digest."""
+OWN_HEADERS = "X-Chio-"
+
+
+def reconcile(
+    conf: Mapping[str, Any],
+    logs: Sequence[ReceiptLog],
+    group: str,
+    *,
+    dlq_topics: Collection[str] = (),
+    error_topics: Collection[str] = (),
+    output_topics: Collection[str] | None = None,
+    progress: Callable[[int], None] = lambda done: None,
+) -> Reconciliation:
+    """Compare receipts and topics; the logs themselves are to be verified before.
+
+    Args:
+        conf: settings of the client.
+        logs: every receipt log of the group's members.
+        group: the consumer group.
+        dlq_topics: topics for denied events; without any, nothing is said of denials.
+        error_topics: topics for events whose handler failed.
+        output_topics: topics in which every record must have a produce receipt; by default those of the logs' produce
+            receipts.
+        progress: is told how many receipts and records are read.
+
+    Raises:
+        ChioConfigError: the logs hold nothing of this group, or a topic does not exist.
+        KafkaException: the cluster cannot be reached, or refuses.
+        LogError: a log cannot be read.
+    """
+    done = 0
+
+    def count(more: int) -> None:
+        nonlocal done
+        done += more
+        progress(done)
+
+    with Books(group) as books:
+        # 1. What the logs hold so far says which topics there are.
+        loaded = [books.load(number, log) for number, log in enumerate(logs)]
+        named = {"dlq": set(dlq_topics), "error": set(error_topics)}
+        roles, ids = _roles(conf, books, {**named, "output": None if output_topics is None else set(output_topics)})
+        # 2. The ends of the topics and the committed offsets, from before the rest of the logs is read.
+        everything = sorted(set().union(*roles.values()))
+        before = scan.spans(conf, everything, "read_committed")
+        committed = _committed(conf, group, [key for key in before if key[0] in roles["source"]])
+        # 3. The rest of the logs, and outcomes that were recorded meanwhile.
+        for number, (log, so_far) in enumerate(zip(logs, loaded, strict=True)):
+            rest = books.load(number, log, so_far.after)
+            books.refresh(number, log)
+            loaded[number] = rest._replace(withheld=so_far.withheld + rest.withheld)
+        books.index()
+        count(books.one("SELECT COUNT(*) FROM receipts"))
+        # 4. The ends of the topics after that, and what they hold up to there.
+        after = scan.spans(conf, everything, "read_committed")
+        ends = scan.spans(conf, everything, "read_uncommitted")
+        hidden = {key[0] for key, span in after.items() if span.end < ends[key].end}
+        messages = scan.read(conf, after, "read_committed")
+        while chunk := list(itertools.islice(messages, CHUNK)):
+            _take(books, roles, before, chunk)
+            count(len(chunk))
+        former = books.forget_former_topics(ids)
+        withheld = sum(log.withheld for log in loaded)
+        return Balance(books, logs, roles, after, committed, hidden=hidden, withheld=withheld, former=former).strike()
+
+
+def _roles(conf: Mapping[str, Any], books: Books, named: Mapping[str, set[str] | None]) -> tuple[Roles, dict[str, str]]:
+    """Give the topics by role, and the ids that they have now; those that the logs alone name may be gone."""
+    sources = {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM receipts WHERE kind = 'consume'")}
+    sources |= {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM ranges")}
+    if not sources:
+        raise ChioConfigError(f"the receipt logs hold nothing of group `{books.group}`; `--group` names another one")
+    admin = AdminClient(admin_config(conf))
+    metadata = admin.list_topics(timeout=scan.TIMEOUT)
+    query = "SELECT DISTINCT json_extract(CAST(attestation AS TEXT), '$.checkpoint_topic') FROM transactions"
+    produced = {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM receipts WHERE kind = 'produce'")}
+    told = {
+        "source": sources,
+        "checkpoint": {topic for (topic,) in books.ask(query)},
+        "output": produced,
+    }
+    roles = {role: topics & set(metadata.topics) for role, topics in told.items()}
+    roles |= {role: topics for role, topics in named.items() if topics is not None}
+    cluster = Cluster(metadata, admin)
+    cluster.refresh(roles["source"], scan.TIMEOUT)
+    return roles, {topic: found for topic in roles["source"] if (found := cluster.topic_id(topic))}
+
+
+def _committed(conf: Mapping[str, Any], group: str, keys: Iterable[Key]) -> dict[Key, int]:
+    """Give the group's committed offsets; `read_committed` makes the broker wait for transactions that hold some."""
+    settings = {"group.id": group, "isolation.level": "read_committed", "enable.auto.commit": False}
+    consumer = Consumer({**admin_config(conf), **settings})
+    try:
+        found = consumer.committed([TopicPartition(*key) for key in keys], timeout=scan.STALLED)
+        return {(part.topic, part.partition): max(part.offset, -1) for part in found}
+    finally:
+        consumer.close()
+
+
+def _take(books: Books, roles: Roles, before: Mapping[Key, Span], messages: Iterable[Message]) -> None:
+    """Enter records of the topics."""
+    rows: dict[str, list[tuple[Any, ...]]] = {"events": [], "letters": [], "failures": [], "outputs": [], "shown": []}
+    for message in messages:
+        key, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+        topic = key[0]
+        place, fresh = f"{topic}/{key[1]}/{offset}", offset >= before[key].end
+        if topic in roles["source"]:
+            rows["events"].append((*key, offset, message.timestamp()[1]))
+        if topic in roles["checkpoint"]:
+            rows["shown"].extend(_shown(message, place, fresh=fresh))
+            continue
+        headers = _headers(message)
+        receipt = _last(headers, HEADER_RECEIPT)
+        if topic in roles["dlq"]:
+            rows["letters"].append((place, receipt, *_origin(headers), fresh))
+        if topic in roles["error"]:
+            rows["failures"].append((place, receipt, fresh))
+        if topic in roles["output"]:
+            rows["outputs"].append((place, topic, receipt, _is_as_receipted(books, message, headers, receipt), fresh))
+    for table, found in rows.items():
+        books.put(table, found)
+
+
+def _headers(message: Message) -> list[tuple[str, Any]]:
+    headers = message.headers() or []
+    return list(headers.items() if isinstance(headers, dict) else headers)
+
+
+def _shown(message: Message, place: str, *, fresh: bool) -> Iterator[tuple[Any, ...]]:
+    with suppress(CheckpointsError):
+        for checkpoint in read_record(message.value() or b""):
+            yield checkpoint, bytes(message.key() or b"").decode("utf-8", "replace"), place, fresh
+
+
+def _last(headers: Iterable[tuple[str, Any]], name: str) -> str | None:
+    """Give the last header of a name: ours follow those that an event came with."""
+    found = None
+    for header, value in headers:
+        if header == name:
+            found = value
+    return None if found is None else bytes(found).decode("utf-8", "replace")
+
+
+def _origin(headers: list[tuple[str, Any]]) -> tuple[str | None, int | None, int | None]:
+    """Give topic, partition and offset of a denied event."""
+    topic, request = _last(headers, HEADER_TOPIC), _last(headers, HEADER_REQUEST) or ""
+    try:
+        _, partition, offset = request.rsplit("-", 2)
+        return topic, int(partition), int(offset)
+    except ValueError:
+        return topic, None, None
+
+
+def _is_as_receipted(
+    books: Books, message: Message, headers: list[tuple[str, Any]], receipt: str | None
+) -> bool | None:
+    """Say whether a record's digest is its receipt's; None if that cannot be told.
+
+    Which headers the digest covers is up to the policy of then. All that bear a name count or none does, so every
+    choice of names is tried.
+    """
+    found = next(books.ask("SELECT digest FROM receipts WHERE id = :id", id=receipt), None)
+    if found is None or found[0] is None or books.has_digest_key:
+        return None
+    names = list(dict.fromkeys(name for name, _ in headers if not name.startswith(OWN_HEADERS)))
+    if len(names) > MAX_HEADER_NAMES:
+        return None
+    choices = itertools.chain.from_iterable(itertools.combinations(names, size) for size in range(len(names) + 1))
+    return any(
+        event_digest(message.key(), [pair for pair in headers if pair[0] in chosen], message.value()) == found[0]
+        for chosen in choices
+    )
+
+
+def event_digest(key: Any, headers: Sequence[tuple[str, Any]], value: Any) -> str:
+    """Give the digest of an event, as `docs/receipt-format.md` defines it for a log without digest key."""
+    parts = [b"\x01", _optional(key), len(headers).to_bytes(4, "little")]
+    for name, content in headers:
+        parts += [_sized(name.encode()), _optional(content)]
+    encoding = b"".join([*parts, _optional(value)])
+    return blake3(encoding + bytes(-len(encoding) % 64)).hexdigest()
+
+
+def _sized(content: bytes) -> bytes:
+    return len(content).to_bytes(8, "little") + content
+
+
+def _optional(content: Any) -> bytes:
+    if content is None:
+        return b"\0"
+    return b"\x01" + _sized(content.encode() if isinstance(content, str) else bytes(content))
