@@ -283,12 +283,15 @@ def test_a_broker_that_goes_makes_the_commit_unclean_and_the_next_begin_renews(
     transaction.begin()
     transaction.abort()
     assert transaction.producer is before
-    broker.restart()
+    broker.kill9()
     for _ in patiently("the client to hear that the broker went"):
         transaction.producer.poll(0.1)
         if transaction._ear.heard:
             break
+    restarting = threading.Thread(target=broker.start)
+    restarting.start()
     transaction.begin()
+    restarting.join()
     assert transaction.producer is not before
     transaction.produce(topic, value=b"second")
     transaction.commit()

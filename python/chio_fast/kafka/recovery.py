@@ -206,7 +206,8 @@ class Recovery:
 
     def _state(self, finding: _Finding) -> str:
         """Give the state of a batch as it is now: somebody else may have resolved it meanwhile."""
-        return next(iter(self._receipt_log.batches(finding.batch))).state
+        [batch] = self._receipt_log.batches(finding.batch, finding.batch)
+        return batch.state
 
     def _report(self, batch: PreparedBatch, why: str) -> None:
         """Say once that nobody can tell what became of a batch."""
