@@ -153,7 +153,7 @@ class Log:
 
     @staticmethod
     def open(
-        path: StrPath,
+        location: StrPath,
         *,
         issuer: str | None = None,
         identity: str | None = None,
@@ -165,7 +165,13 @@ class Log:
         max_unsealed_bytes: int | None = None,
     ) -> Log: ...
     @property
-    def path(self) -> Path: ...
+    def path(self) -> Path | None:
+        """The file, where it is one."""
+
+    @property
+    def location(self) -> str:
+        """The path, or the URL without its password."""
+
     @property
     def issuer(self) -> str:
         """Configured name, `@`, the log's id."""

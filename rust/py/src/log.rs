@@ -1,6 +1,6 @@
 //! The issuing side of a receipt log.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use chio_receipts::Durability;
-use chio_store::LogOptions;
+use chio_store::{LogLocation, LogOptions};
 use zeroize::Zeroizing;
 
 use crate::errors;
@@ -29,12 +29,12 @@ pub struct Log {
 #[pymethods]
 impl Log {
     #[staticmethod]
-    #[pyo3(signature = (path, *, issuer = None, identity = None, signer = None, durability = "full", digest_key = None,
+    #[pyo3(signature = (location, *, issuer = None, identity = None, signer = None, durability = "full", digest_key = None,
                         linger_ms = None, max_batch = None, max_unsealed_bytes = None))]
     #[expect(clippy::too_many_arguments, reason = "these are the keywords of the Python method")]
     fn open(
         py: Python<'_>,
-        path: PathBuf,
+        location: PathBuf,
         issuer: Option<String>,
         identity: Option<String>,
         signer: Option<&Bound<'_, Signer>>,
@@ -58,13 +58,19 @@ impl Log {
             max_unsealed_bytes: max_unsealed_bytes.unwrap_or(defaults.max_unsealed_bytes),
             ..defaults
         };
-        let opened = py.detach(|| chio_store::Log::open(&path, &options));
+        let location = locate(py, &location)?;
+        let opened = py.detach(|| chio_store::Log::open(&location, &options));
         opened.map(|inner| Self { inner }).map_err(|error| errors::log(py, &error))
     }
 
     #[getter]
-    fn path(&self) -> PathBuf {
-        self.inner.path().to_owned()
+    fn path(&self) -> Option<PathBuf> {
+        self.inner.location().path().map(ToOwned::to_owned)
+    }
+
+    #[getter]
+    fn location(&self) -> String {
+        self.inner.location().to_string()
     }
 
     #[getter]
@@ -145,8 +151,13 @@ impl Log {
     }
 
     fn __repr__(&self) -> String {
-        format!("Log({}, issuer={}, epoch={})", self.inner.path().display(), self.inner.issuer(), self.inner.epoch())
+        format!("Log({}, issuer={}, epoch={})", self.inner.location(), self.inner.issuer(), self.inner.epoch())
     }
+}
+
+/// The location that Python gave as a path or a URL.
+pub fn locate(py: Python<'_>, given: &Path) -> PyResult<LogLocation> {
+    LogLocation::parse(given.as_os_str()).map_err(|error| errors::log(py, &error))
 }
 
 fn key(bytes: &[u8]) -> PyResult<Zeroizing<[u8; 32]>> {

@@ -13,6 +13,8 @@ use chio_receipts::{ReceiptId, hex};
 use chio_store::{BatchInfo, Direction, Filter, LogError, LogReader, Order, Position, State, StoredReceipt};
 
 use crate::errors;
+use crate::place::Partition;
+use crate::log::locate;
 use crate::upkeep::read_trust;
 
 /// Reads a receipt log, also while others write.
@@ -25,8 +27,9 @@ pub struct Reader {
 #[pymethods]
 impl Reader {
     #[staticmethod]
-    fn open(py: Python<'_>, path: PathBuf) -> PyResult<Self> {
-        let opened = py.detach(|| LogReader::open(&path));
+    fn open(py: Python<'_>, location: PathBuf) -> PyResult<Self> {
+        let location = locate(py, &location)?;
+        let opened = py.detach(|| LogReader::open(&location));
         opened.map(|inner| Self { inner }).map_err(|error| errors::log(py, &error))
     }
 
@@ -137,6 +140,11 @@ impl Reader {
         Ok(PyBytes::new(py, report_json(&report).to_string().as_bytes()))
     }
 
+    fn highest_offset(&self, py: Python<'_>, partition: &Bound<'_, Partition>) -> PyResult<Option<i64>> {
+        let Some(key) = partition.get().place.target.partition_key() else { return Ok(None) };
+        py.detach(|| self.inner.highest_offset(&key)).map_err(|error| errors::log(py, &error))
+    }
+
     fn rebuild_index(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.inner.rebuild_index()).map_err(|error| errors::log(py, &error))
     }
@@ -154,7 +162,8 @@ impl Reader {
     }
 }
 
-fn parse(py: Python<'_>, id: &str) -> PyResult<ReceiptId> {
+/// Reads a receipt id that Python gave.
+pub fn parse(py: Python<'_>, id: &str) -> PyResult<ReceiptId> {
     id.parse().map_err(|error: chio_receipts::id::ParseIdError| {
         errors::log(py, &LogError::Query { detail: format!("`{}` is {error}", id.escape_debug()) })
     })

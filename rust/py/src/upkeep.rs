@@ -11,6 +11,7 @@ use chio_receipts::{ReceiptId, hex};
 use chio_store::{LogError, keys};
 
 use crate::errors;
+use crate::log::locate;
 use crate::signer::Signer;
 
 /// Records that a key follows whatever keys the log's issuers signed with, and enters that into a trust file's text.
@@ -26,6 +27,7 @@ pub fn rotate_key<'py>(
 ) -> PyResult<Bound<'py, PyBytes>> {
     let mut trust = trust.map(read_trust).transpose()?;
     let present = &*signer.get().inner;
+    let log = locate(py, &log)?;
     let rotations = py.detach(|| keys::rotate(&log, present)).map_err(|error| errors::log(py, &error))?;
     if let Some(trust) = &mut trust {
         keys::retire(trust, &rotations, present);
@@ -59,6 +61,7 @@ pub fn withhold(py: Python<'_>, log: PathBuf, ids: Vec<String>) -> PyResult<usiz
         })
     };
     let ids = ids.iter().map(parse).collect::<PyResult<Vec<_>>>()?;
+    let log = locate(py, &log)?;
     py.detach(|| chio_store::withhold(&log, &ids)).map_err(|error| errors::log(py, &error))
 }
 

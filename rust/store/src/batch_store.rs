@@ -124,9 +124,13 @@ pub type Rewrite<'a> = &'a mut dyn FnMut(&[u8]) -> Result<Vec<u8>, LogError>;
 /// A durable store of batches.
 ///
 /// One frame per batch is the truth. `testing::suite` holds every implementation to the promises below.
-pub trait BatchStore: Send {
+pub trait BatchStore: std::fmt::Debug + Send + Sync {
     /// The log's random id.
     fn log_id(&self) -> Result<String, LogError>;
+
+    /// Claims an issuer's name (without the log's id) until the store is dropped or the process ends, however it ends. The
+    /// inner `Err` says who holds it.
+    fn claim(&mut self, name: &str) -> Result<Result<(), String>, LogError>;
 
     /// Where the chain of `issuer` ends; `None` before its first batch.
     fn head(&self, issuer: &str) -> Result<Option<Head>, LogError>;
@@ -144,6 +148,14 @@ pub trait BatchStore: Send {
     /// not declare to contradict. Saying the same outcome again changes nothing.
     fn append(&mut self, expected: Option<&Head>, batches: &[NewBatch]) -> Result<Head, LogError>;
 
+    /// Appends batches that were sealed elsewhere, of any issuers, all or none, durable on return.
+    ///
+    /// An outcome record may come before the batch that it names, and is applied when that one comes.
+    ///
+    /// # Errors
+    /// `Superseded` when a batch does not continue its issuer's chain; `State` when an outcome contradicts what is stored.
+    fn import(&mut self, batches: &[NewBatch]) -> Result<(), LogError>;
+
     /// Does what keeps later appends fast and the files small; called when nobody waits for the store.
     fn tidy(&mut self) -> Result<(), LogError>;
 
@@ -152,6 +164,9 @@ pub trait BatchStore: Send {
 
     /// At most `limit` batches from position `from` on, in order.
     fn scan(&self, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError>;
+
+    /// Position of the newest batch; 0 when there is none.
+    fn last_batch(&self) -> Result<u64, LogError>;
 
     /// Position of the batch whose checkpoint has this hash.
     fn find_checkpoint(&self, hash: &[u8; 32]) -> Result<Option<u64>, LogError>;
@@ -165,8 +180,9 @@ pub trait BatchStore: Send {
     /// Positions of the batches whose consume receipts of a partition cover any of `offsets`, in order.
     fn covering(&self, partition: &PartitionKey, offsets: RangeInclusive<i64>) -> Result<Vec<u64>, LogError>;
 
-    /// Replaces the frame of a batch by what `rewrite` makes of it, atomically, and leaves nothing of the former one in
-    /// the store's files. The caller sees to it that the frame says the same with more bodies withheld.
+    /// Replaces the frame of a batch by what `rewrite` makes of it, atomically, and removes the former one from the store's
+    /// files as far as the store commands them. The caller sees to it that the frame says the same with more bodies
+    /// withheld.
     fn rewrite_frame(&mut self, batch: u64, rewrite: Rewrite<'_>) -> Result<(), LogError>;
 
     /// Every issuer's name, in the order of their first batches.

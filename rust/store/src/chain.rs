@@ -183,7 +183,7 @@ fn parse<'a>(reader: &LogReader, stored: &'a StoredReceipt) -> Result<Option<Rec
     match Record::parse(stored.body.as_bytes()) {
         Ok(Record::Receipt(receipt)) => Ok(Some(receipt)),
         Ok(Record::Outcome(_)) => Ok(None),
-        Err(error) => Err(LogError::corrupt(reader.path(), format!("record {}: {error}", stored.position))),
+        Err(error) => Err(LogError::corrupt(reader.shown(), format!("record {}: {error}", stored.position))),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The claim of an issuer's name: an OS lock that dies with the process.
+//! The claim of an issuer's name: a lock that dies with the process, of a file or of a database session.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Seek, Write};
@@ -7,6 +7,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use crate::batch_store::BatchStore;
 use crate::error::LogError;
 use crate::fork::{self, Generation};
 
@@ -16,47 +17,43 @@ const MAX_SLOTS: u32 = 1024;
 /// The longest issuer name in bytes; the file that holds the lock shows part of it.
 const MAX_NAME: usize = 256;
 
-/// A claimed name. Dropping it gives the name back.
+/// Claims exactly `name` in `store`, or says who holds it.
+pub(crate) fn exact(store: &mut dyn BatchStore, name: &str) -> Result<(), LogError> {
+    check_name(name)?;
+    store.claim(name)?.map_err(|holder| LogError::Claimed { issuer: name.to_owned(), holder })
+}
+
+/// Claims `{identity}@{host}#{slot}` with the lowest free slot, and returns that name.
+pub(crate) fn lowest_free(store: &mut dyn BatchStore, identity: &str) -> Result<String, LogError> {
+    let host = host_name();
+    let mut last_holder = String::new();
+    for slot in 0..MAX_SLOTS {
+        let name = format!("{identity}@{host}#{slot}");
+        check_name(&name)?;
+        match store.claim(&name)? {
+            Ok(()) => return Ok(name),
+            Err(holder) => last_holder = holder,
+        }
+    }
+    Err(LogError::Claimed { issuer: format!("{identity}@{host}#0…{}", MAX_SLOTS - 1), holder: last_holder })
+}
+
+/// This process, as those who find a name claimed are told of it.
+pub(crate) fn this_process() -> String {
+    format!("process {} on {}", std::process::id(), host_name())
+}
+
+/// A name claimed by a lock file beside a log. Dropping it gives the name back.
 #[derive(Debug)]
-pub(crate) struct Claim {
+pub(crate) struct FileClaim {
     /// Dropped by hand, because a forked child must not close it.
     file: ManuallyDrop<File>,
-    name: String,
     opened: Generation,
 }
 
-impl Claim {
-    /// Claims exactly `name` beside `log`, or says who holds it.
-    pub(crate) fn exact(log: &Path, name: &str) -> Result<Self, LogError> {
-        check_name(name)?;
-        match Self::attempt(log, name)? {
-            Ok(claim) => Ok(claim),
-            Err(holder) => Err(LogError::Claimed { issuer: name.to_owned(), holder }),
-        }
-    }
-
-    /// Claims `{identity}@{host}#{slot}` with the lowest free slot.
-    pub(crate) fn lowest_free(log: &Path, identity: &str) -> Result<Self, LogError> {
-        let host = host_name();
-        let mut last_holder = String::new();
-        for slot in 0..MAX_SLOTS {
-            let name = format!("{identity}@{host}#{slot}");
-            check_name(&name)?;
-            match Self::attempt(log, &name)? {
-                Ok(claim) => return Ok(claim),
-                Err(holder) => last_holder = holder,
-            }
-        }
-        Err(LogError::Claimed { issuer: format!("{identity}@{host}#0…{}", MAX_SLOTS - 1), holder: last_holder })
-    }
-
-    /// The configured or found name, without the log's id.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// The inner `Err` names the holder.
-    fn attempt(log: &Path, name: &str) -> Result<Result<Self, String>, LogError> {
+impl FileClaim {
+    /// Claims `name` beside the log at `log`; the inner `Err` names the holder.
+    pub(crate) fn attempt(log: &Path, name: &str) -> Result<Result<Self, String>, LogError> {
         let opened = Generation::current();
         let path = lock_path(log, name)?;
         // A fork between opening and registering would leave the child with a lock that it does not know of.
@@ -69,15 +66,8 @@ impl Claim {
             .mode(0o600)
             .open(&path)
             .map_err(|error| LogError::from_io(&path, &error))?;
-        if !fork::register_claim(file.as_raw_fd()) {
-            return Err(LogError::Options {
-                detail: format!(
-                    "this process has {} receipt logs open for writing already: close some",
-                    fork::MAX_CLAIMS
-                ),
-            });
-        }
-        let mut claim = Self { file: ManuallyDrop::new(file), name: name.to_owned(), opened };
+        fork::register_descriptor(file.as_raw_fd())?;
+        let mut claim = Self { file: ManuallyDrop::new(file), opened };
         drop(gate);
         let file = &mut *claim.file;
         // SAFETY: the descriptor is open for the length of the call.
@@ -88,14 +78,14 @@ impl Claim {
                 _ => Err(LogError::from_io(&path, &error)),
             };
         }
-        let holder = format!("process {} on {}", std::process::id(), host_name());
-        let written = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| file.write_all(holder.as_bytes()));
+        let written = file.set_len(0).and_then(|()| file.rewind());
+        let written = written.and_then(|()| file.write_all(this_process().as_bytes()));
         written.map_err(|error| LogError::from_io(&path, &error))?;
         Ok(Ok(claim))
     }
 }
 
-impl Drop for Claim {
+impl Drop for FileClaim {
     fn drop(&mut self) {
         // In a forked child the handler has closed this descriptor, and its number may belong to somebody else by now.
         if self.opened.is_current() {
@@ -103,7 +93,7 @@ impl Drop for Claim {
             // Unlocked and not only closed, because a child that was forked this instant may still have a copy to close.
             // SAFETY: the descriptor is open.
             unsafe { libc::flock(self.file.as_raw_fd(), libc::LOCK_UN) };
-            fork::forget_claim(self.file.as_raw_fd());
+            fork::forget_descriptor(self.file.as_raw_fd());
             // SAFETY: `drop` runs once, and nobody uses the file after it.
             unsafe { ManuallyDrop::drop(&mut self.file) };
         }

@@ -50,6 +50,12 @@ pub enum LogError {
     NotFound { what: String },
     /// A query is malformed.
     Query { detail: String },
+    /// The database server cannot be reached, or went away and did not come back in time.
+    Unavailable { path: PathBuf, detail: String },
+    /// The database server refuses what the log needs.
+    Server { path: PathBuf, detail: String },
+    /// Frames of another log cannot be taken over.
+    Import { path: PathBuf, detail: String },
     /// The operating system failed otherwise.
     Io { path: PathBuf, detail: String },
 }
@@ -77,6 +83,9 @@ impl LogError {
             Self::State { .. } => "state",
             Self::NotFound { .. } => "not_found",
             Self::Query { .. } => "query",
+            Self::Unavailable { .. } => "unavailable",
+            Self::Server { .. } => "server",
+            Self::Import { .. } => "import",
             Self::Io { .. } => "io",
         }
     }
@@ -191,6 +200,13 @@ impl fmt::Display for LogError {
                 path.display()
             ),
             Self::NotFound { what } => write!(f, "no {what} in this receipt log"),
+            Self::Unavailable { path, detail } => write!(
+                f,
+                "receipt log `{}` cannot be reached: {detail}; start the server or mend the network, then restart",
+                path.display()
+            ),
+            Self::Server { path, detail } => write!(f, "receipt log `{}`: {detail}", path.display()),
+            Self::Import { path, detail } => write!(f, "`{}` cannot be imported: {detail}", path.display()),
             Self::Io { path, detail } => write!(f, "`{}`: {detail}", path.display()),
         }
     }

@@ -4,7 +4,8 @@
 //! `fcntl` locks. Using what was inherited would hang or corrupt the log. Three measures keep both processes whole:
 //!
 //! 1. Whatever is opened remembers its [`Generation`]; in the child it refuses with [`crate::LogError::Forked`].
-//! 2. Lock files of claims are closed in the child, or a claim would outlive the parent that made it.
+//! 2. Lock files of claims and sockets to databases are closed in the child, or a claim would outlive the parent that made
+//!    it.
 //! 3. SQLite keeps a list of files and of the locks that it believes this process holds on them. A child that inherited it
 //!    could open the log again without ever taking a lock. So a fork waits for running operations (they hold the
 //!    [`gate`]) and closes every connection; the parent's next operation opens its own again.
@@ -13,6 +14,8 @@ use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, Once, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+
+use crate::error::LogError;
 
 /// What must let go of a file before a fork. Called while no operation runs.
 pub(crate) trait CloseBeforeFork: Send + Sync {
@@ -28,12 +31,12 @@ static GATE: RwLock<()> = RwLock::new(());
 /// What is to be closed. Locked only by holders of the gate, so no child inherits it locked.
 static OPEN: Mutex<Vec<Weak<dyn CloseBeforeFork>>> = Mutex::new(Vec::new());
 
-/// Lock files to be closed in the child: a fixed array, because a handler there must neither allocate nor lock.
+/// Lock files and sockets to be closed in the child: a fixed array, because a handler there must neither allocate nor lock.
 /// Free places hold -1.
-static CLAIMS: [AtomicI32; MAX_CLAIMS] = [const { AtomicI32::new(-1) }; MAX_CLAIMS];
+static DESCRIPTORS: [AtomicI32; MAX_DESCRIPTORS] = [const { AtomicI32::new(-1) }; MAX_DESCRIPTORS];
 
-/// Receipt logs that one process can have open for writing at the same time.
-pub(crate) const MAX_CLAIMS: usize = 256;
+/// Claims and sockets that one process can hold at the same time.
+const MAX_DESCRIPTORS: usize = 256;
 
 static REGISTER: Once = Once::new();
 
@@ -62,7 +65,7 @@ extern "C" fn in_parent() {
 
 extern "C" fn in_child() {
     GENERATION.fetch_add(1, Ordering::Relaxed);
-    for place in &CLAIMS {
+    for place in &DESCRIPTORS {
         let descriptor = place.swap(-1, Ordering::Relaxed);
         if descriptor >= 0 {
             // SAFETY: `close` is async-signal-safe, and the descriptor was registered by its owner, which refuses to work
@@ -105,14 +108,19 @@ impl Generation {
     }
 }
 
-/// Keeps `descriptor` for the child to close. False when the table is full.
-pub(crate) fn register_claim(descriptor: RawFd) -> bool {
-    CLAIMS.iter().any(|place| place.compare_exchange(-1, descriptor, Ordering::Relaxed, Ordering::Relaxed).is_ok())
+/// Keeps `descriptor` for the child to close.
+pub(crate) fn register_descriptor(descriptor: RawFd) -> Result<(), LogError> {
+    let put = |place: &AtomicI32| place.compare_exchange(-1, descriptor, Ordering::Relaxed, Ordering::Relaxed).is_ok();
+    if DESCRIPTORS.iter().any(put) {
+        return Ok(());
+    }
+    let detail = format!("this process has {MAX_DESCRIPTORS} receipt logs open already: close some");
+    Err(LogError::Options { detail })
 }
 
-/// Undoes [`register_claim`], before the owner closes the descriptor.
-pub(crate) fn forget_claim(descriptor: RawFd) {
-    for place in &CLAIMS {
+/// Undoes [`register_descriptor`], before the owner closes the descriptor.
+pub(crate) fn forget_descriptor(descriptor: RawFd) {
+    for place in &DESCRIPTORS {
         if place.compare_exchange(descriptor, -1, Ordering::Relaxed, Ordering::Relaxed).is_ok() {
             return;
         }

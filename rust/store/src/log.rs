@@ -1,24 +1,25 @@
 //! The receipt log as a writer sees it.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use chio_receipts::PartitionKey;
+use chio_receipts::{IdSource, PartitionKey, PushError};
 
 use crate::error::LogError;
+use crate::location::LogLocation;
 use crate::options::{BatchSpec, LogOptions};
 use crate::queue::Issue;
-use crate::recent::SealedReceipt;
+use crate::recent::{SealedReceipt, SignedCheckpoint};
 use crate::registry;
 use crate::shared::Shared;
 use crate::stats::LogStats;
 
 /// One user's handle on a receipt log that is open for writing.
 ///
-/// All handles on one file in one process share the claim, the epoch and the sealer thread. The log closes when the last
+/// All handles on one log in one process share the claim, the epoch and the sealer thread. The log closes when the last
 /// handle closes. Every method may be called from any thread.
 #[derive(Debug)]
 pub struct Log {
@@ -27,14 +28,14 @@ pub struct Log {
 }
 
 impl Log {
-    /// Opens the log at `path` for writing, creates it when there is none, claims an issuer's name and starts an epoch.
+    /// Opens the log at a location for writing, creates it when there is none, claims an issuer's name and starts an epoch.
     ///
     /// # Errors
-    /// Every [`LogError`] that names the file, its format, the claim or the key; `Options` when this process has the log
-    /// open already with other options.
-    pub fn open(path: &Path, options: &LogOptions) -> Result<Arc<Self>, LogError> {
+    /// Every [`LogError`] that names the log, its format, the claim or the key; `Options` when this process has the log
+    /// open already with other options, or when a log in a database is given no signer.
+    pub fn open(location: impl Into<LogLocation>, options: &LogOptions) -> Result<Arc<Self>, LogError> {
         options.check()?;
-        let shared = registry::open(path, options)?;
+        let shared = registry::open(&location.into(), options)?;
         Ok(Arc::new(Self { shared, closed: AtomicBool::new(false) }))
     }
 
@@ -58,15 +59,30 @@ impl Log {
         self.shared.issue(&BatchSpec::recorded(policy_version), drafts)
     }
 
-    /// Issues the receipts of a transaction, an attempt, or outcomes as batches of their own, sealed at once.
+    /// Issues the receipts of transactions or attempts, or outcomes, as batches of their own, one for each of `specs`,
+    /// sealed at once and appended in one durable write: all of them or none. `drafts` is called with the index of each
+    /// spec. Returns the last ordinal of each batch. Never waits, see [`Log::issue_now`].
     ///
     /// A transaction's receipts are one batch, whatever `max_batch` says.
     ///
     /// # Errors
+    /// As for [`Log::issue`]; `Seal` when a draft cannot become a receipt. Nothing is issued then.
+    pub fn issue_batches(
+        &self,
+        specs: &[BatchSpec],
+        drafts: impl FnMut(usize, &mut Issue<'_>) -> Result<(), PushError>,
+    ) -> Result<Vec<u64>, LogError> {
+        self.usable()?;
+        self.shared.issue_batches(specs, drafts)
+    }
+
+    /// Gives ids for receipts that [`Log::issue_batches`] issues later, if ever.
+    ///
+    /// # Errors
     /// As for [`Log::issue`].
-    pub fn issue_batch(&self, spec: &BatchSpec, drafts: impl FnOnce(&mut Issue<'_>)) -> Result<u64, LogError> {
-        self.wait_for_room(None)?;
-        self.shared.issue_apart(spec, drafts)
+    pub fn give_ids(&self, give: impl FnOnce(&mut IdSource)) -> Result<(), LogError> {
+        self.usable()?;
+        self.shared.give_ids(give)
     }
 
     /// Whether [`Log::issue`] would go ahead without waiting.
@@ -120,6 +136,21 @@ impl Log {
         self.shared.sealed(ordinals)
     }
 
+    /// The checkpoint of the transaction's batch that holds the receipt with this ordinal.
+    ///
+    /// # Errors
+    /// `NotFound` when it is not durable yet, is no transaction's, or is none of the recent ones.
+    pub fn checkpoint(&self, ordinal: u64) -> Result<SignedCheckpoint, LogError> {
+        self.shared.checkpoint(ordinal).ok_or_else(|| LogError::NotFound {
+            what: format!("recent transaction whose receipts hold ordinal {ordinal} and are durable"),
+        })
+    }
+
+    /// The issuer's newest durable checkpoint, of whatever epoch; `None` before its first.
+    pub fn head(&self) -> Option<SignedCheckpoint> {
+        self.shared.head()
+    }
+
     /// The issuer's full name: configured or default name, `@`, the log's id.
     pub fn issuer(&self) -> &str {
         &self.shared.issuer
@@ -130,9 +161,9 @@ impl Log {
         self.shared.epoch
     }
 
-    /// The log's file, with links resolved.
-    pub fn path(&self) -> &Path {
-        &self.shared.path
+    /// Where the log is, with links resolved.
+    pub fn location(&self) -> &LogLocation {
+        &self.shared.location
     }
 
     /// Public key that verifies what this log signs.
@@ -162,12 +193,16 @@ impl Log {
         registry::close(&self.shared)
     }
 
+    fn shown(&self) -> PathBuf {
+        self.shared.location.shown().to_path_buf()
+    }
+
     fn usable(&self) -> Result<(), LogError> {
         if !self.shared.opened.is_current() {
-            return Err(LogError::Forked { path: self.shared.path.clone() });
+            return Err(LogError::Forked { path: self.shown() });
         }
         if self.closed.load(Ordering::Acquire) {
-            return Err(LogError::Closed { path: self.shared.path.clone() });
+            return Err(LogError::Closed { path: self.shown() });
         }
         Ok(())
     }

@@ -27,6 +27,17 @@ pub(crate) struct OpenBatch {
     pub(crate) outcomes: Vec<OutcomeOf>,
     /// When the first draft came.
     pub(crate) since: Instant,
+    /// It becomes durable together with the batch before it, or neither does.
+    pub(crate) joined: bool,
+}
+
+/// Where a queue stood before batches that are issued together, all or none.
+#[derive(Debug)]
+pub(crate) struct Mark {
+    closed: usize,
+    issued: u64,
+    unsealed: usize,
+    unsealed_bytes: usize,
 }
 
 /// Guarded by the log's mutex; the lock of one `issue` covers ids, ordinals and order.
@@ -87,18 +98,49 @@ impl Queue {
         }
     }
 
+    /// Closes the open batch, and notes where the queue stands then.
+    pub(crate) fn mark(&mut self) -> Mark {
+        self.close_open();
+        let Self { issued, unsealed, unsealed_bytes, .. } = *self;
+        Mark { closed: self.closed.len(), issued, unsealed, unsealed_bytes }
+    }
+
+    /// Joins everything issued since `mark`, as batches that take no more drafts.
+    pub(crate) fn join(&mut self, mark: &Mark) {
+        self.close_open();
+        self.closed.iter_mut().skip(mark.closed + 1).for_each(|batch| batch.joined = true);
+    }
+
+    /// Takes back everything issued since `mark`; ids that were given stay unused.
+    pub(crate) fn take_back(&mut self, mark: &Mark) {
+        self.close_open();
+        let taken_back: Vec<Pending> = self.closed.drain(mark.closed..).map(|batch| batch.pending).collect();
+        self.reuse(taken_back.into_iter().map(|mut pending| {
+            pending.clear();
+            pending
+        }));
+        self.issued = mark.issued;
+        self.unsealed = mark.unsealed;
+        self.unsealed_bytes = mark.unsealed_bytes;
+    }
+
+    /// Gives ids without receipts.
+    pub(crate) fn ids(&mut self) -> &mut IdSource {
+        &mut self.ids
+    }
+
     /// Whether the sealer has something to do at once.
     pub(crate) fn is_due(&self) -> bool {
         !self.closed.is_empty() || self.open.as_ref().is_some_and(|open| open.first <= self.asked || self.closing)
     }
 
     /// Takes what is to be sealed now, oldest first, up to [`ROUND_BYTES`]. The open batch goes along when there is room:
-    /// sealing it costs less than waking up for it again.
+    /// sealing it costs less than waking up for it again. Joined batches are never parted.
     pub(crate) fn take(&mut self) -> Vec<OpenBatch> {
         self.close_open();
         let mut bytes = 0;
         let fitting = self.closed.iter().take_while(|batch| {
-            let fits = bytes < ROUND_BYTES;
+            let fits = bytes < ROUND_BYTES || batch.joined;
             bytes += batch.pending.bytes();
             fits
         });
@@ -125,6 +167,7 @@ impl Queue {
             first: self.issued + 1,
             outcomes: Vec::new(),
             since: Instant::now(),
+            joined: false,
         })
     }
 

@@ -3,23 +3,21 @@
 use std::collections::VecDeque;
 use std::io::Write;
 use std::ops::RangeInclusive;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chio_receipts::ReceiptId;
+use chio_receipts::{PartitionKey, ReceiptId};
 use chio_receipts::export::{Export, Proven};
 use chio_receipts::frame::{self, Frame, Slot};
 use chio_receipts::record::Record;
 use chio_receipts::trust::Trust;
 use chio_receipts::verify::{LogVerifier, Report};
 
-use crate::batch_store::BatchInfo;
-use crate::database::Database;
+use crate::batch_store::{BatchInfo, BatchStore};
 use crate::error::LogError;
 use crate::filter::{Filter, Order, Position};
 use crate::index::{self, Frames, Index};
-use crate::place::resolve;
-use crate::sqlite;
+use crate::location::LogLocation;
 
 /// Frames that are kept, because a page or a chain often has several receipts of one batch.
 const CACHED: usize = 8;
@@ -52,8 +50,8 @@ pub struct Page {
 /// Reads a receipt log, also while others write. Holds no lock and no transaction between calls.
 #[derive(Debug)]
 pub struct LogReader {
-    database: Database,
-    path: PathBuf,
+    store: Box<dyn BatchStore>,
+    location: LogLocation,
     log_id: String,
     index: Mutex<Option<Index>>,
     frames: Mutex<VecDeque<(u64, Arc<Vec<u8>>)>>,
@@ -64,15 +62,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl LogReader {
-    /// Opens the log at `path` for reading; it may lie on a medium that cannot be written.
+    /// Opens the log at a location for reading; a file may lie on a medium that cannot be written.
     ///
     /// # Errors
-    /// `Missing`, `Foreign`, `Newer`, `Corrupt`, or what the operating system says.
-    pub fn open(path: &Path) -> Result<Self, LogError> {
-        let path = resolve(path)?;
-        let database = sqlite::open_readable(&path)?;
-        let log_id = sqlite::log_id(&database)?;
-        Ok(Self { database, path, log_id, index: Mutex::default(), frames: Mutex::default() })
+    /// `Missing`, `Foreign`, `Newer`, `Corrupt`, `Unavailable`, or what the operating system says.
+    pub fn open(location: impl Into<LogLocation>) -> Result<Self, LogError> {
+        let location = location.into().resolved()?;
+        let store = location.open_readable()?;
+        let log_id = store.log_id()?;
+        Ok(Self { store, location, log_id, index: Mutex::default(), frames: Mutex::default() })
     }
 
     /// The log's random id, the last part of its issuers' names.
@@ -80,9 +78,14 @@ impl LogReader {
         &self.log_id
     }
 
-    /// The log's file, with links resolved.
-    pub fn path(&self) -> &Path {
-        &self.path
+    /// Where the log is, with links resolved.
+    pub fn location(&self) -> &LogLocation {
+        &self.location
+    }
+
+    /// What messages call the log.
+    pub(crate) fn shown(&self) -> &Path {
+        self.location.shown()
     }
 
     /// At most `limit` batches from position `from` on, in order.
@@ -90,7 +93,7 @@ impl LogReader {
     /// # Errors
     /// What reading the file fails with.
     pub fn batches(&self, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError> {
-        sqlite::scan(&self.database, from, limit)
+        self.store.scan(from, limit)
     }
 
     /// The frame of a batch, as it is stored.
@@ -102,13 +105,21 @@ impl LogReader {
         if let Some((_, bytes)) = frames.iter().find(|(known, _)| *known == batch) {
             return Ok(Arc::clone(bytes));
         }
-        let bytes = sqlite::frame(&self.database, batch)?;
+        let bytes = self.store.frame(batch)?;
         let bytes = Arc::new(bytes.ok_or_else(|| LogError::NotFound { what: format!("batch {batch}") })?);
         if frames.len() >= CACHED {
             frames.pop_front();
         }
         frames.push_back((batch, Arc::clone(&bytes)));
         Ok(bytes)
+    }
+
+    /// The highest offset of a partition that any consume receipt names.
+    ///
+    /// # Errors
+    /// What reading the log fails with.
+    pub fn highest_offset(&self, partition: &PartitionKey) -> Result<Option<i64>, LogError> {
+        self.store.highest_offset(partition)
     }
 
     /// The receipt or outcome record with this id.
@@ -121,7 +132,7 @@ impl LogReader {
 
     /// Like [`LogReader::get`], with `None` for what is not there.
     pub(crate) fn find(&self, id: ReceiptId) -> Result<Option<StoredReceipt>, LogError> {
-        for batch in sqlite::find_id(&self.database, id)? {
+        for batch in self.store.find_id(id)? {
             let bytes = self.frame(batch)?;
             let frame = self.decode(batch, &bytes)?;
             for (place, slot) in frame.slots().enumerate() {
@@ -191,7 +202,7 @@ impl LogReader {
                 && frame.checkpoint_hash() != info.checkpoint
             {
                 let detail = format!("batch {} is listed with another checkpoint than its frame has", info.batch);
-                return Err(LogError::corrupt(&self.path, detail));
+                return Err(LogError::corrupt(self.shown(), detail));
             }
             verifier.feed(bytes);
             done += info.count;
@@ -208,8 +219,8 @@ impl LogReader {
     pub fn rebuild_index(&self) -> Result<(), LogError> {
         let mut slot = lock(&self.index);
         *slot = None;
-        index::remove(&self.path)?;
-        slot.insert(Index::open(&self.path, &self.log_id)?).catch_up(self)
+        index::remove(&self.location)?;
+        slot.insert(Index::open(&self.location, &self.log_id)?).catch_up(self)
     }
 
     /// Runs `ask` on an index that knows everything appended up to now; a damaged index is made anew once.
@@ -218,15 +229,15 @@ impl LogReader {
         let attempt = |slot: &mut Option<Index>| {
             let index = match slot {
                 Some(index) => index,
-                None => slot.insert(Index::open(&self.path, &self.log_id)?),
+                None => slot.insert(Index::open(&self.location, &self.log_id)?),
             };
             index.catch_up(self)?;
             ask(index)
         };
         match attempt(&mut slot) {
-            Err(LogError::Corrupt { path, .. } | LogError::Foreign { path }) if path != self.path => {
+            Err(LogError::Corrupt { path, .. } | LogError::Foreign { path }) if path != self.shown() => {
                 *slot = None;
-                index::remove(&self.path)?;
+                index::remove(&self.location)?;
                 attempt(&mut slot)
             }
             other => other,
@@ -273,7 +284,7 @@ impl LogReader {
         let bytes = self.frame(position.batch())?;
         let frame = self.decode(position.batch(), &bytes)?;
         Proven::from_frame(&frame, position.place())
-            .ok_or_else(|| LogError::corrupt(&self.path, format!("record {position} cannot be read")))
+            .ok_or_else(|| LogError::corrupt(self.shown(), format!("record {position} cannot be read")))
     }
 
     fn stored(
@@ -284,21 +295,21 @@ impl LogReader {
         batch: &Arc<BatchInfo>,
     ) -> Result<StoredReceipt, LogError> {
         let body = String::from_utf8(body.to_vec())
-            .map_err(|_| LogError::corrupt(&self.path, format!("record {position} is not UTF-8")))?;
+            .map_err(|_| LogError::corrupt(self.shown(), format!("record {position} is not UTF-8")))?;
         Ok(StoredReceipt { position, id, body, batch: Arc::clone(batch) })
     }
 
     fn info(&self, batch: u64) -> Result<Arc<BatchInfo>, LogError> {
-        let info = sqlite::batch_info(&self.database, batch)?;
+        let info = self.store.scan(batch, 1)?.into_iter().find(|info| info.batch == batch);
         info.map(Arc::new).ok_or_else(|| LogError::NotFound { what: format!("batch {batch}") })
     }
 
     fn decode<'a>(&self, batch: u64, bytes: &'a [u8]) -> Result<Frame<'a>, LogError> {
-        frame::decode(bytes).map_err(|error| LogError::corrupt(&self.path, format!("batch {batch}: {error}")))
+        frame::decode(bytes).map_err(|error| LogError::corrupt(self.shown(), format!("batch {batch}: {error}")))
     }
 
     fn parse<'a>(&self, batch: u64, body: &'a [u8]) -> Result<Record<'a>, LogError> {
-        Record::parse(body).map_err(|error| LogError::corrupt(&self.path, format!("batch {batch}: {error}")))
+        Record::parse(body).map_err(|error| LogError::corrupt(self.shown(), format!("batch {batch}: {error}")))
     }
 
     /// Hands over the frames of a range, up to the batch that is the last when this begins.
@@ -307,17 +318,17 @@ impl LogReader {
         batches: RangeInclusive<u64>,
         mut take: impl FnMut(&BatchInfo, &[u8]) -> Result<(), LogError>,
     ) -> Result<(), LogError> {
-        let last = (*batches.end()).min(sqlite::last_batch(&self.database)?);
+        let last = (*batches.end()).min(self.store.last_batch()?);
         let mut next = (*batches.start()).max(1);
         while next <= last {
-            let listed = sqlite::scan(&self.database, next, LISTED)?;
+            let listed = self.store.scan(next, LISTED)?;
             if listed.is_empty() {
                 let detail = format!("batch {next} is missing, though there are later ones");
-                return Err(LogError::corrupt(&self.path, detail));
+                return Err(LogError::corrupt(self.shown(), detail));
             }
             for info in listed.iter().take_while(|info| info.batch <= last) {
                 if info.batch != next {
-                    return Err(LogError::corrupt(&self.path, format!("batch {next} is missing")));
+                    return Err(LogError::corrupt(self.shown(), format!("batch {next} is missing")));
                 }
                 // Not by way of the cache: every frame is read once.
                 let bytes = Frames::frame(self, info.batch)?;
@@ -330,15 +341,15 @@ impl LogReader {
 }
 
 impl Frames for LogReader {
-    fn path(&self) -> &Path {
-        &self.path
+    fn shown(&self) -> &Path {
+        self.location.shown()
     }
 
     fn batches(&self, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError> {
-        sqlite::scan(&self.database, from, limit)
+        self.store.scan(from, limit)
     }
 
     fn frame(&self, batch: u64) -> Result<Vec<u8>, LogError> {
-        sqlite::frame(&self.database, batch)?.ok_or_else(|| LogError::NotFound { what: format!("batch {batch}") })
+        self.store.frame(batch)?.ok_or_else(|| LogError::NotFound { what: format!("batch {batch}") })
     }
 }

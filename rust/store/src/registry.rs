@@ -1,25 +1,34 @@
-//! The logs that this process has open for writing: one per file, whatever path names it.
+//! The logs that this process has open for writing: one per log, whatever path or URL names it.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chio_receipts::{Chain, IdSource, Signer};
 
 use crate::batch_store::{BatchStore, Head};
-use crate::claim::Claim;
+use crate::claim;
 use crate::error::LogError;
 use crate::fork::Generation;
 use crate::keys;
+use crate::location::LogLocation;
 use crate::options::LogOptions;
-use crate::place::{FileId, beside, file_id, resolve};
+use crate::place::{FileId, beside, file_id};
 use crate::queue::Queue;
+use crate::recent::SignedCheckpoint;
 use crate::sealer::{Sealer, unix_ms};
 use crate::shared::Shared;
-use crate::sqlite::SqliteStore;
 
-type Logs = HashMap<FileId, Entry>;
+/// Names a log whatever path or URL leads to it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Key {
+    File(FileId),
+    /// The random id of a log in a database.
+    Id(String),
+}
+
+type Logs = HashMap<Key, Entry>;
 
 struct Entry {
     shared: Arc<Shared>,
@@ -52,10 +61,18 @@ fn registry() -> MutexGuard<'static, Logs> {
 }
 
 /// Joins the log that this process has open, or opens it.
-pub(crate) fn open(path: &Path, options: &LogOptions) -> Result<Arc<Shared>, LogError> {
-    let path = resolve(path)?;
+pub(crate) fn open(location: &LogLocation, options: &LogOptions) -> Result<Arc<Shared>, LogError> {
+    let location = location.resolved()?;
     let mut logs = registry();
-    if let Some(entry) = file_id(&path)?.and_then(|id| logs.get_mut(&id)) {
+    // A file is known without being opened, which would create it; a database has to be asked for the log's id.
+    let (known, store) = match location.path() {
+        Some(path) => (file_id(path)?.map(Key::File), None),
+        None => {
+            let store = location.open_or_create(options.durability)?;
+            (Some(Key::Id(store.log_id()?)), Some(store))
+        }
+    };
+    if let Some(entry) = known.as_ref().and_then(|key| logs.get_mut(key)) {
         if let Some(failure) = entry.shared.failure() {
             return Err(failure);
         }
@@ -64,9 +81,16 @@ pub(crate) fn open(path: &Path, options: &LogOptions) -> Result<Arc<Shared>, Log
         entry.handles += 1;
         return Ok(Arc::clone(&entry.shared));
     }
-    let shared = start(&path, options)?;
-    let Some(id) = file_id(&path)? else { return Err(LogError::Missing { path }) };
-    logs.insert(id, Entry { shared: Arc::clone(&shared), handles: 1 });
+    let store = match store {
+        Some(store) => store,
+        None => location.open_or_create(options.durability)?,
+    };
+    let shared = start(&location, store, options)?;
+    let created = || location.path().map(file_id).transpose().map(|id| id.flatten().map(Key::File));
+    let Some(key) = known.map_or_else(created, |key| Ok(Some(key)))? else {
+        return Err(LogError::Missing { path: location.shown().to_path_buf() });
+    };
+    logs.insert(key, Entry { shared: Arc::clone(&shared), handles: 1 });
     Ok(shared)
 }
 
@@ -74,9 +98,9 @@ pub(crate) fn open(path: &Path, options: &LogOptions) -> Result<Arc<Shared>, Log
 pub(crate) fn close(shared: &Arc<Shared>) -> Result<(), LogError> {
     // Held to the end of the last close, so that whoever opens the file next finds the claim free.
     let mut logs = registry();
-    let id = logs.iter().find(|(_, entry)| Arc::ptr_eq(&entry.shared, shared)).map(|(id, _)| *id);
-    let Some(id) = id else { return Ok(()) };
-    if let Some(entry) = logs.get_mut(&id)
+    let key = logs.iter().find(|(_, entry)| Arc::ptr_eq(&entry.shared, shared)).map(|(key, _)| key.clone());
+    let Some(key) = key else { return Ok(()) };
+    if let Some(entry) = logs.get_mut(&key)
         && entry.handles > 1
     {
         entry.handles -= 1;
@@ -86,10 +110,9 @@ pub(crate) fn close(shared: &Arc<Shared>) -> Result<(), LogError> {
     }
     shared.begin_closing();
     let sealer = shared.sealer.lock().unwrap_or_else(PoisonError::into_inner).take();
-    // A panic of the sealer is its failure, returned below.
+    // A panic of the sealer is its failure, returned below. The claim ends with the store, which the sealer owns.
     let _ = sealer.map(std::thread::JoinHandle::join);
-    drop(shared.claim.lock().unwrap_or_else(PoisonError::into_inner).take());
-    logs.remove(&id);
+    logs.remove(&key);
     match shared.failure() {
         Some(failure) => Err(failure),
         None => Ok(()),
@@ -101,19 +124,22 @@ pub(crate) fn configured_name(issuer: &str) -> &str {
     issuer.rsplit_once('@').map_or(issuer, |(name, _)| name)
 }
 
-/// 1 opens or creates the file; 2 claims the name; 3 finds the key and the end of the chain; 4 records the start;
-/// 5 starts the sealer. A crash in between leaves at most an empty log, or a start time without receipts.
-fn start(path: &Path, options: &LogOptions) -> Result<Arc<Shared>, LogError> {
-    let mut store = SqliteStore::open(path, options.durability)?;
-    let claim = match &options.issuer {
-        Some(name) => Claim::exact(path, name)?,
-        None => Claim::lowest_free(path, &options.identity)?,
+/// 1 claims the name in the opened store; 2 finds the key and the end of the chain; 3 records the start; 4 starts the
+/// sealer. A crash in between leaves at most an empty log, or a start time without receipts.
+fn start(
+    location: &LogLocation,
+    mut store: Box<dyn BatchStore>,
+    options: &LogOptions,
+) -> Result<Arc<Shared>, LogError> {
+    let name = match &options.issuer {
+        Some(name) => claim::exact(store.as_mut(), name).map(|()| name.clone())?,
+        None => claim::lowest_free(store.as_mut(), &options.identity)?,
     };
-    let issuer = format!("{}@{}", claim.name(), store.log_id()?);
-    let (signer, created_key) = find_signer(&store, path, options)?;
+    let issuer = format!("{name}@{}", store.log_id()?);
+    let (signer, created_key) = find_signer(store.as_ref(), location, options)?;
     let head = store.head(&issuer)?;
     if let Some(head) = &head {
-        check_key(&store, &issuer, head, &signer)?;
+        check_key(store.as_ref(), &issuer, head, &signer)?;
     }
     let now = unix_ms();
     let earlier = store.start(now)?;
@@ -122,15 +148,22 @@ fn start(path: &Path, options: &LogOptions) -> Result<Arc<Shared>, LogError> {
     let ids = IdSource::new(&issuer, chain.epoch).not_before(last_ms.max(earlier) + 1);
     let queue = Queue::new(ids, options.max_batch);
     let epoch = chain.epoch;
-    let shared = Shared::new(path.to_path_buf(), issuer, epoch, signer, created_key, options.clone(), claim, queue);
+    let newest = head.as_ref().map(|head| signed_checkpoint(store.as_ref(), head)).transpose()?;
+    let shared = Shared::new(location.clone(), issuer, epoch, signer, created_key, options.clone(), queue, newest);
     let shared = Arc::new(shared);
-    let sealer = Sealer::new(Arc::clone(&shared), Box::new(store), chain, head);
+    let sealer = Sealer::new(Arc::clone(&shared), store, chain, head);
     let thread = std::thread::Builder::new()
         .name("chio-sealer".to_owned())
         .spawn(move || sealer.run())
-        .map_err(|error| LogError::from_io(path, &error))?;
+        .map_err(|error| LogError::from_io(location.shown(), &error))?;
     *shared.sealer.lock().unwrap_or_else(PoisonError::into_inner) = Some(thread);
     Ok(shared)
+}
+
+/// The checkpoint of an issuer's newest batch.
+fn signed_checkpoint(store: &dyn BatchStore, head: &Head) -> Result<SignedCheckpoint, LogError> {
+    let frame = store.frame(head.batch)?.ok_or_else(|| LogError::NotFound { what: format!("batch {}", head.batch) })?;
+    SignedCheckpoint::of(head.batch, &frame)
 }
 
 /// Every start is a new epoch, whose first checkpoint names the last one of the epoch before. A start that left no batch
@@ -150,13 +183,20 @@ fn next_epoch(issuer: &str, head: Option<&Head>) -> Chain {
 
 /// The signer given, or the one of the key file beside the log, which is created while the log holds nothing.
 fn find_signer(
-    store: &SqliteStore,
-    path: &Path,
+    store: &dyn BatchStore,
+    location: &LogLocation,
     options: &LogOptions,
 ) -> Result<(Arc<Signer>, Option<PathBuf>), LogError> {
     if let Some(signer) = &options.signer {
         return Ok((Arc::clone(signer), None));
     }
+    let Some(path) = location.path() else {
+        let detail = format!(
+            "receipt log `{location}` has no key file beside it: make one with `chio-fast key generate`, and give it as \
+             `signer=` or in CHIO_SIGNING_KEY"
+        );
+        return Err(LogError::Options { detail });
+    };
     let key = beside(path, "-key");
     if file_id(&key)?.is_none() && store.scan(1, 1)?.is_empty() {
         match keys::create(&key) {
@@ -170,7 +210,7 @@ fn find_signer(
 }
 
 /// A key changes only when an operator has recorded it.
-fn check_key(store: &SqliteStore, issuer: &str, head: &Head, signer: &Signer) -> Result<(), LogError> {
+fn check_key(store: &dyn BatchStore, issuer: &str, head: &Head, signer: &Signer) -> Result<(), LogError> {
     let given = signer.key_id();
     if head.key_id == given || store.is_rotation(&head.key_id, &given)? {
         return Ok(());

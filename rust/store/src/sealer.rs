@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use chio_receipts::{AttemptQuery, Chain, SealContext, seal};
+use chio_receipts::{AttemptQuery, Chain, Mode, SealContext, seal};
 
 use crate::attempts::Attempts;
 use crate::batch_store::{BatchStore, Head, NewBatch};
 use crate::error::LogError;
 use crate::queue::OpenBatch;
+use crate::recent::SignedCheckpoint;
 use crate::shared::{Appended, Shared, Work};
 
 /// Owns the store and the chain; nobody else writes as this issuer.
@@ -65,8 +66,8 @@ impl Sealer {
             let sealed = new.sealed;
             appended.push(Appended {
                 first: draft.first,
-                batch,
-                checkpoint: sealed.checkpoint_hash,
+                checkpoint: SignedCheckpoint::of(batch, &sealed.frame)?,
+                is_transaction: matches!(draft.spec.mode, Mode::Transaction { .. }),
                 attempts: sealed.attempts,
                 frame_bytes: sealed.frame.len() as u64,
             });
@@ -100,7 +101,7 @@ impl Sealer {
         };
         let sealed = seal(&mut batch.pending, &mut self.chain, &context, &mut ask);
         if let Some(failure) = failure {
-            return Err(failure.at(&self.shared.path));
+            return Err(failure.at(self.shared.location.shown()));
         }
         let sealed = sealed.map_err(|error| LogError::Seal { detail: error.to_string() })?;
         Ok(NewBatch { sealed, outcomes: std::mem::take(&mut batch.outcomes) })

@@ -7,28 +7,26 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use chio_receipts::{PartitionKey, Signer};
+use chio_receipts::{IdSource, PartitionKey, PushError, Signer};
 
-use crate::claim::Claim;
 use crate::error::LogError;
 use crate::fork::Generation;
+use crate::location::LogLocation;
 use crate::options::{BatchSpec, LogOptions};
 use crate::queue::{Issue, OpenBatch, Queue};
-use crate::recent::{Recent, SealedReceipt};
+use crate::recent::{Recent, SealedReceipt, SignedCheckpoint};
 use crate::stats::LogStats;
 
 /// One open log of this process.
 #[derive(Debug)]
 pub(crate) struct Shared {
-    pub(crate) path: PathBuf,
+    pub(crate) location: LogLocation,
     pub(crate) issuer: String,
     pub(crate) epoch: u64,
     pub(crate) signer: Arc<Signer>,
     pub(crate) created_key: Option<PathBuf>,
     pub(crate) options: LogOptions,
     pub(crate) opened: Generation,
-    /// Given up when the last handle has closed and the sealer has ended.
-    pub(crate) claim: Mutex<Option<Claim>>,
     pub(crate) sealer: Mutex<Option<JoinHandle<()>>>,
     queue: Mutex<Queue>,
     /// The sealer waits here for work.
@@ -54,8 +52,8 @@ pub(crate) struct Work {
 #[derive(Debug)]
 pub(crate) struct Appended {
     pub(crate) first: u64,
-    pub(crate) batch: u64,
-    pub(crate) checkpoint: [u8; 32],
+    pub(crate) checkpoint: SignedCheckpoint,
+    pub(crate) is_transaction: bool,
     pub(crate) attempts: Vec<u32>,
     pub(crate) frame_bytes: u64,
 }
@@ -68,31 +66,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Shared {
     #[allow(clippy::too_many_arguments, reason = "called once; every argument is a field")]
     pub(crate) fn new(
-        path: PathBuf,
+        location: LogLocation,
         issuer: String,
         epoch: u64,
         signer: Arc<Signer>,
         created_key: Option<PathBuf>,
         options: LogOptions,
-        claim: Claim,
         queue: Queue,
+        head: Option<SignedCheckpoint>,
     ) -> Self {
         Self {
-            path,
+            location,
             issuer,
             epoch,
             signer,
             created_key,
             options,
             opened: Generation::current(),
-            claim: Mutex::new(Some(claim)),
             sealer: Mutex::new(None),
             queue: Mutex::new(queue),
             work: Condvar::new(),
             room: Condvar::new(),
             advanced: Condvar::new(),
             durable: AtomicU64::new(0),
-            recent: Mutex::default(),
+            recent: Mutex::new(Recent::after(head)),
             counters: Mutex::default(),
         }
     }
@@ -115,19 +112,42 @@ impl Shared {
         Ok(issued)
     }
 
-    /// Batches of their own, sealed at once.
-    pub(crate) fn issue_apart(&self, spec: &BatchSpec, drafts: impl FnOnce(&mut Issue<'_>)) -> Result<u64, LogError> {
+    /// Batches of their own, sealed at once, appended in one durable write.
+    pub(crate) fn issue_batches(
+        &self,
+        specs: &[BatchSpec],
+        mut drafts: impl FnMut(usize, &mut Issue<'_>) -> Result<(), PushError>,
+    ) -> Result<Vec<u64>, LogError> {
         let mut queue = lock(&self.queue);
         if let Some(failure) = &queue.failure {
             return Err(failure.clone());
         }
-        queue.close_open();
-        drafts(&mut Issue { queue: &mut queue, spec });
-        queue.close_open();
-        let issued = queue.issued;
+        let mark = queue.mark();
+        let mut last = Vec::with_capacity(specs.len());
+        for (index, spec) in specs.iter().enumerate() {
+            if let Err(error) = drafts(index, &mut Issue { queue: &mut queue, spec }) {
+                queue.take_back(&mark);
+                return Err(LogError::Seal { detail: error.to_string() });
+            }
+            queue.close_open();
+            last.push(queue.issued);
+        }
+        queue.join(&mark);
         drop(queue);
         self.work.notify_one();
-        Ok(issued)
+        Ok(last)
+    }
+
+    /// Gives ids whose receipts are issued later, if ever.
+    pub(crate) fn give_ids(&self, give: impl FnOnce(&mut IdSource)) -> Result<(), LogError> {
+        let mut queue = lock(&self.queue);
+        match &queue.failure {
+            Some(failure) => Err(failure.clone()),
+            None => {
+                give(queue.ids());
+                Ok(())
+            }
+        }
     }
 
     pub(crate) fn has_room(&self) -> bool {
@@ -208,6 +228,16 @@ impl Shared {
         lock(&self.recent).get(ordinals)
     }
 
+    /// The checkpoint of the transaction's batch that holds `ordinal`, if it is among the recent ones.
+    pub(crate) fn checkpoint(&self, ordinal: u64) -> Option<SignedCheckpoint> {
+        lock(&self.recent).checkpoint(ordinal)
+    }
+
+    /// The issuer's newest checkpoint.
+    pub(crate) fn head(&self) -> Option<SignedCheckpoint> {
+        lock(&self.recent).head()
+    }
+
     pub(crate) fn stats(&self) -> LogStats {
         let queue = lock(&self.queue);
         LogStats {
@@ -266,7 +296,7 @@ impl Shared {
             counters.batches += 1;
             counters.bytes += batch.frame_bytes;
             last = batch.first + batch.attempts.len() as u64 - 1;
-            recent.push(batch.first, batch.batch, batch.checkpoint, batch.attempts);
+            recent.push(batch.first, batch.checkpoint, batch.is_transaction, batch.attempts);
         }
         drop(counters);
         drop(recent);

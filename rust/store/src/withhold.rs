@@ -3,15 +3,14 @@
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
 
+use chio_receipts::ReceiptId;
 use chio_receipts::frame::{self, Slot};
 use chio_receipts::record::Record;
-use chio_receipts::{Durability, ReceiptId};
 
 use crate::batch_store::BatchStore;
 use crate::error::LogError;
 use crate::index;
-use crate::place::{file_id, resolve};
-use crate::sqlite::SqliteStore;
+use crate::location::LogLocation;
 
 /// Replaces the bodies of these receipts by their leaf hashes, durably, and deletes the index, which the next query makes
 /// anew. Checkpoints, signatures and proofs stay as they are, so the log still verifies and counts what it withholds.
@@ -21,15 +20,13 @@ use crate::sqlite::SqliteStore;
 /// `NotFound` for the first id that no body in the log has, `State` for that of an outcome record, from which the state
 /// of a batch is derived; nothing is changed then. `Busy` when another process keeps the journal from being cut: the
 /// bodies are replaced then, and leave the file when the log is next closed by all.
-pub fn withhold(log: &Path, ids: &[ReceiptId]) -> Result<usize, LogError> {
-    let path = resolve(log)?;
-    if file_id(&path)?.is_none() {
-        return Err(LogError::Missing { path });
-    }
-    let mut store = SqliteStore::open(&path, Durability::Full)?;
+pub fn withhold(log: impl Into<LogLocation>, ids: &[ReceiptId]) -> Result<usize, LogError> {
+    let location = log.into().resolved()?;
+    let mut store = location.open_existing()?;
+    let path = location.shown();
     let mut by_batch: BTreeMap<u64, HashSet<ReceiptId>> = BTreeMap::new();
     for id in ids {
-        let batch = find(&store, &path, *id)?;
+        let batch = find(store.as_ref(), path, *id)?;
         by_batch.entry(batch).or_default().insert(*id);
     }
     let mut withheld = 0;
@@ -37,18 +34,18 @@ pub fn withhold(log: &Path, ids: &[ReceiptId]) -> Result<usize, LogError> {
         let mut count = 0;
         store.rewrite_frame(*batch, &mut |bytes| {
             let (rewritten, replaced) =
-                rewrite(bytes, ids).ok_or_else(|| LogError::corrupt(&path, format!("batch {batch} cannot be read")))?;
+                rewrite(bytes, ids).ok_or_else(|| LogError::corrupt(path, format!("batch {batch} cannot be read")))?;
             count = replaced;
             Ok(rewritten)
         })?;
         withheld += count;
     }
-    index::remove(&path)?;
+    index::remove(&location)?;
     Ok(withheld)
 }
 
 /// The batch that has the body with this id.
-fn find(store: &SqliteStore, path: &Path, id: ReceiptId) -> Result<u64, LogError> {
+fn find(store: &dyn BatchStore, path: &Path, id: ReceiptId) -> Result<u64, LogError> {
     for batch in store.find_id(id)? {
         let bytes = store.frame(batch)?.unwrap_or_default();
         let frame =

@@ -206,7 +206,7 @@ fn a_disk_that_fills_up_fails_the_log_for_good_and_keeps_what_was_acknowledged()
     assert_eq!(log.issue(VERSION, |_| {}).unwrap_err(), failure, "the failure is sticky");
     assert_eq!(log.wait_durable(log.issued(), None).unwrap_err(), failure);
     assert!(log.wait_durable(acknowledged, None).unwrap(), "what was durable stays acknowledged");
-    assert_eq!(Log::open(log.path(), &LogOptions::default()).unwrap_err(), failure);
+    assert_eq!(Log::open(log.location(), &LogOptions::default()).unwrap_err(), failure);
     assert_eq!(log.close().unwrap_err(), failure);
     let stored: u64 =
         LogReader::open(&disk.0.join("log")).unwrap().batches(1, 1000).unwrap().iter().map(|batch| batch.count).sum();

@@ -15,7 +15,7 @@ use common::{Place, consume};
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     match arguments.get(1..).unwrap_or_default() {
-        [mode, path, seed] if mode == "--worker" => drill::worker(Path::new(path), seed.parse().unwrap()),
+        [mode, path, seed] if mode == "--worker" => drill::worker(&Path::new(path).into(), None, seed.parse().unwrap()),
         [mode, path] if mode == "--copy" => copy(Path::new(path)),
         [mode, path] if mode == "--member" => member(Path::new(path)),
         _ => {}
@@ -33,9 +33,14 @@ fn this_program(arguments: &[&str]) -> Command {
 
 fn killed_processes_lose_nothing_that_they_acknowledged() {
     let place = Place::new();
-    let report = drill::run(&place.log(), 15, 7, &|path, seed| {
-        this_program(&["--worker", path.to_str().unwrap(), &seed.to_string()])
-    });
+    let log = |number: u32| place.log().with_extension(number.to_string());
+    let drilled = drill::Drilled {
+        log: &|number| (&log(number)).into(),
+        key: None,
+        start: &|number, seed| this_program(&["--worker", log(number).to_str().unwrap(), &seed.to_string()]),
+        crash: None,
+    };
+    let report = drill::run(&drilled, 15, 7);
     assert!(report.acknowledged > 0 && report.epochs > 1, "the drill drilled nothing: {report:?}");
     println!("kill -9 drill: {report:?}");
 }

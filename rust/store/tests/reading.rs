@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::slice;
 use std::sync::Arc;
 
 use chio_receipts::verify::{State as Verdictum, receipt as verify_receipt};
@@ -63,7 +64,7 @@ fn issue(log: &Log, spec: &BatchSpec, step: &Step<'_>, offset: i64) -> ReceiptId
     });
     let mut id = None;
     let last = log
-        .issue_batch(spec, |issue| {
+        .issue_batches(slice::from_ref(spec), |_, issue| {
             let next = issue.next_id(NOW + offset);
             let draft = Draft {
                 offset: (step.kind == Kind::Consume).then_some(offset),
@@ -75,10 +76,11 @@ fn issue(log: &Log, spec: &BatchSpec, step: &Step<'_>, offset: i64) -> ReceiptId
                 correlation: step.correlation,
                 ..Draft::new(next, NOW + offset, &template, &target)
             };
-            issue.push(&draft).unwrap();
+            issue.push(&draft)?;
             id = Some(next);
+            Ok(())
         })
-        .unwrap();
+        .unwrap()[0];
     log.wait_durable(last, None).unwrap();
     id.unwrap()
 }

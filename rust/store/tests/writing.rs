@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::slice;
 use std::time::Duration;
 
 use chio_receipts::{Compression, Mode, OutcomeDraft, OutcomeWord, Shown, frame};
@@ -24,7 +25,7 @@ fn one(log: &Log, version: [u8; 32], offset: i64) -> u64 {
 fn issued_receipts_become_durable_and_verify() {
     let place = Place::new();
     let log = place.open();
-    assert_eq!(log.created_key(), Some(log.path().with_file_name("log-key").as_path()));
+    assert_eq!(log.created_key(), Some(place.beside("-key").canonicalize().unwrap().as_path()));
     consume(&log, &Sample::new("agents", "orders", 0), 0..10, b"value");
     assert_eq!((log.issued(), log.durable()), (10, 10));
     log.close().unwrap();
@@ -225,12 +226,13 @@ fn a_transaction_is_one_batch_and_its_outcome_resolves_it() {
         attestation: Some(br#"{"offsets":{"orders-0":[0,10]}}"#.to_vec()),
     };
     let last = log
-        .issue_batch(&spec, |issue| {
+        .issue_batches(slice::from_ref(&spec), |_, issue| {
             for offset in 0..10 {
                 sample.consume(issue, NOW, offset, b"v").unwrap();
             }
+            Ok(())
         })
-        .unwrap();
+        .unwrap()[0];
     log.wait_durable(last, None).unwrap();
     let sealed = log.sealed(last..last + 1)[0].unwrap();
     let reader = place.reader();
@@ -239,16 +241,15 @@ fn a_transaction_is_one_batch_and_its_outcome_resolves_it() {
 
     let issuer = log.issuer().to_owned();
     let last = log
-        .issue_batch(&BatchSpec::recorded(VERSION), |issue| {
+        .issue_batches(&[BatchSpec::recorded(VERSION)], |_, issue| {
             let id = issue.next_id(NOW);
             let shown = Shown { topic: "chio-checkpoints", partition: Some(0), offset: Some(7), ..Shown::default() };
             let outcome = OutcomeWord::Committed;
             let (batch, contradicts) = (sealed.checkpoint, None);
-            issue
-                .push_outcome(&OutcomeDraft { id, time: NOW, batch, issuer: &issuer, outcome, shown, contradicts })
-                .unwrap();
+            let draft = OutcomeDraft { id, time: NOW, batch, issuer: &issuer, outcome, shown, contradicts };
+            issue.push_outcome(&draft).map(|_| ())
         })
-        .unwrap();
+        .unwrap()[0];
     log.wait_durable(last, None).unwrap();
     let batch = &reader.batches(sealed.batch, 1).unwrap()[0];
     assert_eq!((batch.state, batch.resolved_by), (State::Committed, Some(sealed.batch + 1)));

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use chio_receipts::frame::{self, Slot};
 use chio_receipts::record::{Receipt, Record, Target};
-use chio_receipts::{Kind, Mode, OutcomeWord, Text, Verdict};
+use chio_receipts::{Kind, OutcomeWord, Text, Verdict};
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::{Frames, Index, schema};
 use crate::batch_store::{BatchInfo, State};
+use crate::continuity::int;
 use crate::error::LogError;
 use crate::filter::Position;
 
@@ -76,7 +77,7 @@ impl Index {
         self.database.work(|connection| {
             let to_error = |error: rusqlite::Error| LogError::from_sqlite(path, &error);
             let damaged = |info: &BatchInfo, error: &dyn std::fmt::Display| {
-                LogError::corrupt(log.path(), format!("batch {}: {error}", info.batch))
+                LogError::corrupt(log.shown(), format!("batch {}: {error}", info.batch))
             };
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(to_error)?;
             let found: i64 =
@@ -88,7 +89,7 @@ impl Index {
             let mut last = done;
             for (info, bytes) in batches.iter().zip(frames) {
                 let frame = frame::decode(bytes).map_err(|error| damaged(info, &error))?;
-                insert_batch(&transaction, info, &frame.checkpoint.mode, names).map_err(to_error)?;
+                insert_batch(&transaction, info, names).map_err(to_error)?;
                 for (place, slot) in frame.slots().enumerate() {
                     let Slot::Body(body) = slot else { continue };
                     let record = Record::parse(body).map_err(|error| damaged(info, &error))?;
@@ -120,28 +121,15 @@ fn next_portion<'a>(rest: &mut &'a [BatchInfo]) -> Option<&'a [BatchInfo]> {
     Some(portion)
 }
 
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
-}
-
-fn insert_batch(
-    transaction: &Transaction<'_>,
-    info: &BatchInfo,
-    mode: &Mode,
-    names: &mut Names,
-) -> rusqlite::Result<()> {
-    let state = match mode {
-        Mode::Recorded => State::Recorded,
-        Mode::Attempt => State::Attempt,
-        Mode::Transaction { .. } => State::Prepared,
-    };
+/// The state is the one that the log shows: an imported outcome may stand before the batch that it resolves.
+fn insert_batch(transaction: &Transaction<'_>, info: &BatchInfo, names: &mut Names) -> rusqlite::Result<()> {
     let issuer = names.get(transaction, &info.issuer)?;
     transaction.prepare_cached("INSERT INTO batch VALUES (?1, ?2, ?3, ?4, ?5)")?.execute((
         int(info.batch),
         issuer,
         info.policy_version,
         info.checkpoint,
-        state.as_str(),
+        info.state.as_str(),
     ))?;
     Ok(())
 }

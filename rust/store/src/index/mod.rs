@@ -1,7 +1,8 @@
 //! The index over receipts: derived from the frames, in a file of its own beside the log.
 //!
 //! It is filled when it is asked, so it never contends with the sealer. Whatever is wrong with it (missing, damaged, of
-//! another version, of another log) is mended by making it anew. Where no file can be written, it lives in memory.
+//! another version, of another log) is mended by making it anew. Where no file can be written, and for a log in a database,
+//! it lives in memory.
 
 mod fill;
 mod query;
@@ -15,6 +16,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::batch_store::BatchInfo;
 use crate::database::{Database, Recipe};
 use crate::error::LogError;
+use crate::location::LogLocation;
 use crate::place::beside;
 
 /// How long one process waits for another that fills the same index.
@@ -28,8 +30,8 @@ pub(crate) struct Index {
 
 /// What the index reads of the log.
 pub(crate) trait Frames {
-    /// The log's file, for messages.
-    fn path(&self) -> &Path;
+    /// What messages call the log.
+    fn shown(&self) -> &Path;
     /// At most `limit` batches from position `from` on.
     fn batches(&self, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError>;
     /// The frame of a batch that was listed.
@@ -37,13 +39,14 @@ pub(crate) trait Frames {
 }
 
 impl Index {
-    /// The index beside the log at `log`, made anew if it cannot be used.
-    pub(crate) fn open(log: &Path, log_id: &str) -> Result<Self, LogError> {
+    /// The index beside the log at `location`, made anew if it cannot be used. That of a database is in memory.
+    pub(crate) fn open(location: &LogLocation, log_id: &str) -> Result<Self, LogError> {
+        let Some(log) = location.path() else { return Self::in_memory(location.shown(), log_id) };
         let path = index_path(log);
         let make = || Ok(Self { database: Database::open(&path, recipe(log_id))? });
         match make() {
             Err(LogError::Corrupt { .. } | LogError::Foreign { .. } | LogError::Newer { .. }) => {
-                remove(log)?;
+                remove(location)?;
                 make()
             }
             Err(LogError::ReadOnly { .. } | LogError::Io { .. }) => Self::in_memory(log, log_id),
@@ -62,8 +65,9 @@ impl Index {
     }
 }
 
-/// Deletes the index of the log at `log`, if there is one; the next query makes it anew.
-pub(crate) fn remove(log: &Path) -> Result<(), LogError> {
+/// Deletes the index of the log at `location`, if it has a file; the next query makes it anew.
+pub(crate) fn remove(location: &LogLocation) -> Result<(), LogError> {
+    let Some(log) = location.path() else { return Ok(()) };
     let path = index_path(log);
     for suffix in ["", "-wal", "-shm"] {
         let file = beside(&path, suffix);

@@ -24,7 +24,7 @@ CREATE TABLE batch (
     issuer INTEGER NOT NULL,                 -- name
     policy_version BLOB NOT NULL,
     checkpoint BLOB NOT NULL,
-    state TEXT NOT NULL                      -- derived from the mode and the outcome records that follow
+    state TEXT NOT NULL                      -- as the log shows it, and outcome records change it
 ) STRICT;
 CREATE INDEX batch_by_policy ON batch (policy_version);
 CREATE INDEX batch_by_checkpoint ON batch (checkpoint);

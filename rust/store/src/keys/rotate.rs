@@ -1,17 +1,14 @@
 //! Changing the key of a log.
 
-use std::path::Path;
-
 use chio_receipts::trust::{KeyStatus, LastCheckpoint, Trust, TrustedKey};
-use chio_receipts::{Durability, KeyId, Signer};
+use chio_receipts::{KeyId, Signer};
 
-use crate::batch_store::{BatchStore, Head};
-use crate::claim::Claim;
+use crate::batch_store::Head;
+use crate::claim;
 use crate::error::LogError;
-use crate::place::{file_id, resolve};
+use crate::location::LogLocation;
 use crate::registry::configured_name;
 use crate::sealer::unix_ms;
-use crate::sqlite::SqliteStore;
 
 /// One issuer whose key is followed by another.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,17 +21,13 @@ pub struct Rotation {
     pub last_checkpoint: [u8; 32],
 }
 
-/// Records in the log at `path` that the key of `present` follows whatever keys its issuers signed with. It takes effect
+/// Records in a log that the key of `present` follows whatever keys its issuers signed with. It takes effect
 /// when an issuer starts again, which is the start of an epoch. Doing it twice does no harm.
 ///
 /// # Errors
 /// `Claimed` when one of these issuers is running: what it signs afterwards would count for nothing, so stop it first.
-pub fn rotate(path: &Path, present: &Signer) -> Result<Vec<Rotation>, LogError> {
-    let path = resolve(path)?;
-    if file_id(&path)?.is_none() {
-        return Err(LogError::Missing { path });
-    }
-    let mut store = SqliteStore::open(&path, Durability::Full)?;
+pub fn rotate(log: impl Into<LogLocation>, present: &Signer) -> Result<Vec<Rotation>, LogError> {
+    let mut store = log.into().resolved()?.open_existing()?;
     let present = present.key_id();
     let mut heads: Vec<(String, Head)> = Vec::new();
     for issuer in store.issuers()? {
@@ -42,9 +35,10 @@ pub fn rotate(path: &Path, present: &Signer) -> Result<Vec<Rotation>, LogError> 
             heads.push((issuer, head));
         }
     }
-    // Held to the end, so that none of them starts with its former key meanwhile.
-    let claims: Vec<Claim> =
-        heads.iter().map(|(issuer, _)| Claim::exact(&path, configured_name(issuer))).collect::<Result<_, _>>()?;
+    // Held as long as the store, so that none of them starts with its former key meanwhile.
+    for (issuer, _) in &heads {
+        claim::exact(store.as_mut(), configured_name(issuer))?;
+    }
     let mut rotations = Vec::with_capacity(heads.len());
     for (issuer, _) in heads {
         // Read again under the claim: it may have gone on in between.
@@ -52,7 +46,6 @@ pub fn rotate(path: &Path, present: &Signer) -> Result<Vec<Rotation>, LogError> 
         store.record_rotation(&head.key_id, &present, unix_ms())?;
         rotations.push(Rotation { issuer, former: head.key_id, last_checkpoint: head.checkpoint });
     }
-    drop(claims);
     Ok(rotations)
 }
 

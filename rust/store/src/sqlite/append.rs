@@ -2,11 +2,12 @@
 
 use std::path::Path;
 
-use chio_receipts::{Mode, OutcomeWord, hex};
+use chio_receipts::id::tag;
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::read;
 use crate::batch_store::{Head, NewBatch, OutcomeOf, Rewrite, State};
+use crate::continuity::{self, int};
 use crate::error::LogError;
 
 /// Why nothing was appended.
@@ -21,6 +22,12 @@ impl From<rusqlite::Error> for AppendError {
     }
 }
 
+impl From<LogError> for AppendError {
+    fn from(error: LogError) -> Self {
+        Self::Refused(error)
+    }
+}
+
 impl AppendError {
     pub(super) fn named(self, path: &Path) -> LogError {
         match self {
@@ -28,11 +35,6 @@ impl AppendError {
             Self::Refused(error) => error.at(path),
         }
     }
-}
-
-/// Unsigned numbers of the format, whose bound is 2^53 − 1, as SQLite's signed ones.
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// Records a start and returns the largest one recorded before.
@@ -50,60 +52,79 @@ pub(super) fn append(
     expected: Option<&Head>,
     batches: &[NewBatch],
 ) -> Result<Head, AppendError> {
-    let Some(first) = batches.first() else {
-        return Err(AppendError::Refused(LogError::Seal { detail: "there are no batches to append".to_owned() }));
-    };
-    let issuer_name = &first.sealed.meta.issuer;
+    let issuer = continuity::issuer_of(batches)?;
     // Takes the write lock first, so that what is compared cannot change before the commit.
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut head = read::head(&transaction, issuer_name)?;
-    if head.as_ref() != expected {
-        let found = head.map_or("none".to_owned(), |head| format!("epoch {} at seq {}", head.epoch, head.next_seq));
-        return Err(superseded(issuer_name, format!("its newest batch is not the one this process knows: {found}")));
-    }
-    let issuer = issuer_row(&transaction, issuer_name)?;
-    let mut place: u64 = transaction
-        .query_row("SELECT coalesce(max(batch), 0) FROM batch", [], |row| row.get::<_, i64>(0))?
-        .unsigned_abs();
+    let mut head = read::head(&transaction, issuer)?;
+    continuity::expect(issuer, head.as_ref(), expected)?;
     for batch in batches {
-        continues(head.as_ref(), batch, issuer_name)?;
-        place += 1;
-        head = Some(insert(&transaction, place, issuer, batch)?);
+        continuity::continues(head.as_ref(), batch, issuer)?;
+        let next = insert(&transaction, head.as_ref(), batch)?;
         for outcome in &batch.outcomes {
-            resolve(&transaction, place, outcome)?;
+            if !resolve(&transaction, next.batch, outcome)? {
+                return Err(continuity::no_subject(outcome).into());
+            }
         }
+        head = Some(next);
     }
     transaction.commit()?;
-    head.ok_or_else(|| superseded(issuer_name, "nothing was appended".to_owned()))
+    head.ok_or_else(|| continuity::superseded(issuer, "nothing was appended").into())
 }
 
-fn superseded(issuer: &str, detail: String) -> AppendError {
-    AppendError::Refused(LogError::Superseded { issuer: issuer.to_owned(), detail })
+/// Appends batches of any issuers in one transaction.
+pub(super) fn import(connection: &mut Connection, batches: &[NewBatch]) -> Result<(), AppendError> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    for batch in batches {
+        let meta = &batch.sealed.meta;
+        let head = read::head(&transaction, &meta.issuer)?;
+        continuity::continues(head.as_ref(), batch, &meta.issuer)?;
+        let place = insert(&transaction, head.as_ref(), batch)?.batch;
+        for outcome in &batch.outcomes {
+            if !resolve(&transaction, place, outcome)? {
+                keep_early(&transaction, place, outcome)?;
+            }
+        }
+        apply_early(&transaction, place, &meta.checkpoint_hash)?;
+    }
+    transaction.commit()?;
+    Ok(())
 }
 
-/// Whether `batch` is the next one of its issuer: the next place of the newest epoch, or the first of the one after it.
-fn continues(head: Option<&Head>, batch: &NewBatch, issuer: &str) -> Result<(), AppendError> {
-    let meta = &batch.sealed.meta;
-    let follows = match head {
-        None => {
-            meta.epoch == 0
-                && meta.first_seq == 0
-                && meta.previous == [0; 32]
-                && meta.running_count == u64::from(meta.count)
-        }
-        Some(head) => {
-            let same_epoch = meta.epoch == head.epoch && meta.first_seq == head.next_seq;
-            let next_epoch = meta.epoch == head.epoch + 1 && meta.first_seq == 0;
-            (same_epoch || next_epoch)
-                && meta.previous == head.checkpoint
-                && meta.running_count == head.running_count + u64::from(meta.count)
-                && meta.min_id.is_some_and(|id| id > head.max_id)
-        }
-    };
-    if follows && meta.issuer == issuer && meta.count > 0 {
+/// Keeps an outcome whose batch is not there yet. The last record counts, as it does for a batch that is there.
+fn keep_early(transaction: &Transaction<'_>, place: u64, outcome: &OutcomeOf) -> Result<(), AppendError> {
+    let Some(wanted) = continuity::wanted(outcome) else { return Ok(()) };
+    let earlier: Option<String> = transaction
+        .query_row("SELECT state FROM early_outcome WHERE checkpoint = ?1", [outcome.checkpoint], |row| row.get(0))
+        .optional()?;
+    if let Some(earlier) = earlier.as_deref().and_then(State::from_word)
+        && !continuity::changes(earlier, wanted, outcome)?
+    {
         return Ok(());
     }
-    Err(superseded(issuer, format!("epoch {} seq {} does not continue its chain", meta.epoch, meta.first_seq)))
+    transaction.execute(
+        "INSERT OR REPLACE INTO early_outcome (checkpoint, state, batch) VALUES (?1, ?2, ?3)",
+        (outcome.checkpoint, wanted.as_str(), int(place)),
+    )?;
+    Ok(())
+}
+
+/// Applies the outcome that came before the prepared batch at `place`, if one did.
+fn apply_early(transaction: &Transaction<'_>, place: u64, checkpoint: &[u8; 32]) -> Result<(), AppendError> {
+    let early: Option<(String, i64)> = transaction
+        .query_row("DELETE FROM early_outcome WHERE checkpoint = ?1 RETURNING state, batch", [checkpoint], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })
+        .optional()?;
+    let Some((state, by)) = early else { return Ok(()) };
+    let prepared = transaction.execute(
+        "UPDATE batch SET state = ?2 WHERE batch = ?1 AND state = ?3",
+        (int(place), state, State::Prepared.as_str()),
+    )?;
+    if prepared == 0 {
+        return Err(continuity::not_prepared(checkpoint).into());
+    }
+    transaction.execute("INSERT INTO outcome (subject, batch) VALUES (?1, ?2)", (int(place), by))?;
+    Ok(())
 }
 
 fn issuer_row(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<i64> {
@@ -120,16 +141,12 @@ fn issuer_row(transaction: &Transaction<'_>, name: &str) -> rusqlite::Result<i64
     }
 }
 
-fn insert(transaction: &Transaction<'_>, place: u64, issuer: i64, batch: &NewBatch) -> Result<Head, AppendError> {
+/// Writes a batch at the next place of the log, and returns the head that it is.
+fn insert(transaction: &Transaction<'_>, head: Option<&Head>, batch: &NewBatch) -> Result<Head, AppendError> {
     let meta = &batch.sealed.meta;
-    let (Some(min_id), Some(max_id)) = (meta.min_id, meta.max_id) else {
-        return Err(AppendError::Refused(LogError::Seal { detail: "a new batch withholds its records".to_owned() }));
-    };
-    let state = match meta.mode {
-        Mode::Recorded => State::Recorded,
-        Mode::Attempt => State::Attempt,
-        Mode::Transaction { .. } => State::Prepared,
-    };
+    let issuer = issuer_row(transaction, &meta.issuer)?;
+    let place = 1 + read::last(transaction)?;
+    let (min_id, max_id) = continuity::id_range(batch, head);
     let place_row = int(place);
     transaction
         .prepare_cached(
@@ -144,7 +161,7 @@ fn insert(transaction: &Transaction<'_>, place: u64, issuer: i64, batch: &NewBat
             int(meta.first_seq),
             meta.count,
             int(meta.running_count),
-            min_id.tag(),
+            tag(&meta.issuer, meta.epoch),
             min_id.to_bytes(),
             max_id.to_bytes(),
             meta.key_id,
@@ -152,7 +169,7 @@ fn insert(transaction: &Transaction<'_>, place: u64, issuer: i64, batch: &NewBat
             meta.previous,
             meta.checkpoint_hash,
             meta.time,
-            state.as_str(),
+            continuity::first_state(&meta.mode).as_str(),
         ])?;
     transaction
         .prepare_cached("INSERT INTO frame (batch, bytes) VALUES (?1, ?2)")?
@@ -170,54 +187,32 @@ fn insert(transaction: &Transaction<'_>, place: u64, issuer: i64, batch: &NewBat
             )?
             .execute((partition, covered.last, covered.last.saturating_sub(covered.first)))?;
     }
-    Ok(Head {
-        batch: place,
-        epoch: meta.epoch,
-        next_seq: meta.first_seq + u64::from(meta.count),
-        running_count: meta.running_count,
-        checkpoint: meta.checkpoint_hash,
-        key_id: meta.key_id,
-        max_id,
-    })
+    Ok(continuity::head_after(place, batch, max_id))
 }
 
-/// Applies an outcome record of the batch at `place` to the batch that it names, by compare-and-set.
-fn resolve(transaction: &Transaction<'_>, place: u64, outcome: &OutcomeOf) -> Result<(), AppendError> {
-    let wanted = match outcome.outcome {
-        OutcomeWord::Committed => State::Committed,
-        OutcomeWord::RolledBack => State::RolledBack,
-        // What would tell is gone: the record stands as evidence of the search, the batch stays unresolved.
-        OutcomeWord::Unknown => return Ok(()),
-    };
-    let name = hex::encode(&outcome.checkpoint);
-    let refuse = |detail: String| Err(AppendError::Refused(LogError::State { detail }));
+/// Applies an outcome record of the batch at `place` to the batch that it names, by compare-and-set. False when the log
+/// does not hold that one.
+fn resolve(transaction: &Transaction<'_>, place: u64, outcome: &OutcomeOf) -> Result<bool, AppendError> {
+    let Some(wanted) = continuity::wanted(outcome) else { return Ok(true) };
     let subject: Option<(i64, String)> = transaction
         .prepare_cached("SELECT batch, state FROM batch WHERE checkpoint = ?1")?
         .query_row([outcome.checkpoint], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
-    let Some((subject, state)) = subject else {
-        return refuse(format!(
-            "no batch in this log has checkpoint `{name}`: an outcome names a batch of its own log"
-        ));
-    };
-    let contradicted = outcome.contradicts.map(OutcomeWord::as_str);
-    match State::from_word(&state) {
-        Some(state) if state == wanted => return Ok(()),
-        Some(State::Prepared) => {}
-        Some(State::Committed | State::RolledBack) if contradicted == Some(state.as_str()) => {}
-        _ => {
-            return refuse(format!(
-                "batch `{name}` is `{state}` and cannot become `{}`: only a prepared batch is resolved, and another outcome \
-                 only by a record that says what it contradicts",
-                wanted.as_str()
-            ));
-        }
+    let Some((subject, state)) = subject else { return Ok(false) };
+    let present = State::from_word(&state).ok_or_else(|| unknown_state(&state))?;
+    if continuity::changes(present, wanted, outcome)? {
+        transaction
+            .prepare_cached("UPDATE batch SET state = ?2 WHERE batch = ?1")?
+            .execute((subject, wanted.as_str()))?;
+        transaction
+            .prepare_cached("INSERT OR REPLACE INTO outcome (subject, batch) VALUES (?1, ?2)")?
+            .execute((subject, int(place)))?;
     }
-    transaction.prepare_cached("UPDATE batch SET state = ?2 WHERE batch = ?1")?.execute((subject, wanted.as_str()))?;
-    transaction
-        .prepare_cached("INSERT OR REPLACE INTO outcome (subject, batch) VALUES (?1, ?2)")?
-        .execute((subject, int(place)))?;
-    Ok(())
+    Ok(true)
+}
+
+fn unknown_state(state: &str) -> AppendError {
+    LogError::corrupt(Path::new(""), format!("there is a batch in state `{state}`")).into()
 }
 
 /// Replaces a frame, and leaves nothing of the former one in the file or its journal.

@@ -62,7 +62,7 @@ fn connect_writable(path: &Path, durability: Durability) -> Result<Connection, L
 }
 
 /// Opens the log at `path` for reading.
-pub(crate) fn open_readable(path: &Path) -> Result<Database, LogError> {
+pub(super) fn open_readable(path: &Path) -> Result<Database, LogError> {
     if file_id(path)?.is_none() {
         return Err(LogError::Missing { path: path.to_path_buf() });
     }
@@ -169,7 +169,7 @@ fn write_new(draft: &Path, log_id: &str) -> Result<(), LogError> {
 }
 
 /// The log's random id.
-pub(crate) fn log_id(database: &Database) -> Result<String, LogError> {
+pub(super) fn log_id(database: &Database) -> Result<String, LogError> {
     let id: Option<String> = database.run(|c| c.query_row("SELECT id FROM log", [], |row| row.get(0)).optional())?;
     id.ok_or_else(|| LogError::corrupt(database.path(), "the log's id is missing"))
 }

@@ -11,11 +11,9 @@ use std::path::Path;
 use chio_receipts::{Durability, KeyId, PartitionKey, ReceiptId};
 
 use crate::batch_store::{BatchInfo, BatchStore, Head, NewBatch, Rewrite};
+use crate::claim::FileClaim;
 use crate::database::Database;
 use crate::error::LogError;
-
-pub(crate) use file::{log_id, open_readable};
-pub(crate) use read::{batch_info, find_id, frame, last_batch, scan};
 
 /// Bytes per page. Frames are hundreds of kilobytes long, and larger pages mean fewer headers and checksums in the journal.
 const PAGE: u32 = 8192;
@@ -29,10 +27,12 @@ const INSIST: u64 = 128 << 20;
 /// Bytes to which the journal file is cut after it was moved.
 const JOURNAL_LIMIT: i64 = 64 << 20;
 
-/// A receipt log in a SQLite file, open for writing.
+/// A receipt log in a SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
     database: Database,
+    /// Names claimed until the store is dropped.
+    claims: Vec<FileClaim>,
     /// Bytes of frames appended since the journal was last moved into the file.
     journal: u64,
 }
@@ -43,7 +43,19 @@ impl SqliteStore {
     /// # Errors
     /// Every [`LogError`] that names the file or its format.
     pub fn open(path: &Path, durability: Durability) -> Result<Self, LogError> {
-        Ok(Self { database: file::open_writable(path, durability)?, journal: 0 })
+        Ok(Self::new(file::open_writable(path, durability)?))
+    }
+
+    /// Opens the file at `path` for reading; it may lie on a medium that cannot be written.
+    ///
+    /// # Errors
+    /// `Missing`, `Foreign`, `Newer`, `Corrupt`, or what the operating system says.
+    pub fn open_readable(path: &Path) -> Result<Self, LogError> {
+        Ok(Self::new(file::open_readable(path)?))
+    }
+
+    fn new(database: Database) -> Self {
+        Self { database, claims: Vec::new(), journal: 0 }
     }
 
     /// Limits the file to `pages` pages, so that tests can fill it.
@@ -56,6 +68,10 @@ impl SqliteStore {
 impl BatchStore for SqliteStore {
     fn log_id(&self) -> Result<String, LogError> {
         file::log_id(&self.database)
+    }
+
+    fn claim(&mut self, name: &str) -> Result<Result<(), String>, LogError> {
+        Ok(FileClaim::attempt(self.database.path(), name)?.map(|claim| self.claims.push(claim)))
     }
 
     fn head(&self, issuer: &str) -> Result<Option<Head>, LogError> {
@@ -71,6 +87,12 @@ impl BatchStore for SqliteStore {
             self.database.work(|c| append::append(c, expected, batches).map_err(|e| e.named(self.database.path())))?;
         self.journal += batches.iter().map(|batch| batch.sealed.frame.len() as u64).sum::<u64>();
         Ok(head)
+    }
+
+    fn import(&mut self, batches: &[NewBatch]) -> Result<(), LogError> {
+        self.database.work(|c| append::import(c, batches).map_err(|e| e.named(self.database.path())))?;
+        self.journal += batches.iter().map(|batch| batch.sealed.frame.len() as u64).sum::<u64>();
+        Ok(())
     }
 
     fn tidy(&mut self) -> Result<(), LogError> {
@@ -101,6 +123,10 @@ impl BatchStore for SqliteStore {
 
     fn scan(&self, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError> {
         read::scan(&self.database, from, limit)
+    }
+
+    fn last_batch(&self) -> Result<u64, LogError> {
+        self.database.run(|c| read::last(c))
     }
 
     fn find_checkpoint(&self, hash: &[u8; 32]) -> Result<Option<u64>, LogError> {

@@ -6,6 +6,7 @@ use chio_receipts::{KeyId, PartitionKey, ReceiptId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::batch_store::{BatchInfo, Head, State};
+use crate::continuity::int;
 use crate::database::Database;
 use crate::error::LogError;
 
@@ -23,10 +24,6 @@ fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
 
 fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<ReceiptId> {
     row.get(column).map(ReceiptId::from_bytes)
-}
-
-fn int(value: u64) -> i64 {
-    i64::try_from(value).unwrap_or(i64::MAX)
 }
 
 /// The newest batch of an issuer. Positions ascend with its epochs, so the newest is the last.
@@ -51,7 +48,7 @@ pub(super) fn head(connection: &Connection, issuer: &str) -> rusqlite::Result<Op
         .optional()
 }
 
-pub(crate) fn frame(database: &Database, batch: u64) -> Result<Option<Vec<u8>>, LogError> {
+pub(super) fn frame(database: &Database, batch: u64) -> Result<Option<Vec<u8>>, LogError> {
     database.run(|c| {
         c.prepare_cached("SELECT bytes FROM frame WHERE batch = ?1")?
             .query_row([int(batch)], |row| row.get(0))
@@ -64,7 +61,7 @@ const COLUMNS: &str = "SELECT batch.batch, issuer.name, epoch, first_seq, count,
     FROM batch JOIN issuer USING (issuer) JOIN frame USING (batch)
     LEFT JOIN outcome ON outcome.subject = batch.batch";
 
-pub(crate) fn scan(database: &Database, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError> {
+pub(super) fn scan(database: &Database, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError> {
     database.run(|c| {
         c.prepare_cached(&format!("{COLUMNS} WHERE batch.batch >= ?1 ORDER BY batch.batch LIMIT ?2"))?
             .query_map((int(from), int(limit as u64)), info)?
@@ -73,12 +70,8 @@ pub(crate) fn scan(database: &Database, from: u64, limit: usize) -> Result<Vec<B
 }
 
 /// The newest batch; 0 when there is none.
-pub(crate) fn last_batch(database: &Database) -> Result<u64, LogError> {
-    database.run(|c| c.query_row("SELECT coalesce(max(batch), 0) FROM batch", [], |row| unsigned(row, 0)))
-}
-
-pub(crate) fn batch_info(database: &Database, batch: u64) -> Result<Option<BatchInfo>, LogError> {
-    Ok(scan(database, batch, 1)?.into_iter().find(|info| info.batch == batch))
+pub(super) fn last(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.prepare_cached("SELECT coalesce(max(batch), 0) FROM batch")?.query_row([], |row| unsigned(row, 0))
 }
 
 fn info(row: &Row<'_>) -> rusqlite::Result<BatchInfo> {
@@ -105,13 +98,13 @@ fn info(row: &Row<'_>) -> rusqlite::Result<BatchInfo> {
 }
 
 /// Every issuer's name, in the order of their first batches.
-pub(crate) fn issuers(database: &Database) -> Result<Vec<String>, LogError> {
+pub(super) fn issuers(database: &Database) -> Result<Vec<String>, LogError> {
     database.run(|c| {
         c.prepare_cached("SELECT name FROM issuer ORDER BY issuer")?.query_map([], |row| row.get(0))?.collect()
     })
 }
 
-pub(crate) fn find_checkpoint(database: &Database, hash: &[u8; 32]) -> Result<Option<u64>, LogError> {
+pub(super) fn find_checkpoint(database: &Database, hash: &[u8; 32]) -> Result<Option<u64>, LogError> {
     database.run(|c| {
         c.prepare_cached("SELECT batch FROM batch WHERE checkpoint = ?1")?
             .query_row([hash], |row| unsigned(row, 0))
@@ -121,7 +114,7 @@ pub(crate) fn find_checkpoint(database: &Database, hash: &[u8; 32]) -> Result<Op
 
 /// Ids of one tag ascend with its batches, so the last one that starts at or before an id holds it, if any does. More are
 /// looked at only because two epochs can have the same tag.
-pub(crate) fn find_id(database: &Database, id: ReceiptId) -> Result<Vec<u64>, LogError> {
+pub(super) fn find_id(database: &Database, id: ReceiptId) -> Result<Vec<u64>, LogError> {
     let bytes = id.to_bytes();
     database.run(|c| {
         c.prepare_cached(
@@ -134,7 +127,7 @@ pub(crate) fn find_id(database: &Database, id: ReceiptId) -> Result<Vec<u64>, Lo
     })
 }
 
-pub(crate) fn highest_offset(database: &Database, partition: &PartitionKey) -> Result<Option<i64>, LogError> {
+pub(super) fn highest_offset(database: &Database, partition: &PartitionKey) -> Result<Option<i64>, LogError> {
     database.run(|c| {
         c.prepare_cached("SELECT highest FROM partition WHERE partition = ?1")?
             .query_row([partition.0], |row| row.get(0))
@@ -143,7 +136,7 @@ pub(crate) fn highest_offset(database: &Database, partition: &PartitionKey) -> R
 }
 
 /// Ranges that overlap `offsets` start at most `widest` below it.
-pub(crate) fn covering(
+pub(super) fn covering(
     database: &Database,
     partition: &PartitionKey,
     offsets: RangeInclusive<i64>,
@@ -159,7 +152,7 @@ pub(crate) fn covering(
     })
 }
 
-pub(crate) fn is_rotation(database: &Database, former: &KeyId, present: &KeyId) -> Result<bool, LogError> {
+pub(super) fn is_rotation(database: &Database, former: &KeyId, present: &KeyId) -> Result<bool, LogError> {
     database.run(|c| {
         c.query_row(
             "WITH RECURSIVE followed (key, depth) AS (

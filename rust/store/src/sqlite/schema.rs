@@ -63,6 +63,12 @@ CREATE TABLE outcome (                       -- which batch says what became of 
     batch INTEGER NOT NULL REFERENCES batch
 ) STRICT;
 
+CREATE TABLE early_outcome (                 -- imported outcomes whose batches are not imported yet
+    checkpoint BLOB PRIMARY KEY,             -- hash of the checkpoint of such a batch
+    state TEXT NOT NULL,                     -- committed | rolled_back
+    batch INTEGER NOT NULL REFERENCES batch  -- where the record is
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE rotation (                      -- changes of keys that an operator recorded
     former BLOB NOT NULL,                    -- key id
     present BLOB NOT NULL,                   -- key id

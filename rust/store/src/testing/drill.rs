@@ -6,14 +6,14 @@
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use chio_receipts::ReceiptId;
 use chio_receipts::trust::{Trust, TrustedKey};
 
 use super::Sample;
-use crate::{Log, LogOptions, LogReader};
+use crate::{Log, LogError, LogLocation, LogOptions, LogReader};
 
 /// Processes that are killed on one log before the next one is begun.
 const KILLS_PER_LOG: u32 = 20;
@@ -23,7 +23,9 @@ const KILLS_PER_LOG: u32 = 20;
 pub struct DrillReport {
     /// Processes that were killed.
     pub kills: u32,
-    /// Of these, the ones that were killed before they acknowledged anything.
+    /// Servers that were killed.
+    pub crashes: u32,
+    /// Of the processes, the ones that were killed before they acknowledged anything.
     pub early: u32,
     /// Receipts acknowledged, over all processes.
     pub acknowledged: u64,
@@ -50,12 +52,14 @@ impl Random {
     }
 }
 
-/// Appends for ever, and writes `{first id} {last id} {count}` to standard output when these receipts are durable.
-pub fn worker(path: &Path, seed: u64) -> ! {
+/// Appends for ever, and writes `{first id} {last id} {count}` to standard output when these receipts are durable. The
+/// seed of the key is in the file `key`, by default the one beside the log.
+pub fn worker(location: &LogLocation, key: Option<&Path>, seed: u64) -> ! {
     let mut random = Random(seed);
-    let options =
-        LogOptions { identity: "drill".to_owned(), issuer: Some("drill".to_owned()), ..LogOptions::default() };
-    let log = Log::open(path, &options).expect("the log opens again after a kill");
+    let signer = key.map(|key| Arc::new(crate::keys::load(key).expect("the key can be read")));
+    let identity = "drill".to_owned();
+    let options = LogOptions { issuer: Some(identity.clone()), identity, signer, ..LogOptions::default() };
+    let log = Log::open(location, &options).expect("the log opens again after a kill");
     let sample = Sample::new("drill", "orders", 0);
     let mut out = std::io::stdout();
     let mut offset = 0;
@@ -82,28 +86,50 @@ pub fn worker(path: &Path, seed: u64) -> ! {
     }
 }
 
-/// Kills `kills` processes that `start` starts one after the other on the log at `path`, and examines the log after each.
+/// What is drilled.
+pub struct Drilled<'a> {
+    /// The location of a log by its number; a new one is begun now and then.
+    pub log: &'a dyn Fn(u32) -> LogLocation,
+    /// The file with the seed of the key, where it is not beside the log.
+    pub key: Option<&'a Path>,
+    /// The program that runs [`worker`] on the log with this number, with a seed.
+    pub start: &'a dyn Fn(u32, u64) -> Command,
+    /// Kills the server of the log and starts it again, where it has one: every other worker lives through that first.
+    pub crash: Option<&'a dyn Fn()>,
+}
+
+impl std::fmt::Debug for Drilled<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Drilled").field("key", &self.key).finish_non_exhaustive()
+    }
+}
+
+/// Kills `kills` processes one after the other, and examines the log after each.
 ///
 /// # Panics
 /// When the log has lost or torn anything.
-pub fn run(path: &Path, kills: u32, seed: u64, start: &dyn Fn(&Path, u64) -> Command) -> DrillReport {
+pub fn run(drilled: &Drilled<'_>, kills: u32, seed: u64) -> DrillReport {
     let mut random = Random(seed);
     let mut report = DrillReport::default();
     let mut last_epoch = None;
     let mut done = (0, 0, 0);
     for kill in 0..kills {
         // Every kill verifies the whole log, so a new one is begun before that takes longer than the drill.
-        let path = &path.with_extension((kill / KILLS_PER_LOG).to_string());
+        let number = kill / KILLS_PER_LOG;
+        let location = (drilled.log)(number);
         if kill % KILLS_PER_LOG == 0 {
             done = (report.stored, report.batches, report.epochs);
             last_epoch = None;
         }
-        let mut child = start(path, random.below(u64::MAX)).stdout(Stdio::piped()).spawn().expect("the worker starts");
-        let acknowledged = kill_at_random(&mut child, &mut random);
+        let mut command = (drilled.start)(number, random.below(u64::MAX));
+        let mut child = command.stdout(Stdio::piped()).spawn().expect("the worker starts");
+        let crash = drilled.crash.filter(|_| kill % 2 == 0);
+        report.crashes += u32::from(crash.is_some());
+        let acknowledged = kill_at_random(&mut child, &mut random, crash);
         report.kills += 1;
         report.early += u32::from(acknowledged.is_empty());
         report.acknowledged += acknowledged.iter().map(|(_, _, count)| count).sum::<u64>();
-        let (stored, batches, epoch) = examine(path, &acknowledged);
+        let (stored, batches, epoch) = examine(&location, drilled.key, &acknowledged);
         report.stored = done.0 + stored;
         report.batches = done.1 + batches;
         report.epochs = done.2 + epoch.map_or(0, |epoch| epoch + 1);
@@ -121,18 +147,27 @@ pub fn run(path: &Path, kills: u32, seed: u64, start: &dyn Fn(&Path, u64) -> Com
 type Acknowledged = (ReceiptId, ReceiptId, u64);
 
 /// Reads acknowledgements, kills after a random time, and reads what was still in the pipe.
-fn kill_at_random(child: &mut Child, random: &mut Random) -> Vec<Acknowledged> {
+fn kill_at_random(child: &mut Child, random: &mut Random, crash: Option<&dyn Fn()>) -> Vec<Acknowledged> {
     let pipe = child.stdout.take().expect("standard output is a pipe");
     let (first, begun) = mpsc::channel();
     let reader = std::thread::spawn(move || {
         let lines = BufReader::new(pipe).lines().map_while(Result::ok);
         lines.inspect(|_| first.send(()).unwrap_or_default()).collect::<Vec<String>>()
     });
+    let acknowledges = || begun.recv_timeout(Duration::from_secs(60)).expect("the worker acknowledges within a minute");
+    if let Some(crash) = crash {
+        acknowledges();
+        std::thread::sleep(Duration::from_micros(random.below(200_000)));
+        crash();
+        // What was acknowledged before the crash comes first; after it the worker goes on in a new session.
+        while begun.try_recv().is_ok() {}
+        acknowledges();
+    }
     // One in four is killed while it starts, the others while they append; the time is random, because that is the drill.
     if random.below(4) == 0 {
         std::thread::sleep(Duration::from_micros(random.below(50_000)));
     } else {
-        begun.recv_timeout(Duration::from_secs(60)).expect("the worker acknowledges within a minute");
+        acknowledges();
         std::thread::sleep(Duration::from_micros(random.below(200_000)));
     }
     child.kill().expect("the worker is killed");
@@ -153,17 +188,21 @@ fn parse(line: &str) -> Option<Acknowledged> {
 }
 
 /// Nothing torn, nothing acknowledged missing. Returns receipts, batches and the newest epoch.
-fn examine(path: &Path, acknowledged: &[Acknowledged]) -> (u64, u64, Option<u64>) {
-    if !path.exists() {
-        assert!(acknowledged.is_empty(), "a log with acknowledged receipts is gone");
-        return (0, 0, None);
-    }
-    let reader = LogReader::open(path).expect("the log opens for reading");
+fn examine(location: &LogLocation, key: Option<&Path>, acknowledged: &[Acknowledged]) -> (u64, u64, Option<u64>) {
+    let reader = match LogReader::open(location) {
+        Err(LogError::Missing { .. }) => {
+            assert!(acknowledged.is_empty(), "a log with acknowledged receipts is gone");
+            return (0, 0, None);
+        }
+        opened => opened.expect("the log opens for reading"),
+    };
     let batches = reader.batches(1, usize::MAX).expect("the batches are listed");
     // A process that was killed before its first batch may have left no key yet.
     let mut stored = 0;
     if !batches.is_empty() {
-        let signer = crate::keys::load(&crate::place::beside(path, "-key")).expect("what signed is on the disk");
+        let beside = || crate::place::beside(location.shown(), "-key");
+        let key = key.map_or_else(beside, Path::to_path_buf);
+        let signer = crate::keys::load(&key).expect("what signed is on the disk");
         let trust = Trust { keys: vec![TrustedKey::active(signer.public_key(), &["*"])] };
         let verdict = reader.verify(&trust, &mut |_| {}).expect("every frame can be read");
         assert_eq!(verdict.found, 0, "the log does not verify: {verdict:?}");

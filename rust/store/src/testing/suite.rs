@@ -18,7 +18,7 @@ pub type Open<'a> = &'a dyn Fn(&str) -> Box<dyn BatchStore>;
 pub type Case = fn(Open<'_>, &str);
 
 /// Every case, by the promise that it holds.
-pub const CASES: [(&str, Case); 12] = [
+pub const CASES: [(&str, Case); 15] = [
     ("a new log has no head and no batches", new_log),
     ("what is appended is there after opening again", survives),
     ("an append on another head than the newest appends nothing", conditional),
@@ -31,6 +31,9 @@ pub const CASES: [(&str, Case); 12] = [
     ("an outcome resolves a prepared batch once", outcomes),
     ("a rewritten frame replaces the former one", rewrites),
     ("rotations are followed in their direction", rotations),
+    ("a name is claimed by one store until it is dropped", claims),
+    ("what was sealed elsewhere is imported in its order or not at all", imports),
+    ("an imported outcome may come before its batch", early_outcomes),
 ];
 
 /// Runs every case on logs that `open` opens by name.
@@ -324,4 +327,51 @@ fn rotations(open: Open<'_>, name: &str) {
     // A circle of keys does not hang.
     store.record_rotation(&c, &a, NOW).unwrap();
     assert!(store.is_rotation(&c, &b).unwrap());
+}
+
+fn claims(open: Open<'_>, name: &str) {
+    let mut store = open(name);
+    assert_eq!(store.claim("a").unwrap(), Ok(()));
+    let mut other = open(name);
+    let holder = other.claim("a").unwrap().unwrap_err();
+    assert!(holder.contains(&format!("process {}", std::process::id())), "the holder is told: {holder}");
+    assert_eq!(other.claim("b").unwrap(), Ok(()));
+    drop(store);
+    assert_eq!(other.claim("a").unwrap(), Ok(()));
+}
+
+fn imports(open: Open<'_>, name: &str) {
+    let (mut a, mut b) = (Issuer::new("a"), Issuer::new("b"));
+    let mut store = open(name);
+    store.append(None, &[b.batch()]).unwrap();
+    let (first, second) = (a.batch(), b.batch());
+    store.import(&[first, second, a.batch()]).unwrap();
+    let listed = store.scan(1, 10).unwrap();
+    let listed: Vec<_> = listed.iter().map(|info| (info.batch, info.issuer.as_str(), info.first_seq)).collect();
+    assert_eq!(listed, [(1, "b", 0), (2, "a", 0), (3, "b", 3), (4, "a", 3)]);
+    assert_eq!(store.head("a").unwrap().map(|head| head.batch), Some(4));
+    assert_eq!(store.last_batch().unwrap(), 4);
+    let next = b.batch();
+    let _skipped = a.batch();
+    assert_eq!(code(store.import(&[next, a.batch()])), "superseded");
+    assert_eq!(store.last_batch().unwrap(), 4);
+}
+
+fn early_outcomes(open: Open<'_>, name: &str) {
+    let (mut a, mut b) = (Issuer::new("a"), Issuer::new("b"));
+    let (prepared, plain) = (a.batch_of(2, transaction()), a.batch());
+    let [first, second] = [&prepared, &plain].map(|batch| batch.sealed.checkpoint_hash);
+    let mut store = open(name);
+    store.import(&[b.outcome(first, OutcomeWord::Committed, None)]).unwrap();
+    let contradiction = b.outcome(first, OutcomeWord::RolledBack, Some(OutcomeWord::Committed));
+    store.import(&[contradiction, b.outcome(second, OutcomeWord::Committed, None)]).unwrap();
+    let chain = b.chain.clone();
+    assert_eq!(code(store.import(&[b.outcome(first, OutcomeWord::Committed, None)])), "state");
+    b.chain = chain;
+    store.import(&[prepared]).unwrap();
+    let info = store.scan(4, 1).unwrap().remove(0);
+    assert_eq!((info.state, info.resolved_by), (State::RolledBack, Some(2)));
+    // An outcome of what is no transaction's batch keeps that one out.
+    assert_eq!(code(store.import(&[plain])), "state");
+    assert_eq!(store.last_batch().unwrap(), 4);
 }
