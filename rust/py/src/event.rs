@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyBytes, PyTuple};
 
 use chio_conditions::EventView;
 use chio_policy::{Request, Scratch, Verdict};
@@ -176,6 +176,23 @@ impl Event {
     #[getter]
     fn request(&self) -> String {
         format!("chio-kafka-{}-{}-{}", self.place.topic, self.place.number, self.offset)
+    }
+
+    #[getter]
+    fn partition_key<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        Some(PyBytes::new(py, &self.place.target.partition_key()?.0))
+    }
+
+    #[getter]
+    fn request_key<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let partition = self.place.target.partition_key()?;
+        Some(PyBytes::new(py, &chio_receipts::request_key(&partition, self.offset).0))
+    }
+
+    #[getter]
+    fn digest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let digest = self.with_view(py, &[], |view| chio_receipts::digest::event(view.key, &[], view.value, None))?;
+        Ok(PyBytes::new(py, &digest))
     }
 
     #[getter]
