@@ -26,7 +26,12 @@ if TYPE_CHECKING:
         VerifyError,
     )
     from chio_fast.guards import Guard, GuardContext
-    from chio_fast.kafka import AsyncChioConsumer, ChioConsumerMiddleware, ChioDeadLetterProducer
+    from chio_fast.kafka import (
+        AsyncChioConsumer,
+        ChioConsumerMiddleware,
+        ChioDeadLetterProducer,
+        ChioTransactionalProcessor,
+    )
     from chio_fast.keys import TrustFile
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
@@ -43,6 +48,7 @@ __all__ = [
     "ChioDenied",
     "ChioError",
     "ChioRevoked",
+    "ChioTransactionalProcessor",
     "Decision",
     "Deny",
     "Enforcer",
@@ -84,7 +90,12 @@ _HOMES = {
         "VerifyError",
     ),
     "guards": ("Guard", "GuardContext"),
-    "kafka": ("AsyncChioConsumer", "ChioConsumerMiddleware", "ChioDeadLetterProducer"),
+    "kafka": (
+        "AsyncChioConsumer",
+        "ChioConsumerMiddleware",
+        "ChioDeadLetterProducer",
+        "ChioTransactionalProcessor",
+    ),
     "keys": ("TrustFile",),
     "log": ("ReceiptLog",),
     "policy": ("PolicyWatcher",),

@@ -1,4 +1,4 @@
-"""The Kafka layer: the governed consumer, its asyncio form, and the dead letter producer.
+"""The Kafka layer: the governed consumer, its asyncio form, the exactly-once processor, the dead letter producer.
 
 The only package of chio_fast that imports confluent_kafka.
 """
@@ -6,6 +6,17 @@ The only package of chio_fast that imports confluent_kafka.
 from chio_fast.kafka.aio import AsyncChioConsumer
 from chio_fast.kafka.consumer import ChioConsumerMiddleware
 from chio_fast.kafka.dlq import ChioDeadLetterProducer
-from chio_fast.kafka.stats import ConsumerStats, PartitionStats
+from chio_fast.kafka.handler_context import HandlerContext
+from chio_fast.kafka.processor import ChioTransactionalProcessor
+from chio_fast.kafka.stats import ConsumerStats, PartitionStats, ProcessorStats
 
-__all__ = ["AsyncChioConsumer", "ChioConsumerMiddleware", "ChioDeadLetterProducer", "ConsumerStats", "PartitionStats"]
+__all__ = [
+    "AsyncChioConsumer",
+    "ChioConsumerMiddleware",
+    "ChioDeadLetterProducer",
+    "ChioTransactionalProcessor",
+    "ConsumerStats",
+    "HandlerContext",
+    "PartitionStats",
+    "ProcessorStats",
+]

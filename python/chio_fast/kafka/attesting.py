@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from chio_fast.errors import CheckpointsError, CheckpointsTrimmed
 from chio_fast.kafka.attestation import Attestation
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ class Attesting:
         self._cluster = cluster
         self._group = group
         self._member = member
-        self._high_watermark = 0
-        self._asked_at = float("-inf")
+        self._high_watermark: int | None = None
+        self._asked_at = 0.0
 
     def attest(self, stretches: Sequence[Stretch]) -> list[SignedCheckpoint]:
         """Make the receipts of `stretches` durable as `prepared`; give the checkpoints, one per policy version.
@@ -79,7 +80,13 @@ class Attesting:
 
     def _watermark(self) -> int:
         now = time.monotonic()
-        if now > self._asked_at + WATERMARK_SECONDS:
-            self._high_watermark = self._checkpoints.high_watermark(self.partition)
+        if self._high_watermark is None or now > self._asked_at + WATERMARK_SECONDS:
             self._asked_at = now
+            try:
+                self._high_watermark = self._checkpoints.high_watermark(self.partition)
+            except CheckpointsTrimmed:
+                raise
+            except CheckpointsError:
+                if self._high_watermark is None:
+                    raise
         return self._high_watermark

@@ -10,6 +10,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Literal
 
+from chio_fast import context
 from chio_fast.errors import ChioConfigError, ChioHandlerError
 from chio_fast.kafka.failures import describe
 from chio_fast.kafka.handler_context import Boundaries, HandlerContext
@@ -125,14 +126,16 @@ class Dispatcher:
         if work.attempts and not self._take_again(work):
             return self._runs.finish(work)
         work.state = RUNNING
+        handling = context.enter(work.event)
         try:
-            with work.event:
-                answer = work.run.handler(work.event, HandlerContext(work, self._boundaries))
+            answer = work.run.handler(work.event, HandlerContext(work, handling, self._boundaries))
             if answer is not None and inspect.isawaitable(answer):
                 raise ChioConfigError("a sync handler gave back an awaitable; register the async function itself")
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
             if not self._failed(work, error):
                 return None
+        finally:
+            context.leave(work.event)
         return self._runs.finish(work)
 
     async def _handle_async(self, work: Work) -> Work | None:
@@ -142,12 +145,14 @@ class Dispatcher:
         if work.attempts and not await asyncio.to_thread(self._take_again, work):
             return self._runs.finish(work)
         work.state = RUNNING
+        handling = context.enter(work.event)
         try:
-            with work.event:
-                await work.run.handler(work.event, HandlerContext(work, self._boundaries))
+            await work.run.handler(work.event, HandlerContext(work, handling, self._boundaries))
         except Exception as error:  # noqa: BLE001 - as above
             if not self._failed(work, error):
                 return None
+        finally:
+            context.leave(work.event)
         return self._runs.finish(work)
 
     def _take_again(self, work: Work) -> bool:
@@ -166,7 +171,6 @@ class Dispatcher:
         failures = self._failures
         work.attempts += 1
         work.outputs.clear()
-        work.receipts.clear()
         if not failures.is_final(error, work.attempts):
             log.warning("attempt %d at %s failed: %r", work.attempts, work.event.request, error)
             failures.retried += 1

@@ -28,7 +28,7 @@ from confluent_kafka import TopicPartition
 from chio_fast.errors import Aborted, ChioError, Unclean
 from chio_fast.kafka import failpoint
 from chio_fast.kafka.checkpoints import checkpoint_record
-from chio_fast.kafka.envelope import HEADER_RECEIPT, HEADER_SCOPE, json_record
+from chio_fast.kafka.envelope import json_record
 from chio_fast.kafka.failures import error_record
 from chio_fast.kafka.frontier import NOTHING
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from chio_fast.kafka.checkpoints import Checkpoints
     from chio_fast.kafka.errands import Errands
     from chio_fast.kafka.failures import Failures
+    from chio_fast.kafka.inheritance import Inheritance
     from chio_fast.kafka.partitions import Partitions
     from chio_fast.kafka.recovery import Recovery
     from chio_fast.kafka.retreat import Retreat
@@ -86,6 +87,7 @@ class ExactlyOnce:
         checkpoints: Checkpoints,
         attesting: Attesting,
         recovery: Recovery,
+        inheritance: Inheritance,
         retreat: Retreat,
         trouble: Trouble,
         make_run: MakeRun,
@@ -107,6 +109,7 @@ class ExactlyOnce:
         self._checkpoints = checkpoints
         self._attesting = attesting
         self._recovery = recovery
+        self._inheritance = inheritance
         self._retreat = retreat
         self._trouble = trouble
         self._make_run = make_run
@@ -153,7 +156,9 @@ class ExactlyOnce:
         self.ended([held.key for held in assigned])
         for held in assigned:
             start = NOTHING if held.start is None else max(held.start, NOTHING)
-            self._runs.begin(self._make_run(held, start, True))
+            run = self._make_run(held, start, True)
+            self._runs.begin(run)
+            self._inheritance.assigned([run.key], run.generation)
 
     def ended(self, keys: Sequence[Key]) -> None:
         """End the runs of partitions that were given up; what their handlers have begun is on record as an attempt."""
@@ -226,10 +231,15 @@ class ExactlyOnce:
         produce = self._transaction.produce
         for stretch in stretches:
             for work in stretch.works:
-                for check, topic, key, value, headers, partition, timestamp in work.outputs:
-                    told = [*headers, (HEADER_RECEIPT, check.receipt_id), (HEADER_SCOPE, check.scope)]
+                for check, topic, key, value, partition, timestamp in work.outputs:
                     produce(
-                        topic, key=key, value=value, headers=told, partition=partition, timestamp=timestamp, charge=work
+                        topic,
+                        key=key,
+                        value=value,
+                        headers=check.headers,
+                        partition=partition,
+                        timestamp=timestamp,
+                        charge=work,
                     )
                 if work.denied or work.failure is not None:
                     self._produce_letter(work)

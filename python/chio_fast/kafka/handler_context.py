@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from chio_fast.errors import ChioConfigError, ChioDeliveryError, ChioDenied, ChioError, ChioRevoked
-from chio_fast.kafka.envelope import HEADER_RECEIPT, HEADER_SCOPE
-from chio_fast.kafka.work import RUNNING, Output, OutputHeaders
+from chio_fast.kafka.work import RUNNING, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator, Mapping, Sequence
+    from collections.abc import Awaitable, Generator
 
-    from chio_fast._native import Check, Event, Outlet
+    from chio_fast._native import Event, Outlet
+    from chio_fast.context import Handling
     from chio_fast.enforcer import Enforcer
     from chio_fast.kafka.work import Work
 
 TRACE = "traceparent"
 """Header of the W3C Trace Context that goes from an event to the outputs of its handler."""
-OWN_HEADERS = frozenset({HEADER_RECEIPT, HEADER_SCOPE})
 RECORD_OVERHEAD = 512
-"""Bytes that receipt headers and framing may add to an output."""
+"""Bytes that headers and framing may add to an output."""
 
+Headers = Sequence[tuple[str, "bytes | str | None"]] | Mapping[str, "bytes | str | None"]
 Value = Any
 """Bytes, a string or None are written as they are, everything else as JSON."""
 
@@ -66,11 +67,12 @@ class HandlerContext:
         event: the event that is handled.
     """
 
-    __slots__ = ("_boundaries", "_trace", "_work", "event")
+    __slots__ = ("_boundaries", "_handling", "_trace", "_work", "event")
 
-    def __init__(self, work: Work, boundaries: Boundaries) -> None:
+    def __init__(self, work: Work, handling: Handling, boundaries: Boundaries) -> None:
         self.event: Event = work.event
         self._work = work
+        self._handling = handling
         self._boundaries = boundaries
         self._trace: bytes | str | bool | None = False
 
@@ -97,7 +99,7 @@ class HandlerContext:
         value: Value = None,
         key: bytes | str | None = None,
         *,
-        headers: Sequence[tuple[str, bytes | str | None]] | Mapping[str, bytes | str | None] | None = None,
+        headers: Headers | None = None,
         partition: int = -1,
         timestamp: int = 0,
     ) -> Awaitable[None]:
@@ -128,8 +130,8 @@ class HandlerContext:
             )
         if not isinstance(value, bytes) and value is not None:
             value = value.encode() if isinstance(value, str) else msgspec.json.encode(value)
-        carried = self._headers(headers)
-        size = len(value or b"") + len(key or b"") + sum(len(name) + len(text or b"") for name, text in carried)
+        carried = self._with_trace(headers)
+        size = len(value or b"") + len(key or b"")
         if size + RECORD_OVERHEAD > boundaries.max_bytes[topic]:
             raise ChioDeliveryError(
                 f"the output of `{work.event.request}` is {size} bytes, topic `{topic}` takes "
@@ -143,9 +145,9 @@ class HandlerContext:
             headers=carried,
             partition=None if partition < 0 else partition,
             event=work.event,
-            parents=work.receipts,
+            parents=self._handling.calls,
         )
-        output = Output(check, topic, key, value, carried, partition, timestamp)
+        output = Output(check, topic, key, value, partition, timestamp)
         if check.guards_due:
             if work.run.is_async:
                 return self._guarded(output)
@@ -153,18 +155,13 @@ class HandlerContext:
         self._keep(output)
         return DONE
 
-    def _headers(
-        self, headers: Sequence[tuple[str, bytes | str | None]] | Mapping[str, bytes | str | None] | None
-    ) -> OutputHeaders:
-        """Give the caller's headers without those that only receipts may fill, and the trace unless there is one."""
-        carried: OutputHeaders = []
-        if headers:
-            pairs = headers.items() if hasattr(headers, "items") else headers
-            carried = [(name, value) for name, value in pairs if name not in OWN_HEADERS]
+    def _with_trace(self, headers: Headers | None) -> Headers | None:
+        """Give the caller's headers, and the event's trace unless they hold one."""
         trace = self.trace
-        if trace is not None and all(name != TRACE for name, _ in carried):
-            carried.append((TRACE, trace))
-        return carried
+        if trace is None:
+            return headers
+        pairs = [] if headers is None else list(headers.items() if isinstance(headers, Mapping) else headers)
+        return pairs if any(name == TRACE for name, _ in pairs) else [*pairs, (TRACE, trace)]
 
     async def _guarded(self, output: Output) -> None:
         await self._boundaries.enforcer.guards.arun([output.check])
@@ -172,7 +169,7 @@ class HandlerContext:
         self._keep(output)
 
     def _keep(self, output: Output) -> None:
-        check: Check = output.check
+        check = output.check
         if not check.is_allowed:
             self._boundaries.gate.issue_checks([check])
             raise ChioDenied(check.decision)

@@ -69,6 +69,12 @@ class Options:
         """The consumer group."""
         return str(self.conf["group.id"])
 
+    @property
+    def written(self) -> list[str]:
+        """The topics that are written to."""
+        own = (self.dlq_topic, self.error_topic, self.checkpoint_topic)
+        return [*self.produce_scopes, *(topic for topic in own if topic is not None)]
+
 
 def consume_scopes(topics: list[str], scope: str | Mapping[str, str] | None) -> dict[str, str]:
     """Give the scope that each topic needs.

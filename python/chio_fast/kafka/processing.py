@@ -9,8 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
+from confluent_kafka import Consumer
+from confluent_kafka.admin import AdminClient
 
 from chio_fast.kafka import config, metadata
 from chio_fast.kafka.assignment import Assigned, Assignments
@@ -21,9 +21,12 @@ from chio_fast.kafka.dispatcher import Dispatcher
 from chio_fast.kafka.errands import Errands
 from chio_fast.kafka.exactly_once import ExactlyOnce
 from chio_fast.kafka.failures import Failures
+from chio_fast.kafka.fairness import Fairness
 from chio_fast.kafka.guarding import OwnLoop
 from chio_fast.kafka.handler_context import Boundaries
+from chio_fast.kafka.inheritance import Inheritance
 from chio_fast.kafka.intake import ENTER_EVERY, SLICE, Intake
+from chio_fast.kafka.limits import Limits
 from chio_fast.kafka.member import Member
 from chio_fast.kafka.partitions import Partitions
 from chio_fast.kafka.recovery import Recovery
@@ -47,8 +50,6 @@ STALLED_WAIT = 0.01
 """Seconds of one wait inside the client while works wait for a worker, so that a held up one is noticed soon."""
 FULL_WAIT = 0.05
 """Seconds of one wait for room."""
-DEFAULT_MAX_BYTES = 1_000_000
-"""`message.max.bytes` of the client."""
 
 
 class Processing:
@@ -66,7 +67,9 @@ class Processing:
         self._member = Member(options.group, options.member, options.conf.get("group.instance.id"))
         self._checkpoints = Checkpoints(options.conf, options.checkpoint_topic)
         self._checkpoints.ensure(create=True)
-        self._transaction = Transaction(options.conf, self._member.transactional_id, on_error=ear)
+        admin = AdminClient(config.admin_config(options.conf))
+        limits = Limits(options.conf, admin, options.written)
+        self._transaction = Transaction(limits.producer_settings(), self._member.transactional_id, on_error=ear)
         self._recovery = Recovery(
             enforcer.receipt_log,
             enforcer.gate,
@@ -74,12 +77,12 @@ class Processing:
             group=options.group,
             transactional_id=self._member.transactional_id,
         )
-        admin = AdminClient(config.admin_config(options.conf))
         topics = self._raw.list_topics(timeout=metadata.TIMEOUT)
         self._warn_of_missing(topics.topics)
         self._cluster = metadata.Cluster(topics, admin)
         self._errands = Errands()
         self.runs = Runs(options.batch_size, options.max_batch_ms / 1000, options.max_in_flight)
+        self._inheritance = Inheritance(options.conf, options.group, self._recovery, self.runs, self.trouble)
         self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
         self.assignments = Assignments(options.consume_scopes, self._make_partition, track_returned=False)
         self.buffer = Buffer()
@@ -87,7 +90,7 @@ class Processing:
         self.dispatcher = Dispatcher(
             runs=self.runs,
             failures=self.failures,
-            boundaries=self._boundaries(admin),
+            boundaries=self._boundaries(limits),
             trouble=self.trouble,
             concurrency=options.concurrency,
             order=options.order,
@@ -108,6 +111,7 @@ class Processing:
                 member=self._member,
             ),
             recovery=self._recovery,
+            inheritance=self._inheritance,
             retreat=Retreat(self._transaction, self._recovery, self.failures, self.trouble, options.batch_size),
             trouble=self.trouble,
             make_run=self._make_run,
@@ -124,6 +128,7 @@ class Processing:
             trouble=self.trouble,
         )
         self.exactly_once.partitions = self.partitions
+        self._fairness = Fairness(self.runs, self.partitions)
         self.intake = Intake(
             raw=self._raw,
             gate=enforcer.gate,
@@ -193,6 +198,7 @@ class Processing:
     def _turn(self) -> None:
         """Take what there is room for, or wait for room; the client is entered often enough either way."""
         self.dispatcher.turn()
+        self._fairness.look()
         room = self.runs.room
         if room > 0:
             self.intake.consume(min(room, self._options.batch_size), STALLED_WAIT if self.runs.unfinished else SLICE)
@@ -233,6 +239,7 @@ class Processing:
             self._raw.close,
             self.dispatcher.stop,
             lambda: self.exactly_once.stop(self.exactly_once.timeout),
+            self._inheritance.stop,
             self._transaction.close,
             self._member.release,
         ]
@@ -252,7 +259,7 @@ class Processing:
             next_offset,
             is_async=is_async(handler),
             unproven=unproven,
-            generation=metadata.generation_of(self._raw) or 0,
+            generation=metadata.generation_of(self._raw),
         )
 
     def _make_partition(self, topic: str, number: int, scope: str, stamp: int) -> Partition:
@@ -267,28 +274,19 @@ class Processing:
             stamp=stamp,
         )
 
-    def _boundaries(self, admin: AdminClient) -> Boundaries:
-        options, scopes = self._options, self._options.produce_scopes
+    def _boundaries(self, limits: Limits) -> Boundaries:
+        identity, scopes = self._options.identity, self._options.produce_scopes
         self._cluster.refresh(scopes)
         outlets = {
             topic: self._enforcer.gate.outlet(
-                topic,
-                scope=scope,
-                identity=options.identity,
-                cluster=self._cluster.id,
-                topic_id=self._cluster.topic_id(topic),
+                topic, scope=scope, identity=identity, cluster=self._cluster.id, topic_id=self._cluster.topic_id(topic)
             )
             for topic, scope in scopes.items()
         }
-        largest = int(options.conf.get("message.max.bytes", DEFAULT_MAX_BYTES))
-        limits = {topic: min(largest, limit) for topic, limit in _topic_limits(admin, scopes).items()}
-        return Boundaries(
-            self._enforcer, options.identity, outlets, {topic: limits.get(topic, largest) for topic in scopes}
-        )
+        return Boundaries(self._enforcer, identity, outlets, limits.by_topic)
 
     def _warn_of_missing(self, known: Mapping[str, Any]) -> None:
-        options = self._options
-        for topic in filter(None, (*options.produce_scopes, options.dlq_topic, options.error_topic)):
+        for topic in self._options.written:
             if topic not in known:
                 log.warning("topic `%s` does not exist: the first record for it will fail", topic)
 
@@ -296,17 +294,3 @@ class Processing:
 def is_async(handler: Handler) -> bool:
     """Whether a handler is awaited."""
     return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)
-
-
-def _topic_limits(admin: AdminClient, topics: Mapping[str, str]) -> dict[str, int]:
-    """Ask for the largest record that each topic takes; topics that cannot be asked about are left out."""
-    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
-    if not resources:
-        return {}
-    limits = {}
-    for resource, future in admin.describe_configs(resources, request_timeout=metadata.TIMEOUT).items():
-        try:
-            limits[resource.name] = int(future.result()["max.message.bytes"].value)
-        except (KafkaException, KeyError) as error:
-            log.info("topic `%s` does not tell how large its records may be: %s", resource.name, error)
-    return limits

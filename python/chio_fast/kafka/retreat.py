@@ -16,8 +16,8 @@ from chio_fast.errors import (
     Fenced,
     Unclean,
 )
+from chio_fast.kafka.client_errors import backoff
 from chio_fast.kafka.dlq import REFUSED_FOR_ITS_SIZE
-from chio_fast.kafka.transaction import backoff
 from chio_fast.kafka.work import Failure
 
 if TYPE_CHECKING:
@@ -78,12 +78,12 @@ class Retreat:
         committed = self._patiently(lambda: self._resolve({each.hash for each in checkpoints}))
         if committed:
             return True
-        if isinstance(error, DeliveryFailed):
+        if isinstance(error, DeliveryFailed) and not self._is_doubtful(error):
             for charge, refusal in error.charges:
                 self._charge(charge, refusal)
             return False
         self._aborts += 1
-        if self._aborts > ABORTS_BEFORE_HALVING:
+        if self._aborts > ABORTS_BEFORE_HALVING or isinstance(error, DeliveryFailed):
             self.limit = max(1, self.limit // 2)
         time.sleep(backoff(self._aborts))
         return False
@@ -117,6 +117,11 @@ class Retreat:
                 "again: the committed offsets say where to go on"
             )
         return any(each.outcome == "committed" for each in resolved)
+
+    def _is_doubtful(self, error: DeliveryFailed) -> bool:
+        """Whether a refusal may be due to the company: brokers measure and refuse whole batches of records."""
+        sizes = [refusal.code() in REFUSED_FOR_ITS_SIZE for _, refusal in error.charges]
+        return all(sizes) and len({id(charge) for charge, _ in error.charges}) > 1 and self.limit > 1
 
     def _patiently(self, step: Callable[[], bool | None]) -> bool:
         """Do a step, again while the cluster does not let it happen and the processor runs."""

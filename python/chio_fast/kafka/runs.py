@@ -11,7 +11,7 @@ from chio_fast.kafka.frontier import NOTHING
 from chio_fast.kafka.work import FINISHED, WAITING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from typing import Any
 
     from chio_fast.kafka.assignment import Assigned, Key
@@ -91,6 +91,7 @@ class Runs:
         self._runs: dict[Key, Run] = {}
         self._open: dict[Key, Run] = {}  # runs whose first work is finished and not picked
         self._open_since = 0.0
+        self._aside: tuple[Run, ...] = ()
         self._picked = 0
         self._awaited = False
         self._stopped = False
@@ -98,7 +99,12 @@ class Runs:
     @property
     def room(self) -> int:
         """How many more events may be taken."""
-        return self._max_in_flight - self.taken
+        return self._max_in_flight - self.taken + sum(len(run.works) for run in self._aside)
+
+    @property
+    def share(self) -> int:
+        """How many events each partition may have in flight when all have as many."""
+        return max(1, self._max_in_flight // max(1, len(self._runs)))
 
     @property
     def is_settled(self) -> bool:
@@ -113,6 +119,14 @@ class Runs:
         """Begin a run; that of the same partition before it must have ended."""
         with self.lock:
             self._runs[run.key] = run
+
+    def begins_at(self, offsets: Mapping[Key, int]) -> None:
+        """Note up to where runs were committed before they began, unless they are beyond that already."""
+        with self.lock:
+            for key, offset in offsets.items():
+                run = self._runs.get(key)
+                if run is not None and run.next == NOTHING and not run.picked:
+                    run.next = offset
 
     def end(self, keys: Iterable[Key]) -> list[Work]:
         """End the runs of `keys`; give the works whose handler has begun and that are in no transaction."""
@@ -206,10 +220,14 @@ class Runs:
             self._stopped = True
             self._changed.notify()
 
-    def stalled(self) -> list[Run]:
-        """Give the runs whose first work is unfinished."""
+    def stalled(self) -> dict[Run, Work]:
+        """Give the runs whose first work is unfinished, each with that work."""
         with self.lock:
-            return [run for run in self._runs.values() if run.works and run.works[0].state != FINISHED]
+            return {run: run.works[0] for run in self._runs.values() if run.works and run.works[0].state != FINISHED}
+
+    def set_aside(self, runs: Iterable[Run]) -> None:
+        """Have the events of `runs`, and of no others, not count where there is asked for room."""
+        self._aside = tuple(runs)
 
     def _note_finished(self, work: Work) -> None:
         run = work.run

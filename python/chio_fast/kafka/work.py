@@ -13,18 +13,15 @@ if TYPE_CHECKING:
 WAITING, RUNNING, FINISHED, DROPPED = range(4)
 """States of a work: its handler has not begun, runs, is done with it; nothing of it will be committed."""
 
-OutputHeaders = list[tuple[str, "str | bytes | None"]]
-
 
 class Output(NamedTuple):
     """One event to be produced, as it was decided.
 
     Attributes:
-        check: the decision; its receipt follows when the work is attested.
+        check: the decision, and the headers; its receipt follows when the work is attested.
         topic: where to.
         key: its key.
         value: its value, as it will be written.
-        headers: the caller's, and the trace; ids of receipts follow.
         partition: number of the partition, -1 if the key decides.
         timestamp: Unix ms, 0 for now.
     """
@@ -33,7 +30,6 @@ class Output(NamedTuple):
     topic: str
     key: str | bytes | None
     value: bytes | str | None
-    headers: OutputHeaders
     partition: int
     timestamp: int
 
@@ -63,7 +59,6 @@ class Work:
         denied: whether the event was denied, so that no handler sees it and its output is a DLQ record.
         state: see the constants; changed under the lock of the runs.
         outputs: what the handler produced.
-        receipts: ids of the receipts of its tool calls: parents of its outputs.
         failure: why it goes to the error topic instead of having outputs.
         form: how much of the event its DLQ or error record holds.
         lane: key whose events are handled in order.
@@ -72,7 +67,7 @@ class Work:
     """
 
     __slots__ = (
-        "attempts", "denied", "event", "failure", "follower", "form", "lane", "outputs", "receipts", "run", "state",
+        "attempts", "denied", "event", "failure", "follower", "form", "lane", "outputs", "run", "state",
     )  # fmt: skip
 
     def __init__(self, event: Event, run: Run, *, denied: bool) -> None:
@@ -81,7 +76,6 @@ class Work:
         self.denied = denied
         self.state = FINISHED if denied else WAITING
         self.outputs: list[Output] = []
-        self.receipts: list[str] = []
         self.failure: Failure | None = None
         self.form = Form.FULL
         self.lane: object = None
