@@ -227,6 +227,9 @@ class Reader:
     def export(self, receipt_id: str) -> bytes: ...
     def export_stream(self, path: StrPath, *, first: int = 1, last: int | None = None) -> int: ...
     def verify(self, trust: bytes, progress: Callable[[int], None] | None = None) -> bytes: ...
+    def highest_offset(self, partition: Partition) -> int | None:
+        """Give the highest offset of the partition, as this consumer sees it, that any consume receipt names."""
+
     def rebuild_index(self) -> None: ...
 
 def rotate_key(log: StrPath, signer: Signer, trust: bytes | None = None) -> bytes: ...
@@ -509,6 +512,22 @@ class Event:
 
     def guards_ran(self, runs: Sequence[GuardRun]) -> None:
         """Record what the due guards said; a due guard that is missing here stays due."""
+
+    def recall(
+        self, receipt_id: str, *, verdict: str | None = None, rule: str | None = None, reason: str | None = None
+    ) -> None:
+        """Name an earlier receipt as the first parent of this event's receipt, before it gets one.
+
+        Args:
+            receipt_id: the earlier receipt.
+            verdict: its verdict, if it stands whatever rules and guards say now; with `rule`, the rule that decided.
+            rule: see `verdict`.
+            reason: what the receipt says in place of a rule's reason.
+
+        Raises:
+            LogQueryError: the id is malformed.
+            ValueError: there is no such verdict.
+        """
 
     def has_scope(self, scope: str) -> bool:
         """Say whether the rules alone allow this identity another scope for this event."""

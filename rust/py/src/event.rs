@@ -3,6 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -14,8 +15,9 @@ use crate::decision::read_run;
 use crate::headers;
 use crate::message::{Accessor, Reader};
 use crate::place::Place;
+use crate::reader;
 use crate::record::{self, Header};
-use crate::ruling::{Issued, Ruling};
+use crate::ruling::{Issued, Recalled, Ruling};
 
 /// A decided message.
 #[pyclass(frozen, module = "chio_fast._native")]
@@ -227,6 +229,22 @@ impl Event {
         Ok(())
     }
 
+    #[pyo3(signature = (receipt_id, *, verdict = None, rule = None, reason = None))]
+    fn recall(
+        &self,
+        py: Python<'_>,
+        receipt_id: &str,
+        verdict: Option<&str>,
+        rule: Option<String>,
+        reason: Option<String>,
+    ) -> PyResult<()> {
+        let id = reader::parse(py, receipt_id)?;
+        let verdict = verdict.map(read_verdict).transpose()?;
+        let standing = verdict.map(|verdict| (verdict, rule.unwrap_or_default()));
+        self.ruling().recalled = Some(Box::new(Recalled { id, standing, reason }));
+        Ok(())
+    }
+
     fn has_scope(&self, py: Python<'_>, scope: &str) -> PyResult<bool> {
         let (generation, now) = {
             let ruling = self.ruling();
@@ -246,8 +264,8 @@ impl Event {
     }
 
     #[pyo3(signature = (*_exc))]
-    fn __exit__(&self, py: Python<'_>, _exc: &Bound<'_, PyTuple>) -> PyResult<()> {
-        context(py)?.call_method0(intern!(py, "leave"))?;
+    fn __exit__(slf: &Bound<'_, Self>, _exc: &Bound<'_, PyTuple>) -> PyResult<()> {
+        context(slf.py())?.call_method1(intern!(slf.py(), "leave"), (slf,))?;
         Ok(())
     }
 
@@ -340,6 +358,13 @@ impl Event {
         let ruling = self.ruling();
         format!("Event({}[{}]@{}, {})", self.place.topic, self.place.number, self.offset, ruling.verdict().as_str())
     }
+}
+
+fn read_verdict(word: &str) -> PyResult<Verdict> {
+    let known = [Verdict::Allow, Verdict::Deny, Verdict::Escalate, Verdict::Delay];
+    known.into_iter().find(|verdict| verdict.as_str() == word).ok_or_else(|| {
+        PyValueError::new_err(format!("`{word}` is no verdict: write `allow`, `deny`, `escalate` or `delay`"))
+    })
 }
 
 fn context(py: Python<'_>) -> PyResult<Bound<'_, PyModule>> {

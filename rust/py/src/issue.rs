@@ -91,6 +91,7 @@ fn push_events(
                 continue;
             }
             let headers = inbound.headers(read);
+            let parents = ruling.parents(inbound.parents(read));
             let id = issue.next_id(ruling.now);
             let draft = Draft {
                 offset: Some(event.offset),
@@ -100,7 +101,7 @@ fn push_events(
                     headers: &headers,
                     value: record::checked_bytes(py, &event.value),
                 },
-                parents: inbound.parents(read),
+                parents: &parents,
                 parents_rejected: read.rejected,
                 attempt: Attempt::Ask,
                 correlation: inbound.correlation(read),

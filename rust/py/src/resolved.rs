@@ -21,9 +21,9 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// The template of a ruling; rendered once for each outcome that no guard and no error is part of.
+    /// The template of a ruling; rendered once for each outcome that nothing particular is part of.
     pub fn template(&self, ruling: &Ruling, question: &Question<'_>) -> Arc<Template> {
-        if !ruling.runs.is_empty() || !ruling.decision.errors.is_empty() {
+        if ruling.is_particular() {
             return Arc::new(ruling.template(question));
         }
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,6 @@
 //! What was decided about one request, from the rules' decision to its receipt.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use chio_conditions::Kind;
@@ -70,6 +71,17 @@ pub struct Issued {
     pub ordinal: u64,
 }
 
+/// An earlier receipt that has to do with the same request.
+#[derive(Debug)]
+pub struct Recalled {
+    /// The receipt.
+    pub id: ReceiptId,
+    /// Its verdict and rule, where they stand whatever rules and guards say now.
+    pub standing: Option<(Verdict, String)>,
+    /// What to say of it in place of a rule's reason.
+    pub reason: Option<String>,
+}
+
 /// A decision with everything that became of it.
 #[derive(Debug)]
 pub struct Ruling {
@@ -83,12 +95,14 @@ pub struct Ruling {
     pub runs: Vec<Run>,
     /// The receipt, once it is issued.
     pub issued: Option<Issued>,
+    /// An earlier receipt of the request, or of one with the same id of the producer's.
+    pub recalled: Option<Box<Recalled>>,
 }
 
 impl Ruling {
     /// A decision that no guard has looked at.
     pub fn new(generation: Arc<Generation>, decision: Decision, now: i64) -> Self {
-        Self { generation, decision, now, runs: Vec::new(), issued: None }
+        Self { generation, decision, now, runs: Vec::new(), issued: None, recalled: None }
     }
 
     /// Whether the decision has to be made again before it counts.
@@ -105,7 +119,8 @@ impl Ruling {
 
     /// Guards that have to run before this can have a receipt: the always running ones, then those that rules name.
     pub fn due<'a>(&'a self, always: &'a [String]) -> impl Iterator<Item = &'a str> {
-        let needs_none = self.decision.verdict == Verdict::Deny || self.issued.is_some();
+        let needs_none =
+            self.decision.verdict == Verdict::Deny || self.issued.is_some() || self.standing().is_some();
         self.named(always).filter(move |name| !needs_none && !self.runs.iter().any(|run| run.name == *name))
     }
 
@@ -114,9 +129,26 @@ impl Ruling {
         (!always.is_empty() || !self.decision.guards.is_empty()) && self.due(always).next().is_some()
     }
 
-    /// The verdict of rules and guards together.
+    /// The verdict of rules and guards together, or the one that stands.
     pub fn verdict(&self) -> Verdict {
-        if self.denial().is_some() { Verdict::Deny } else { self.decision.verdict }
+        match self.standing() {
+            Some((verdict, _)) => *verdict,
+            None if self.denial().is_some() => Verdict::Deny,
+            None => self.decision.verdict,
+        }
+    }
+
+    /// Whether receipts of this ruling differ from those of others with the same decision.
+    pub fn is_particular(&self) -> bool {
+        !self.runs.is_empty() || !self.decision.errors.is_empty() || self.recalled.is_some()
+    }
+
+    /// The parents of the receipt: the recalled one comes first, so that no other takes its place.
+    pub fn parents<'a>(&self, asserted: &'a [ReceiptId]) -> Cow<'a, [ReceiptId]> {
+        match &self.recalled {
+            None => Cow::Borrowed(asserted),
+            Some(recalled) => std::iter::once(recalled.id).chain(asserted.iter().copied()).collect(),
+        }
     }
 
     /// The word of the verdict as receipts spell it.
@@ -193,7 +225,14 @@ impl Ruling {
         self.runs.iter().find(|run| run.verdict != GuardVerdict::Allow)
     }
 
+    fn standing(&self) -> Option<&(Verdict, String)> {
+        self.recalled.as_ref()?.standing.as_ref()
+    }
+
     fn rule(&self) -> String {
+        if let Some((_, rule)) = self.standing() {
+            return rule.clone();
+        }
         match self.denial() {
             Some(run) => format!("guard:{}", run.name),
             None => self.generation.policy.rule_id(self.decision.rule).to_owned(),
@@ -201,6 +240,9 @@ impl Ruling {
     }
 
     fn reason(&self, question: &Question<'_>) -> String {
+        if let Some(reason) = self.recalled.as_ref().and_then(|recalled| recalled.reason.as_ref()) {
+            return reason.clone();
+        }
         match self.denial() {
             Some(run) if run.reason.is_empty() => format!("guard `{}` denied", run.name),
             Some(run) => run.reason.clone(),
@@ -209,6 +251,9 @@ impl Ruling {
     }
 
     fn errors(&self) -> Vec<(&str, &'static str)> {
+        if self.standing().is_some() {
+            return Vec::new();
+        }
         let policy = &self.generation.policy;
         self.decision.errors.iter().map(|error| (policy.rule_id(error.rule), error.code.as_str())).collect()
     }
