@@ -1,27 +1,73 @@
-"""The event that is being handled, so that what happens meanwhile can name its receipt as parent."""
+"""The event that is being handled, so that what happens meanwhile can name what led to it."""
 
 from __future__ import annotations
 
+from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from chio_fast._native import Event
+    from collections.abc import Iterable
 
-_handled: ContextVar[tuple[Event, ...]] = ContextVar("chio_fast_handled_events", default=())
+    from chio_fast._native import Check, Event
+
+MAX_CALLS = 15
+"""Tool calls of one event that its outputs name as parents at most, the latest ones; with the event itself these are
+as many parents as a receipt holds."""
 
 
-def current_event() -> Event | None:
-    """Give the innermost event of a `with event:` block around this code, in this task or thread."""
+class Handling:
+    """One event that is being handled, from `enter` to `leave`; tasks that the handler starts share it.
+
+    Attributes:
+        event: the event.
+        calls: ids of the receipts of the tool calls that were made for it so far.
+    """
+
+    __slots__ = ("calls", "event")
+
+    def __init__(self, event: Event) -> None:
+        self.event = event
+        self.calls: deque[str] = deque(maxlen=MAX_CALLS)
+
+
+_handled: ContextVar[tuple[Handling, ...]] = ContextVar("chio_fast_handled_events", default=())
+
+
+def current() -> Handling | None:
+    """Give what is being handled by this code, in this task or thread: the innermost one."""
     handled = _handled.get()
     return handled[-1] if handled else None
 
 
-def enter(event: Event) -> None:
+def current_event() -> Event | None:
+    """Give the event that is being handled by this code, in this task or thread: the innermost one."""
+    handled = _handled.get()
+    return handled[-1].event if handled else None
+
+
+def handling_of(event: object) -> Handling | None:
+    """Give the innermost handling of `event` around this code, in this task or thread."""
+    return next((handling for handling in reversed(_handled.get()) if handling.event is event), None)
+
+
+def enter(event: Event) -> Handling:
     """Begin handling `event`; the extension calls this for `with event:`."""
-    _handled.set((*_handled.get(), event))
+    handling = Handling(event)
+    _handled.set((*_handled.get(), handling))
+    return handling
 
 
-def leave() -> None:
-    """End handling the innermost event."""
-    _handled.set(_handled.get()[:-1])
+def leave(event: Event) -> None:
+    """End the innermost handling of `event`; nothing happens if there is none."""
+    handling = handling_of(event)
+    _handled.set(tuple(other for other in _handled.get() if other is not handling))
+
+
+def note_calls(checks: Iterable[Check]) -> None:
+    """Remember the allowed tool calls among `checks` for the events for which they were made."""
+    for check in checks:
+        if check.kind == "invoke" and check.is_allowed and check.receipt_id:
+            handling = handling_of(check.event)
+            if handling is not None:
+                handling.calls.append(check.receipt_id)

@@ -13,7 +13,7 @@ from chio_fast import settings
 from chio_fast._native import Event, Gate, Policy, Signer
 from chio_fast.arguments import encode_arguments
 from chio_fast.checks import CheckRequest, EnforcerStats
-from chio_fast.context import current_event
+from chio_fast.context import current_event, handling_of, note_calls
 from chio_fast.errors import ChioConfigError, ChioError
 from chio_fast.guards import DEFAULT_CONCURRENCY, DEFAULT_THREADS, DEFAULT_TIMEOUT, GuardRunner, Guards
 from chio_fast.log import ReceiptLog
@@ -136,8 +136,10 @@ class Enforcer:
             tool: name of the tool, at `invoke`.
             arguments: arguments of the tool call, anything that msgspec writes as JSON.
             output: the event to be produced.
-            parents: ids of the receipts that led to this; that of the inbound event is added.
-            correlation: text that joins what belongs together, such as a `traceparent`.
+            parents: ids of the receipts that led to this; that of the inbound event is added, and at `produce` those
+                of the tool calls that were made while it is handled.
+            correlation: text that joins what belongs together, such as a `traceparent`; by default that of the headers
+                of `output`, else of the event.
             durable: wait until the receipt is on the disk.
 
         Raises:
@@ -163,6 +165,7 @@ class Enforcer:
         checks = [self.request(request) for request in requests]
         while due := self.gate.issue_checks(checks):
             self.guards.run(due)
+        note_calls(checks)
         if durable:
             self.wait_durable(checks)
         return [check.decision for check in checks]
@@ -331,6 +334,8 @@ class Enforcer:
             event = current_event()
         if isinstance(event, Event) and event.chio_receipt_id and event.chio_receipt_id not in parents:
             parents = (event.chio_receipt_id, *parents)
+        if kind == "produce" and (handling := handling_of(event)) is not None:
+            parents = (*parents, *handling.calls)
         return self.gate.request(
             identity,
             request.scope,

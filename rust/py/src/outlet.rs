@@ -147,7 +147,7 @@ impl Output {
         if origin.correlation.is_none()
             && let Some(headers) = &headers
         {
-            origin.correlation = correlation_in(headers, correlation)?;
+            origin.correlation = inbound::correlation_in(&record::headers(headers, ROLE)?, correlation);
         }
         if let Some(event) = &given.event {
             let issued = event.get().ruling().issued;
@@ -323,13 +323,4 @@ fn carried<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyTuple
         }
     }
     if kept.is_empty() { Ok(None) } else { PyTuple::new(py, kept).map(Some) }
-}
-
-/// The correlation text in an output's own headers.
-fn correlation_in(headers: &Bound<'_, PyTuple>, names: &[String]) -> PyResult<Option<String>> {
-    let headers = record::headers(headers, ROLE)?;
-    let found = names
-        .iter()
-        .find_map(|known| headers.iter().find_map(|(name, value)| value.as_ref().filter(|_| name == known)));
-    Ok(found.map(|value| inbound::correlation_text(value).into_owned()))
 }
