@@ -15,7 +15,7 @@ use crate::check::{self, Asked, Check, PARENT_HEADER};
 use crate::clock;
 use crate::errors;
 use crate::event::Event;
-use crate::inbound::CORRELATION;
+use crate::inbound::{self, CORRELATION};
 use crate::issue::Effect;
 use crate::log::Log;
 use crate::matter::{Matter, Origin};
@@ -203,6 +203,11 @@ impl Gate {
         if matter.kind == chio_conditions::Kind::Consume {
             let inbound = matter.event.as_ref().map(|event| event.header_values(PARENT_HEADER)).unwrap_or_default();
             matter.origin.add_parents(inbound.iter().map(Vec::as_slice));
+        }
+        if matter.origin.correlation.is_none() {
+            let mut records = [&matter.output, &matter.event].into_iter().flatten();
+            matter.origin.correlation =
+                records.find_map(|record| inbound::correlation_in(&record.headers, &self.correlation));
         }
         let (generation, now) = (self.generation(), clock::now());
         let decision = self.with_scratch(|scratch| {
