@@ -174,6 +174,11 @@ def test_records_that_are_deleted_while_they_are_read_are_noticed(
         checkpoints.find(["aa"], 0, 0, bound)
 
 
+def test_a_topic_that_has_become_shorter_tells_nothing(checkpoints: Checkpoints):
+    with pytest.raises(CheckpointsTrimmed, match="ends at offset 0, where 5 once was"):
+        checkpoints.find(["aa"], 0, 5, checkpoints.high_watermark(0))
+
+
 def test_a_topic_that_was_created_anew_or_deleted_is_another_one(
     checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str, broker: Broker
 ):

@@ -25,6 +25,8 @@ from chio_fast.kafka.metadata import TIMEOUT, ZERO_ID
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
+    from confluent_kafka.admin._metadata import ClusterMetadata
+
     from chio_fast._native import SignedCheckpoint
 
 log = logging.getLogger("chio_fast.kafka")
@@ -116,9 +118,12 @@ class Checkpoints:
                 raise ChioConfigError(f"topic `{self.topic}` does not exist; create it with {_spelled(REQUIRED)}")
             self._create()
         resource = ConfigResource(ResourceType.TOPIC, self.topic)
-        settings = self._ask(
-            "settings", lambda: self._admin.describe_configs([resource], request_timeout=TIMEOUT)[resource]
-        )
+
+        def ask() -> Any:
+            return self._admin.describe_configs([resource], request_timeout=TIMEOUT)[resource]
+
+        # It is there: a broker that does not know it has not heard of it yet.
+        settings = self._ask("settings", ask, worth=TRANSIENT | GONE)
         for name, wanted in REQUIRED.items():
             entry = settings.get(name)
             if entry is None or entry.value != wanted:
@@ -128,9 +133,13 @@ class Checkpoints:
                 )
 
     def cluster_id(self) -> str | None:
-        """Give the id of the cluster."""
-        found = self._admin.list_topics(self.topic, timeout=TIMEOUT).cluster_id
-        return str(found) if found else None
+        """Give the id of the cluster.
+
+        Raises:
+            CheckpointsError: the cluster did not answer.
+        """
+        found: str | None = self._metadata().cluster_id
+        return found
 
     def topic_id(self) -> str | None:
         """Give the id of the topic as it is now; None where the brokers have no topic ids.
@@ -140,7 +149,10 @@ class Checkpoints:
             CheckpointsError: the cluster did not answer.
         """
         names = TopicCollection([self.topic])
-        ask = lambda: self._admin.describe_topics(names, request_timeout=TIMEOUT)[self.topic]  # noqa: E731
+
+        def ask() -> Any:
+            return self._admin.describe_topics(names, request_timeout=TIMEOUT)[self.topic]
+
         found = str(self._ask("id", ask).topic_id)
         return None if found == ZERO_ID else found
 
@@ -179,9 +191,11 @@ class Checkpoints:
             The offset of the record by hash. What is missing was not committed, and never will be.
 
         Raises:
-            CheckpointsTrimmed: records between `start` and `bound` are gone.
+            CheckpointsTrimmed: records from `start` on are gone.
             CheckpointsError: undecided transactions of others hid the end for too long, or the cluster did not answer.
         """
+        if bound < start:
+            raise CheckpointsTrimmed(f"`{self.topic}`[{partition}] ends at offset {bound}, where {start} once was")
         self._check_kept(partition, start, topic_id)
         found = self._read(frozenset(hashes), partition, start, bound) if start < bound else {}
         if len(found) < len(frozenset(hashes)):
@@ -202,7 +216,7 @@ class Checkpoints:
                     if error is not None and error.code() == KafkaError._AUTO_OFFSET_RESET:
                         raise CheckpointsTrimmed(f"`{self.topic}`[{partition}] does not hold offset {start}")
                     if error is not None and error.code() != KafkaError._PARTITION_EOF:
-                        raise CheckpointsError(f"`{self.topic}`[{partition}]: {error.name()}: {error.str()}")
+                        raise self._failure("reading", error)
                     if error is None:
                         self._note(message, hashes, found)
                     # A record at the bound, or an end there: all below is decided, and was given to us.
@@ -234,14 +248,17 @@ class Checkpoints:
 
     def _look_up(self) -> bool:
         """Learn how many partitions there are; False if there is no such topic."""
-        try:
-            found = self._admin.list_topics(self.topic, timeout=TIMEOUT).topics[self.topic]
-        except KafkaException as failure:
-            raise self._failure("metadata", failure.args[0]) from failure
+        found = self._metadata().topics[self.topic]
         if found.error is not None and found.error.code() not in GONE:
             raise self._failure("metadata", found.error)
         self._partitions = len(found.partitions)
         return self._partitions > 0
+
+    def _metadata(self) -> ClusterMetadata:
+        try:
+            return self._admin.list_topics(self.topic, timeout=TIMEOUT)
+        except KafkaException as failure:
+            raise self._failure("metadata", failure.args[0]) from failure
 
     def _create(self) -> None:
         topic = NewTopic(self.topic, num_partitions=PARTITIONS, replication_factor=-1, config=REQUIRED)
@@ -271,8 +288,8 @@ class Checkpoints:
 
         return int(self._ask("watermark", ask).offset)
 
-    def _ask(self, what: str, ask: Callable[[], Any]) -> Any:
-        """Give the answer to a question to the cluster, asked again while it is worth it."""
+    def _ask(self, what: str, ask: Callable[[], Any], *, worth: Collection[int] = TRANSIENT) -> Any:
+        """Give the answer to a question to the cluster, asked again while the error is worth it."""
         deadline = time.monotonic() + PATIENCE
         attempt = 0
         while True:
@@ -280,7 +297,7 @@ class Checkpoints:
                 return ask().result()
             except KafkaException as failure:
                 error = failure.args[0]
-                if error.code() not in TRANSIENT or time.monotonic() > deadline:
+                if error.code() not in worth or time.monotonic() > deadline:
                     raise self._failure(what, error) from failure
             time.sleep(backoff(attempt))
             attempt += 1
