@@ -383,8 +383,20 @@ class Gate:
     def counts(self) -> dict[str, int]:
         """Receipts by verdict, and `redecided`: decisions that were made again before their receipt."""
 
-    def effect(self, check: Check, *, result: bytes | None, error: str | None, duration_ms: int) -> str:
-        """Issue the receipt of what became of an allowed tool call: digest of the JSON `result`, or an error."""
+    def effect(
+        self,
+        check: Check,
+        *,
+        result: bytes | None,
+        error: str | None,
+        duration_ms: int,
+        reason: str = "",
+        stands_for: Sequence[str] = ...,
+    ) -> str:
+        """Issue the receipt of what became of an allowed tool call: digest of the JSON `result`, or an error.
+
+        `reason` says what else there is to say; `stands_for` are ids of further receipts that it names as parents.
+        """
 
 @final
 class Partition:
@@ -489,6 +501,18 @@ class Event:
     @property
     def request(self) -> str:
         """Name of the request: `chio-kafka-{topic}-{partition}-{offset}`."""
+
+    @property
+    def partition_key(self) -> bytes | None:
+        """Key of the partition for this identity and group; None where they are not known."""
+
+    @property
+    def request_key(self) -> bytes | None:
+        """Key of the request: of the partition key and the offset."""
+
+    @property
+    def digest(self) -> bytes:
+        """BLAKE3 of key and value as they were admitted, without headers."""
 
     @property
     def stamp(self) -> int:

@@ -89,7 +89,7 @@ class Enforcer:
         )
         first, self._watcher = _policy_source(policy, watch)
         self.guards.require(first)
-        self._tools = ToolCalls(self)
+        self.tools = ToolCalls(self)
         self._lock = threading.Lock()
         self._reloads = 0
         self._reload_failures = 0
@@ -182,7 +182,7 @@ class Enforcer:
         """
         if function is None:
             return functools.partial(self.tool, name)
-        self._tools.register(name, function)
+        self.tools.register(name, function)
         return function
 
     def invoke(
@@ -208,7 +208,7 @@ class Enforcer:
             Exception: whatever the tool raises.
         """
         request = self._tool_request(tool, scope, arguments, identity, event, parents, correlation)
-        return self._tools.run(request)
+        return self.tools.run(request)
 
     async def ainvoke(
         self,
@@ -223,7 +223,7 @@ class Enforcer:
     ) -> Any:
         """Do what `invoke` does without blocking the loop; a sync tool runs in a thread."""
         request = self._tool_request(tool, scope, arguments, identity, event, parents, correlation)
-        return await self._tools.arun(request)
+        return await self.tools.arun(request)
 
     def admit(
         self, messages: Sequence[Message], partitions: Mapping[tuple[str, int], Partition]

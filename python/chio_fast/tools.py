@@ -155,7 +155,9 @@ class ToolCalls:
         """Check a call, then run the tool and give what it returns."""
         tool = self._tool(request)
         if tool.is_async:
-            raise ChioConfigError(f"tool `{request.tool}` is async; call it from async code, `await ...invoke(...)`")
+            raise ChioConfigError(
+                f"tool `{request.tool}` is async; use `await enforcer.ainvoke(...)`, or in a processor an async handler"
+            )
         return steps.run(self._steps(request, tool, keeper))
 
     async def arun(self, request: CheckRequest, keeper: Keeper | None = None) -> Any:
@@ -243,7 +245,9 @@ class ToolCalls:
 
 def _tool(name: str, function: Callable[..., Any], on_unknown: OnUnknown | None, result: Keep) -> Tool:
     if on_unknown not in {None, *get_args(OnUnknown)}:
-        raise ChioConfigError(f"`on_unknown` of tool `{name}` is `{on_unknown}`; write `call again`, `escalate` or `stop`")
+        raise ChioConfigError(
+            f"`on_unknown` of tool `{name}` is `{on_unknown}`; write `call again`, `escalate` or `stop`"
+        )
     if result not in get_args(Keep):
         raise ChioConfigError(f"`result` of tool `{name}` is `{result}`; write `full`, `digest` or `off`")
     takes_key = KEY in _parameters(function)

@@ -65,6 +65,7 @@ RECORDED = (
     "SELECT partition, offset, key, event, position, call_id, tool, scope, identity, receipt, started, state, result, "
     "digest, error FROM calls WHERE partition = ? AND offset = ?"
 )
+OFFSETS = "SELECT DISTINCT offset FROM calls WHERE partition = ?"
 FORGET = "DELETE FROM calls WHERE partition = ? AND offset < ?"
 
 State = Literal["started", "completed", "failed"]
@@ -175,13 +176,15 @@ class Journal:
         Raises:
             JournalError: the file cannot be read.
         """
-        self._require_open()
-        try:
-            with self._read_lock:
-                rows = self._reader.execute(RECORDED, (partition, offset)).fetchall()
-        except sqlite3.Error as error:
-            raise JournalError(f"`{self.path}` cannot be read: {error}") from error
-        return [Recorded(Call(*row[:10]), *row[10:]) for row in rows]
+        return [Recorded(Call(*row[:10]), *row[10:]) for row in self._read(RECORDED, (partition, offset))]
+
+    def offsets(self, partition: bytes) -> set[int]:
+        """Give the offsets of the partition's events for which calls were begun; waits for no write.
+
+        Raises:
+            JournalError: the file cannot be read.
+        """
+        return {offset for (offset,) in self._read(OFFSETS, (partition,))}
 
     def start(self, call: Call) -> Future[None]:
         """Record that a call begins; the tool may be called once the future is done.
@@ -230,6 +233,14 @@ class Journal:
             raise JournalError(f"the journal `{self.path}` was closed")
         if self._process != os.getpid():
             raise JournalError(f"the journal `{self.path}` was opened before a fork; open another one in the child")
+
+    def _read(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        self._require_open()
+        try:
+            with self._read_lock:
+                return self._reader.execute(query, values).fetchall()
+        except sqlite3.Error as error:
+            raise JournalError(f"`{self.path}` cannot be read: {error}") from error
 
     def _put(self, statement: str, values: tuple[Any, ...]) -> Future[None]:
         written: Future[None] = Future()

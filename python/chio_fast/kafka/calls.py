@@ -1,0 +1,451 @@
+"""Tool calls of handlers: an event that comes again is answered with what its calls gave before.
+
+A call is the same as one before if tool, arguments, scope, identity and the event's key and value are, and the policy
+of now allows it. Its idempotency key says which of the event's equal calls it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import msgspec
+from blake3 import blake3
+
+from chio_fast import steps
+from chio_fast.checks import CheckRequest
+from chio_fast.errors import (
+    ChioCallDiverged,
+    ChioCallUnknown,
+    ChioConfigError,
+    GuardError,
+    JournalError,
+    LogError,
+)
+from chio_fast.kafka.journal import Call
+from chio_fast.tools import Answer, Note
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Mapping
+
+    from chio_fast._native import Check, Event
+    from chio_fast.enforcer import Enforcer
+    from chio_fast.kafka.journal import Journal, Recorded
+    from chio_fast.steps import Steps
+    from chio_fast.tools import Tool
+
+log = logging.getLogger("chio_fast.kafka")
+
+OnDivergence = Literal["stop", "call"]
+
+CONTEXT = "chio_fast v1 idempotency key of a tool call"
+MAX_RESULT = 4 << 20
+"""Bytes of JSON beyond which a result is not kept in full."""
+FATAL = (ChioConfigError, GuardError, JournalError, LogError)
+"""What no handler can do anything about, and no other event would fare better with."""
+
+
+def idempotency_key(request: bytes, tool: str, arguments: bytes, *, occurrence: int, call_id: str | None) -> bytes:
+    """Give the key of one call, which is the same whenever its event comes again.
+
+    BLAKE3 in key derivation mode over the parts, each preceded by its length as u64, little endian.
+
+    Args:
+        request: request key of the event.
+        tool: name of the tool.
+        arguments: BLAKE3 of the arguments' JSON.
+        occurrence: which of the event's calls of this tool with these arguments it is, from 1.
+        call_id: the handler's own name for it, instead of the occurrence.
+    """
+    which = (b"occurrence", b"%d" % occurrence) if call_id is None else (b"call_id", call_id.encode())
+    hasher = blake3(derive_key_context=CONTEXT)
+    for part in (request, tool.encode(), arguments, *which):
+        hasher.update(len(part).to_bytes(8, "little"))
+        hasher.update(part)
+    return hasher.digest()
+
+
+class ToolCaller:
+    """Calls tools for the handlers of a processor.
+
+    Args:
+        enforcer: decides, and knows the tools.
+        identity: who acts.
+        journal: keeps the calls; None if calls of events that come again are to be made again.
+        on_divergence: what to do when a handler does not repeat the calls that it made before. `stop`: the processor
+            stops; `call`: the call is made, and a receipt names the one before.
+        stop: stops the processor with an error.
+
+    Attributes:
+        replayed: calls that were answered from the journal.
+        unknown: calls of which it was not known what became of them.
+        diverged: calls that were not those recorded, or were recorded and not repeated.
+
+    Raises:
+        ChioConfigError: `on_divergence` is no such word.
+    """
+
+    def __init__(
+        self,
+        enforcer: Enforcer,
+        identity: str,
+        journal: Journal | None,
+        *,
+        on_divergence: OnDivergence = "stop",
+        stop: Callable[[BaseException], None],
+    ) -> None:
+        if on_divergence not in get_args(OnDivergence):
+            raise ChioConfigError(f"`on_divergence` is `{on_divergence}`; write `stop` or `call`")
+        self.enforcer = enforcer
+        self.identity = identity
+        self.journal = journal
+        self.on_divergence = on_divergence
+        self.stop = stop
+        self.replayed = 0
+        self.unknown = 0
+        self.diverged = 0
+        self._begun: dict[bytes, tuple[int, set[int]]] = {}  # guarded by the lock, as is what it holds
+        self._lock = threading.Lock()
+        self._warned: set[str] = set()
+
+    def of(self, event: Event) -> EventCalls:
+        """Begin an attempt at an event: what its handler calls tools with."""
+        return EventCalls(self, event)
+
+    def committed(self, offsets: Mapping[bytes, int]) -> None:
+        """Forget the calls of committed events: partition key → the next offset."""
+        if self.journal is None:
+            return
+        self.journal.committed(offsets)
+        with self._lock:
+            for partition, offset in offsets.items():
+                stamp, begun = self._begun.get(partition, (0, None))
+                if begun:
+                    self._begun[partition] = stamp, {other for other in begun if other >= offset}
+
+    def has_begun(self, event: Event, *, begins: bool = False) -> bool:
+        """Whether calls of an event may be recorded; `begins` notes that they are from now on."""
+        if self.journal is None:
+            return False
+        partition, stamp, offset = event.partition_key or b"", event.stamp, event.offset()
+        with self._lock:
+            known, begun = self._begun.get(partition, (None, set[int]()))
+            if known != stamp:
+                begun = self.journal.offsets(partition)
+                self._begun[partition] = stamp, begun
+            found = offset in begun
+            if begins:
+                begun.add(offset)
+            return found
+
+    def warn_once(self, tool: str, message: str) -> None:
+        """Say of a tool that its results cannot be kept."""
+        if tool not in self._warned:
+            self._warned.add(tool)
+            log.warning("results of tool `%s` are not kept, so its calls are not answered from them: %s", tool, message)
+
+    @contextmanager
+    def guarding(self) -> Iterator[None]:
+        """Stop the processor for what is no fault of the event."""
+        try:
+            yield
+        except FATAL as error:
+            self.stop(error)
+            raise
+
+
+class EventCalls:
+    """The tool calls of one attempt at an event; a handler may make several at a time.
+
+    Attributes:
+        receipts: ids of the receipts of the allowed calls, in the order in which they began.
+    """
+
+    __slots__ = (
+        "_caller",
+        "_event",
+        "_ids",
+        "_lock",
+        "_occurrences",
+        "_positions",
+        "_recorded",
+        "_repeated",
+        "receipts",
+    )
+
+    def __init__(self, caller: ToolCaller, event: Event) -> None:
+        self.receipts: list[str] = []
+        self._caller = caller
+        self._event = event
+        self._ids: set[str] = set()
+        self._lock = threading.Lock()
+        self._occurrences: dict[tuple[str, bytes], Iterator[int]] = {}
+        self._positions = itertools.count(1)
+        self._recorded: dict[bytes, Recorded] | None = None
+        self._repeated: set[bytes] = set()
+
+    def invoke(
+        self, tool: str, scope: str, arguments: Mapping[str, Any] | None = None, call_id: str | None = None
+    ) -> Any:
+        """Check a call, run the tool or answer from the journal, and give the result; blocks.
+
+        Args:
+            tool: name of the tool.
+            scope: the permission that the call needs.
+            arguments: keywords of the tool.
+            call_id: the handler's own name for the call, the same whenever the event comes again, for calls that are
+                made in no fixed order.
+
+        Raises:
+            ChioDenied: the call is not allowed.
+            ChioRevoked: the event's partition was revoked, lost or sought.
+            ChioCallUnknown: it is not known what became of the call before.
+            ChioCallDiverged: another call was recorded in its place.
+            ValueError: `call_id` was used before, or the arguments cannot be written as JSON.
+            ChioConfigError: there is no such tool; the processor stops.
+            Exception: whatever the tool raises.
+        """
+        request, kept = self._prepare(tool, scope, arguments, call_id)
+        with self._caller.guarding():
+            return self._caller.enforcer.tools.run(request, kept)
+
+    def ainvoke(
+        self, tool: str, scope: str, arguments: Mapping[str, Any] | None = None, call_id: str | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Do what `invoke` does without blocking the loop; the order of calls is that in which this is called."""
+        return self._ainvoke(*self._prepare(tool, scope, arguments, call_id))
+
+    def ended(self) -> None:
+        """Look for calls that were recorded and that the handler, which has returned, did not repeat.
+
+        Raises:
+            ChioCallDiverged: there are some, and `on_divergence` is `stop`.
+        """
+        caller = self._caller
+        if not caller.has_begun(self._event):
+            return
+        missing = [former for key, former in self.recorded().items() if key not in self._repeated and _counts(former)]
+        for former in missing:
+            caller.diverged += 1
+            note = Note(f"diverged: {_spell(former)} and was not repeated", _receipts(former, self._event))
+            with caller.guarding():
+                tools, request = caller.enforcer.tools, self._request(former.call.tool, former.call.scope, None)
+                tools.remark(caller.enforcer.request(request), note)
+            log.warning("%s: %s", self._event.request, note.reason)
+        if missing and caller.on_divergence == "stop":
+            self.refuse(ChioCallDiverged(f"{self._event.request}: {_spell(missing[0])} and was not repeated; {ADVICE}"))
+
+    def recorded(self) -> dict[bytes, Recorded]:
+        """Give the calls of attempts before this one by their keys, without those for another content of the event."""
+        with self._lock:
+            if self._recorded is None:
+                journal, event = self._caller.journal, self._event
+                rows: list[Recorded] = []
+                if journal is not None and self._caller.has_begun(event, begins=True):
+                    rows = journal.recorded(event.partition_key or b"", event.offset())
+                self._recorded = {row.call.key: row for row in rows if row.call.event == event.digest}
+            return self._recorded
+
+    def in_place_of(self, call: Call) -> Recorded | None:
+        """Give the call that was recorded where `call` is made now."""
+        same_place = [
+            former
+            for former in self.recorded().values()
+            if (former.call.position, former.call.call_id) == (call.position, call.call_id) and _counts(former)
+        ]
+        return max(same_place, key=lambda former: former.started, default=None)
+
+    def repeat(self, key: bytes) -> Recorded | None:
+        """Give the call recorded with this key, which is repeated now."""
+        self._repeated.add(key)
+        return self.recorded().get(key)
+
+    def occurrence(self, tool: str, arguments: bytes) -> int:
+        """Count the calls of one tool with the same arguments."""
+        return next(self._occurrences.setdefault((tool, arguments), itertools.count(1)))
+
+    def refuse(self, error: ChioCallDiverged | ChioCallUnknown) -> None:
+        """Stop the processor."""
+        self._caller.stop(error)
+        raise error
+
+    def _prepare(
+        self, tool: str, scope: str, arguments: Mapping[str, Any] | None, call_id: str | None
+    ) -> tuple[CheckRequest, KeptCall]:
+        if call_id is not None:
+            if call_id in self._ids:
+                raise ValueError(
+                    f"`call_id` {call_id!r} was used for another call of {self._event.request}; write another"
+                )
+            self._ids.add(call_id)
+        position = next(self._positions) if call_id is None else None
+        return self._request(tool, scope, arguments), KeptCall(self._caller, self, self._event, position, call_id)
+
+    def _request(self, tool: str, scope: str, arguments: Mapping[str, Any] | None) -> CheckRequest:
+        # A copy, so that nobody changes between decision and call what the tool gets.
+        return CheckRequest(
+            scope=scope,
+            identity=self._caller.identity,
+            kind="invoke",
+            event=self._event,
+            tool=tool,
+            arguments=dict(arguments or {}),
+        )
+
+    async def _ainvoke(self, request: CheckRequest, kept: KeptCall) -> Any:
+        with self._caller.guarding():
+            return await self._caller.enforcer.tools.arun(request, kept)
+
+
+class KeptCall:
+    """One call, kept in the journal; a `Keeper`."""
+
+    __slots__ = ("_call", "_call_id", "_caller", "_calls", "_event", "_former", "_position", "_tool", "key", "note")
+
+    def __init__(
+        self, caller: ToolCaller, calls: EventCalls, event: Event, position: int | None, call_id: str | None
+    ) -> None:
+        self.key: str | None = None
+        self.note = Note()
+        self._caller = caller
+        self._calls = calls
+        self._event = event
+        self._position = position
+        self._call_id = call_id
+        self._call: Call
+        self._tool: Tool
+        self._former: Recorded | None = None
+
+    def begin(self, check: Check, tool: Tool) -> Steps[Answer | None]:
+        """Name the call; answer it from the journal, or record that it begins."""
+        event, calls, journal = self._event, self._calls, self._caller.journal
+        receipt = check.receipt_id or ""
+        calls.receipts.append(receipt)
+        arguments = blake3(check.arguments or b"").digest()
+        occurrence = 0 if self._call_id is not None else calls.occurrence(tool.name, arguments)
+        key = idempotency_key(
+            event.request_key or b"", tool.name, arguments, occurrence=occurrence, call_id=self._call_id
+        )
+        self.key = key.hex()
+        self._tool = tool
+        if journal is None:
+            return None
+        self._call = Call(
+            event.partition_key or b"",
+            event.offset(),
+            key,
+            event.digest,
+            self._position,
+            self._call_id,
+            tool.name,
+            check.scope,
+            check.identity,
+            receipt,
+        )
+        answer = self._settle(calls.repeat(key))
+        if answer is None:
+            yield steps.future(journal.start(self._call))
+        return answer
+
+    def complete(self, result: Any, encoded: bytes | None) -> Steps[Any]:
+        """Record what the call gave, and give that as a call that is answered from the journal would."""
+        journal, tool = self._caller.journal, self._tool
+        if journal is None:
+            return result
+        value, kept = self._keep(result, encoded) if tool.result == "full" else (result, None)
+        digest = None if encoded is None or tool.result == "off" else blake3(encoded).digest()
+        former = self._former
+        if former is not None and former.digest not in {None, digest}:
+            self.note = self.note._replace(reason=f"{self.note.reason}; the result is another one")
+        yield steps.future(journal.complete(self._call, result=kept, digest=digest))
+        return value
+
+    def fail(self, error: Exception) -> Steps[None]:
+        """Record that the tool raised."""
+        if self._caller.journal is not None:
+            yield steps.future(self._caller.journal.fail(self._call, type(error).__name__))
+
+    def _settle(self, former: Recorded | None) -> Answer | None:
+        """Give the answer of a call that was recorded, or None if the call is to be made."""
+        call = self._call
+        if former is not None and (former.call.scope, former.call.identity) == (call.scope, call.identity):
+            self._former = former
+            return self._repeat(former)
+        other = former or self._calls.in_place_of(call)
+        if other is not None:
+            self._caller.diverged += 1
+            self.note = Note(f"diverged: {_spell(other)}", (other.call.receipt,))
+            log.warning("%s: tool `%s` is called where %s", self._event.request, call.tool, _spell(other))
+            if self._caller.on_divergence == "stop":
+                self._calls.refuse(
+                    ChioCallDiverged(
+                        f"{self._event.request}: tool `{call.tool}` is called with scope `{call.scope}` where "
+                        f"{_spell(other)}; {ADVICE}"
+                    )
+                )
+        return None
+
+    def _repeat(self, former: Recorded) -> Answer | None:
+        caller, tool = self._caller, self._tool
+        if former.state == "failed":
+            self.note = Note(f"called again: {_spell(former)} and failed with {former.error}", (former.call.receipt,))
+            return None
+        if former.result is not None:
+            try:
+                answer = Answer(tool.decoder.decode(former.result), former.result)
+            except msgspec.MsgspecError as error:
+                caller.warn_once(tool.name, f"what was kept is not what the tool says it returns: {error}")
+            else:
+                caller.replayed += 1
+                self.note = Note(f"replayed: {_spell(former)}", (former.call.receipt,))
+                return answer
+        caller.unknown += 1
+        why = "its result was not kept" if former.state == "completed" else "whether it did its work is not known"
+        self.note = Note(f"{tool.on_unknown}: {_spell(former)}, {why}", (former.call.receipt,))
+        if tool.on_unknown == "call again":
+            return None
+        refusal = ChioCallUnknown(
+            f"{self._event.request}: {_spell(former)}, {why}; look what the tool did, or register it with "
+            "`on_unknown='call again'` if it can be called twice with one idempotency key"
+        )
+        if tool.on_unknown == "stop":
+            self._calls.refuse(refusal)
+        raise refusal
+
+    def _keep(self, result: Any, encoded: bytes | None) -> tuple[Any, bytes | None]:
+        """Give the result as it will be read from the journal, and what is kept there."""
+        name = self._tool.name
+        if encoded is None:
+            self._caller.warn_once(name, "they cannot be written as JSON; return what can, or write `result='off'`")
+            return result, None
+        if len(encoded) > MAX_RESULT:
+            self._caller.warn_once(name, f"one has {len(encoded)} bytes; return less, or write `result='digest'`")
+            return result, None
+        try:
+            return self._tool.decoder.decode(encoded), encoded
+        except msgspec.MsgspecError as error:
+            self._caller.warn_once(name, f"they are not what the tool says it returns: {error}")
+            return result, None
+
+
+ADVICE = (
+    "make handlers repeat their calls, name those made in no fixed order by `call_id`, or write `on_divergence='call'`"
+)
+
+
+def _counts(former: Recorded) -> bool:
+    """Whether a recorded call may have done anything."""
+    return former.state != "failed"
+
+
+def _spell(former: Recorded) -> str:
+    time = datetime.fromtimestamp(former.started / 1000, UTC).isoformat(timespec="milliseconds")
+    return f"tool `{former.call.tool}` was called by {former.call.receipt} at {time}"
+
+
+def _receipts(former: Recorded, event: Event) -> tuple[str, ...]:
+    return tuple(filter(None, (former.call.receipt, event.chio_receipt_id)))
