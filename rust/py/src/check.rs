@@ -150,7 +150,7 @@ impl Check {
 
     #[getter]
     fn ordinal(&self) -> Option<u64> {
-        self.ruling().issued.map(|issued| issued.ordinal)
+        self.ruling().issued.and_then(|issued| issued.ordinal)
     }
 
     #[getter]

@@ -101,6 +101,9 @@ impl Event {
     /// Notes the receipt, here and in the partition.
     pub fn receipted(&self, ruling: &mut Ruling, issued: Issued) {
         ruling.issued = Some(issued);
+        if std::mem::replace(&mut ruling.was_handed, true) {
+            return;
+        }
         let place = &self.place;
         self.floor.store(place.handed.load(Ordering::Acquire), Ordering::Release);
         place.position.store(self.offset + 1, Ordering::Release);
@@ -209,7 +212,7 @@ impl Event {
 
     #[getter]
     fn ordinal(&self) -> Option<u64> {
-        self.ruling().issued.map(|issued| issued.ordinal)
+        self.ruling().issued.and_then(|issued| issued.ordinal)
     }
 
     #[getter]

@@ -11,6 +11,7 @@ use pyo3::types::{PyDict, PyList};
 use chio_policy::{Scratch, Verdict};
 use chio_receipts::ReceiptId;
 
+use crate::attest::Transaction;
 use crate::check::{self, Asked, Check, PARENT_HEADER};
 use crate::clock;
 use crate::errors;
@@ -19,6 +20,7 @@ use crate::inbound::{self, CORRELATION};
 use crate::issue::Effect;
 use crate::log::Log;
 use crate::matter::{Matter, Origin};
+use crate::outcome::Resolved;
 use crate::outlet::{Given, Outlet, Output, Whither};
 use crate::place::{Partition, Whereabouts};
 use crate::policy::Policy;
@@ -169,6 +171,41 @@ impl Gate {
         Ok((PyList::new(py, issued.allowed)?, PyList::new(py, issued.denied)?, PyList::new(py, issued.due)?))
     }
 
+    fn take<'py>(
+        &self,
+        py: Python<'py>,
+        events: Vec<Bound<'py, Event>>,
+    ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, Bound<'py, PyList>)> {
+        let taken = crate::attest::take(self, py, events)?;
+        Ok((PyList::new(py, taken.allowed)?, PyList::new(py, taken.denied)?, PyList::new(py, taken.due)?))
+    }
+
+    #[pyo3(signature = (events, checks, *, group, transactional_id, attestation))]
+    fn attest(
+        &self,
+        py: Python<'_>,
+        events: Vec<Bound<'_, Event>>,
+        checks: Vec<Bound<'_, Check>>,
+        group: &str,
+        transactional_id: &str,
+        attestation: &[u8],
+    ) -> PyResult<Vec<u64>> {
+        let transaction = Transaction { group, transactional_id, attestation };
+        crate::attest::attest(self, py, &events, &checks, &transaction)
+    }
+
+    fn attempt(&self, py: Python<'_>, events: Vec<Bound<'_, Event>>) -> PyResult<Option<u64>> {
+        crate::attest::attempt(self, py, &events)
+    }
+
+    fn attempt_now(&self, py: Python<'_>, events: Vec<Bound<'_, Event>>) -> PyResult<Vec<u64>> {
+        crate::attest::attempt_now(self, py, &events)
+    }
+
+    fn outcomes(&self, py: Python<'_>, resolved: Vec<Resolved>) -> PyResult<u64> {
+        crate::outcome::record(self, py, &resolved)
+    }
+
     fn rollback(&self, py: Python<'_>, events: Vec<Bound<'_, Event>>) -> PyResult<()> {
         crate::issue::rollback(self, py, &events)
     }
@@ -218,7 +255,8 @@ impl Gate {
         Ok(Check::new(Asked::Matter(Box::new(matter)), &self.always, ruling))
     }
 
-    #[pyo3(signature = (topic, *, scope, identity, cluster = None, topic_id = None))]
+    #[pyo3(signature = (topic, *, scope, identity, cluster = None, topic_id = None, closed = None))]
+    #[expect(clippy::too_many_arguments, reason = "these are the keywords of the Python method")]
     fn outlet(
         &self,
         py: Python<'_>,
@@ -227,9 +265,10 @@ impl Gate {
         identity: String,
         cluster: Option<&str>,
         topic_id: Option<&str>,
+        closed: Option<String>,
     ) -> PyResult<Outlet> {
         let (cluster, topic_id) = (cluster.unwrap_or(""), topic_id.unwrap_or(""));
-        Outlet::new(py, Whither { topic, scope, identity, cluster, topic_id })
+        Outlet::new(py, Whither { topic, scope, identity, cluster, topic_id, closed })
     }
 
     #[pyo3(signature = (outlet, *, key, value, headers, partition = None, event = None, parents = None, correlation = None))]
@@ -249,7 +288,8 @@ impl Gate {
         let output = Output::new(outlet, given, &self.correlation)?;
         let (generation, now) = (self.generation(), clock::now());
         let decision = self.with_scratch(|scratch| output.decide(outlet.py(), &generation, now, scratch))?;
-        Ok(Check::new(Asked::Output(output), &self.always, Ruling::new(generation, decision, now)))
+        let ruling = output.ruling(generation, decision, now);
+        Ok(Check::new(Asked::Output(output), &self.always, ruling))
     }
 
     fn issue_checks<'py>(&self, py: Python<'py>, checks: Vec<Bound<'py, Check>>) -> PyResult<Vec<Bound<'py, Check>>> {

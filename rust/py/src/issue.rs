@@ -14,9 +14,9 @@ use crate::clock;
 use crate::errors;
 use crate::event::Event;
 use crate::gate::{Gate, wait_for_room};
-use crate::inbound::Inbound;
+use crate::inbound::{Inbound, Part};
 use crate::record;
-use crate::ruling::{Generation, Issued};
+use crate::ruling::{Generation, Issued, Ruling};
 
 /// What became of a list of events.
 #[derive(Default)]
@@ -29,6 +29,18 @@ pub struct Handed<'py> {
     pub due: Vec<Bound<'py, Event>>,
 }
 
+impl<'py> Handed<'py> {
+    /// Sorts events by what was decided about them.
+    pub fn sort(live: Vec<Bound<'py, Event>>) -> Self {
+        let mut handed = Self::default();
+        for event in live {
+            let verdict = event.get().ruling().verdict();
+            if verdict == Verdict::Allow { handed.allowed.push(event) } else { handed.denied.push(event) }
+        }
+        handed
+    }
+}
+
 /// Gives receipts to the events whose stamp still holds.
 pub fn events<'py>(
     gate: &Gate,
@@ -37,32 +49,93 @@ pub fn events<'py>(
     before_action: bool,
 ) -> PyResult<Handed<'py>> {
     wait_for_room(gate, py)?;
-    let (now, generation) = (clock::now(), gate.generation());
-    let mut live = Vec::with_capacity(given.len());
-    let mut handed = Handed::default();
+    let generation = gate.generation();
+    let (live, due) = live(gate, py, given, &generation)?;
+    if !due.is_empty() {
+        return Ok(Handed { due, ..Handed::default() });
+    }
+    push_events(gate, py, &live, &generation, before_action.then_some(Evidence::BeforeAction))?;
+    Ok(Handed::sort(live))
+}
+
+/// The events whose stamp still holds, decided again where that is due, and those of them whose guards have not run.
+#[expect(clippy::type_complexity, reason = "a pair of lists reads best in place")]
+pub fn live<'py>(
+    gate: &Gate,
+    py: Python<'py>,
+    given: Vec<Bound<'py, Event>>,
+    generation: &Arc<Generation>,
+) -> PyResult<(Vec<Bound<'py, Event>>, Vec<Bound<'py, Event>>)> {
+    let now = clock::now();
+    let (mut live, mut due) = (Vec::with_capacity(given.len()), Vec::new());
     for event in given {
         let inner = event.get();
         if !inner.is_current() {
             continue;
         }
-        let stale = inner.ruling().is_stale(&generation, now);
+        let stale = inner.ruling().is_stale(generation, now);
         if stale {
-            admit::decide_again(gate, py, inner, &generation, now)?;
+            admit::decide_again(gate, py, inner, generation, now)?;
         }
         if inner.ruling().is_due(&gate.always) {
-            handed.due.push(event.clone());
+            due.push(event.clone());
         }
         live.push(event);
     }
-    if handed.due.is_empty() {
-        let evidence = before_action.then_some(Evidence::BeforeAction);
-        push_events(gate, py, &live, &generation, evidence)?;
-        for event in live {
-            let verdict = event.get().ruling().verdict();
-            if verdict == Verdict::Allow { handed.allowed.push(event) } else { handed.denied.push(event) }
-        }
+    Ok((live, due))
+}
+
+/// An event with what its receipt takes from Python.
+pub struct Reading<'a> {
+    /// The event.
+    pub event: &'a Event,
+    template: Arc<Template>,
+    part: Part,
+}
+
+impl<'a> Reading<'a> {
+    /// Reads an event that was decided under the policy of `generation`.
+    pub fn new(
+        gate: &Gate,
+        py: Python<'_>,
+        event: &'a Event,
+        generation: &Arc<Generation>,
+        into: &mut Inbound,
+    ) -> Self {
+        let resolved = event.place.resolved(generation);
+        let part = into.read(event.raw.bind(py), generation.policy.header_names(), &gate.correlation);
+        let template = resolved.template(&event.ruling(), &event.place.question());
+        Self { event, template, part }
     }
-    Ok(handed)
+
+    /// Hands the receipt to the log; calls no Python.
+    pub fn push(
+        &self,
+        py: Python<'_>,
+        issue: &mut chio_store::Issue<'_>,
+        inbound: &Inbound,
+        ruling: &Ruling,
+        (id, attempt, evidence): (ReceiptId, Attempt, Option<Evidence>),
+    ) -> Result<u64, PushError> {
+        let Self { event, template, part } = self;
+        let headers = inbound.headers(part);
+        let parents = ruling.parents(inbound.parents(part));
+        issue.push(&Draft {
+            offset: Some(event.offset),
+            timestamp: event.timestamp,
+            content: Content::Event {
+                key: record::checked_bytes(py, &event.key),
+                headers: &headers,
+                value: record::checked_bytes(py, &event.value),
+            },
+            parents: &parents,
+            parents_rejected: part.rejected,
+            attempt,
+            correlation: inbound.correlation(part),
+            evidence,
+            ..Draft::new(id, ruling.now, template, &event.place.target)
+        })
+    }
 }
 
 fn push_events(
@@ -72,44 +145,18 @@ fn push_events(
     generation: &Arc<Generation>,
     evidence: Option<Evidence>,
 ) -> PyResult<()> {
-    let mut ready = Vec::with_capacity(live.len());
     let mut inbound = Inbound::default();
-    for bound in live {
-        let event = bound.get();
-        if event.ruling().issued.is_some() {
-            continue;
-        }
-        let resolved = event.place.resolved(generation);
-        let read = inbound.read(event.raw.bind(py), generation.policy.header_names(), &gate.correlation);
-        let template = resolved.template(&event.ruling(), &event.place.question());
-        ready.push((event, template, read));
-    }
+    let fresh = live.iter().map(Bound::get).filter(|event| event.ruling().issued.is_none());
+    let ready: Vec<_> = fresh.map(|event| Reading::new(gate, py, event, generation, &mut inbound)).collect();
     issue(gate, py, generation, |issue| {
-        for (event, template, read) in &ready {
-            let mut ruling = event.ruling();
+        for reading in &ready {
+            let mut ruling = reading.event.ruling();
             if ruling.issued.is_some() {
                 continue;
             }
-            let headers = inbound.headers(read);
-            let parents = ruling.parents(inbound.parents(read));
             let id = issue.next_id(ruling.now);
-            let draft = Draft {
-                offset: Some(event.offset),
-                timestamp: event.timestamp,
-                content: Content::Event {
-                    key: record::checked_bytes(py, &event.key),
-                    headers: &headers,
-                    value: record::checked_bytes(py, &event.value),
-                },
-                parents: &parents,
-                parents_rejected: read.rejected,
-                attempt: Attempt::Ask,
-                correlation: inbound.correlation(read),
-                evidence,
-                ..Draft::new(id, ruling.now, template, &event.place.target)
-            };
-            let ordinal = issue.push(&draft)?;
-            event.receipted(&mut ruling, Issued { id, ordinal });
+            let ordinal = reading.push(py, issue, &inbound, &ruling, (id, Attempt::Ask, evidence))?;
+            reading.event.receipted(&mut ruling, Issued::sealed(id, ordinal));
             gate.counts.add(ruling.verdict());
         }
         Ok(())
@@ -146,7 +193,7 @@ pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) 
             }
             let id = issue.next_id(ruling.now);
             let ordinal = check.push(py, issue, &ruling, id)?;
-            ruling.issued = Some(Issued { id, ordinal });
+            ruling.issued = Some(Issued::sealed(id, ordinal));
             gate.counts.add(ruling.verdict());
         }
         Ok(())
@@ -213,7 +260,8 @@ pub fn rollback(gate: &Gate, py: Python<'_>, given: &[Bound<'_, Event>]) -> PyRe
     issue(gate, py, &generation, |issue| {
         for bound in given {
             let event = bound.get();
-            let Some(issued) = event.ruling().issued else { continue };
+            // An event that was only taken has no receipt.
+            let Some(issued) = event.ruling().issued.filter(|issued| issued.ordinal.is_some()) else { continue };
             let id = issue.next_id(now);
             issue.push(&Draft {
                 offset: Some(event.offset),

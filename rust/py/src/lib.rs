@@ -2,15 +2,18 @@
 //!
 //! | room | holds |
 //! |---|---|
-//! | [`policy`], [`signer`], [`log`], [`reader`], [`upkeep`], [`exported`] | the crates' own objects |
+//! | [`policy`], [`signer`], [`log`], [`checkpoint`], [`reader`], [`upkeep`], [`exported`] | the crates' own objects |
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
+//! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
 //! | [`resolved`], [`ruling`] | what a policy says in general, and what became of each |
 //! | [`message`], [`layout`], [`roads`], [`headers`], [`inbound`], [`record`] | reading what Python hands over |
 //! | [`decision`], [`errors`] | what Python gets back |
 
 mod admit;
+mod attest;
 mod check;
+mod checkpoint;
 mod clock;
 mod decision;
 mod errors;
@@ -24,6 +27,7 @@ mod layout;
 mod log;
 mod matter;
 mod message;
+mod outcome;
 mod outlet;
 mod place;
 mod policy;
@@ -40,6 +44,8 @@ mod upkeep;
 mod _native {
     #[pymodule_export]
     use super::check::Check;
+    #[pymodule_export]
+    use super::checkpoint::SignedCheckpoint;
     #[pymodule_export]
     use super::event::Event;
     #[pymodule_export]

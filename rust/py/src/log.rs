@@ -12,6 +12,7 @@ use chio_receipts::Durability;
 use chio_store::{LogLocation, LogOptions};
 use zeroize::Zeroizing;
 
+use crate::checkpoint::SignedCheckpoint;
 use crate::errors;
 use crate::signer::Signer;
 
@@ -130,6 +131,15 @@ impl Log {
             Some(sealed.attempt).filter(|attempt| *attempt > 0)
         };
         ordinals.into_iter().map(attempt).collect()
+    }
+
+    fn checkpoint(&self, py: Python<'_>, ordinal: u64) -> PyResult<SignedCheckpoint> {
+        let inner = self.inner.checkpoint(ordinal).map_err(|error| errors::log(py, &error))?;
+        Ok(SignedCheckpoint { inner })
+    }
+
+    fn head(&self) -> Option<SignedCheckpoint> {
+        self.inner.head().map(|inner| SignedCheckpoint { inner })
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

@@ -9,9 +9,10 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
 use chio_conditions::{EventView, Kind};
 use chio_policy::{Decision, Reads, Request, Scratch};
-use chio_receipts::{Content, Draft, EventTarget, PushError, ReceiptId, TargetTemplate};
+use chio_receipts::{Content, Draft, EventTarget, GuardVerdict, PushError, ReceiptId, TargetTemplate};
 
 use crate::check::PARENT_HEADER;
+use crate::decision::Run;
 use crate::event::Event;
 use crate::headers;
 use crate::inbound::{self, is_digested};
@@ -22,6 +23,8 @@ use crate::ruling::{Generation, Question, Ruling};
 
 /// The header that names the scope by which an event was produced.
 const SCOPE_HEADER: &str = "X-Chio-Scope";
+/// Under this name a closed outlet denies, as a guard does.
+const GUARD: &str = "outlet";
 /// How an output is called in error messages.
 const ROLE: &str = "output";
 
@@ -33,6 +36,8 @@ pub struct Outlet {
     scope: String,
     identity: String,
     target: Arc<TargetTemplate>,
+    /// Why nothing may be produced to it, whatever the policy says.
+    pub closed: Option<String>,
     /// The scope header as it is sent.
     scope_header: Py<PyTuple>,
     latest: Latest,
@@ -50,6 +55,8 @@ pub struct Whither<'a> {
     pub cluster: &'a str,
     /// Topic id, empty if unknown.
     pub topic_id: &'a str,
+    /// Why nothing may be produced to it, if so.
+    pub closed: Option<String>,
 }
 
 impl Outlet {
@@ -69,6 +76,7 @@ impl Outlet {
             scope: to.scope,
             identity: to.identity,
             target: Arc::new(target),
+            closed: to.closed,
             scope_header,
             latest: Latest::default(),
         })
@@ -204,6 +212,15 @@ impl Output {
         self.with_request(py, scope, now, &mut |request| {
             generation.policy.decide_route(&resolved.route, request, scratch)
         })
+    }
+
+    /// A decision that nobody but the outlet itself has looked at.
+    pub fn ruling(&self, generation: Arc<Generation>, decision: Decision, now: i64) -> Ruling {
+        let mut ruling = Ruling::new(generation, decision, now);
+        if let Some(reason) = &self.outlet.get().closed {
+            ruling.runs.push(Run { name: GUARD.to_owned(), verdict: GuardVerdict::Deny, reason: reason.clone() });
+        }
+        ruling
     }
 
     /// Calls `f` with the request, asked for a scope, with or without headers.

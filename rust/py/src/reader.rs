@@ -10,11 +10,13 @@ use pyo3::types::{PyBytes, PyDict};
 use serde_json::json;
 
 use chio_receipts::{ReceiptId, hex};
-use chio_store::{BatchInfo, Direction, Filter, LogError, LogReader, Order, Position, State, StoredReceipt};
+use chio_store::{
+    BatchInfo, Direction, Filter, LogError, LogReader, Order, Position, PreparedBatch, State, StoredReceipt,
+};
 
 use crate::errors;
-use crate::place::Partition;
 use crate::log::locate;
+use crate::place::Partition;
 use crate::upkeep::read_trust;
 
 /// Reads a receipt log, also while others write.
@@ -95,6 +97,13 @@ impl Reader {
         self.ask(py, |reader| {
             let batches: Vec<_> = reader.batches(first, limit)?.iter().map(batch_json).collect();
             Ok(json!(batches).to_string())
+        })
+    }
+
+    fn prepared<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        self.ask(py, |reader| {
+            let batches: Vec<_> = reader.prepared()?.iter().map(prepared_json).collect();
+            Ok(format!("[{}]", batches.join(",")))
         })
     }
 
@@ -194,6 +203,24 @@ fn batch_json(batch: &BatchInfo) -> serde_json::Value {
         "resolved_by": batch.resolved_by,
         "bytes": batch.bytes,
     })
+}
+
+/// The attestation is canonical JSON, and stands there as it is.
+fn prepared_json(prepared: &PreparedBatch) -> String {
+    let batch = &prepared.batch;
+    let told = json!({
+        "batch": batch.batch,
+        "issuer": batch.issuer,
+        "epoch": batch.epoch,
+        "checkpoint": hex::encode(&batch.checkpoint),
+        "group": prepared.group,
+        "transactional_id": prepared.transactional_id,
+        "time": batch.time,
+        "count": batch.count,
+    });
+    let told = told.to_string();
+    let members = told.strip_suffix('}').unwrap_or(&told);
+    format!("{members},\"attestation\":{}}}", prepared.attestation.as_deref().unwrap_or("{}"))
 }
 
 fn report_json(report: &chio_receipts::verify::Report) -> serde_json::Value {

@@ -67,8 +67,22 @@ impl<'a> Question<'a> {
 pub struct Issued {
     /// Its id.
     pub id: ReceiptId,
-    /// Its position among the receipts that this process issued into this log.
-    pub ordinal: u64,
+    /// Its position among the receipts that this process issued into this log; `None` while only the id is given.
+    pub ordinal: Option<u64>,
+    /// Whether another receipt has counted this attempt already.
+    pub is_counted: bool,
+}
+
+impl Issued {
+    /// A receipt that the log has.
+    pub fn sealed(id: ReceiptId, ordinal: u64) -> Self {
+        Self { id, ordinal: Some(ordinal), is_counted: false }
+    }
+
+    /// An id whose receipt follows.
+    pub fn taken(id: ReceiptId) -> Self {
+        Self { id, ordinal: None, is_counted: false }
+    }
 }
 
 /// An earlier receipt that has to do with the same request.
@@ -95,6 +109,8 @@ pub struct Ruling {
     pub runs: Vec<Run>,
     /// The receipt, once it is issued.
     pub issued: Option<Issued>,
+    /// Whether the event was handed out before, so that its partition's position counts it.
+    pub was_handed: bool,
     /// An earlier receipt of the request, or of one with the same id of the producer's.
     pub recalled: Option<Box<Recalled>>,
 }
@@ -102,7 +118,7 @@ pub struct Ruling {
 impl Ruling {
     /// A decision that no guard has looked at.
     pub fn new(generation: Arc<Generation>, decision: Decision, now: i64) -> Self {
-        Self { generation, decision, now, runs: Vec::new(), issued: None, recalled: None }
+        Self { generation, decision, now, runs: Vec::new(), issued: None, was_handed: false, recalled: None }
     }
 
     /// Whether the decision has to be made again before it counts.
@@ -119,8 +135,7 @@ impl Ruling {
 
     /// Guards that have to run before this can have a receipt: the always running ones, then those that rules name.
     pub fn due<'a>(&'a self, always: &'a [String]) -> impl Iterator<Item = &'a str> {
-        let needs_none =
-            self.decision.verdict == Verdict::Deny || self.issued.is_some() || self.standing().is_some();
+        let needs_none = self.decision.verdict == Verdict::Deny || self.issued.is_some() || self.standing().is_some();
         self.named(always).filter(move |name| !needs_none && !self.runs.iter().any(|run| run.name == *name))
     }
 

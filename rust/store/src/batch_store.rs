@@ -165,6 +165,9 @@ pub trait BatchStore: std::fmt::Debug + Send + Sync {
     /// At most `limit` batches from position `from` on, in order.
     fn scan(&self, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError>;
 
+    /// Every batch in state `prepared`, in order.
+    fn prepared(&self) -> Result<Vec<BatchInfo>, LogError>;
+
     /// Position of the newest batch; 0 when there is none.
     fn last_batch(&self) -> Result<u64, LogError>;
 

@@ -6,12 +6,12 @@ use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use chio_receipts::{PartitionKey, ReceiptId};
 use chio_receipts::export::{Export, Proven};
 use chio_receipts::frame::{self, Frame, Slot};
 use chio_receipts::record::Record;
 use chio_receipts::trust::Trust;
 use chio_receipts::verify::{LogVerifier, Report};
+use chio_receipts::{PartitionKey, ReceiptId};
 
 use crate::batch_store::{BatchInfo, BatchStore};
 use crate::error::LogError;
@@ -81,6 +81,11 @@ impl LogReader {
     /// Where the log is, with links resolved.
     pub fn location(&self) -> &LogLocation {
         &self.location
+    }
+
+    /// Where its batches are.
+    pub(crate) fn store(&self) -> &dyn BatchStore {
+        self.store.as_ref()
     }
 
     /// What messages call the log.

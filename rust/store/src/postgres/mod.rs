@@ -107,6 +107,10 @@ impl BatchStore for PostgresStore {
         self.sessions.run(async |session, _| read::scan(session, from, limit).await)
     }
 
+    fn prepared(&self) -> Result<Vec<BatchInfo>, LogError> {
+        self.sessions.run(async |session, _| read::prepared(session).await)
+    }
+
     fn last_batch(&self) -> Result<u64, LogError> {
         self.sessions.run(async |session, _| read::last_batch(session).await)
     }

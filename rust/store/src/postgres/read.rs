@@ -61,16 +61,26 @@ pub(super) async fn frame(session: &mut Session, batch: u64) -> Result<Option<Ve
     Ok(session.row("SELECT frame FROM batch WHERE batch = $1", &[&int(batch)]).await?.map(|row| row.get(0)))
 }
 
-pub(super) async fn scan(session: &mut Session, from: u64, limit: usize) -> Result<Vec<BatchInfo>, Failure> {
-    let rows = session
-        .rows(
+/// What a listing shows of each batch.
+macro_rules! listing {
+    ($condition:literal) => {
+        concat!(
             "SELECT batch.batch, issuer.name, epoch, first_seq, count, running_count, min_id, max_id, key_id,
                     policy_version, previous, checkpoint, time, state, outcome.batch, octet_length(frame)
-             FROM batch JOIN issuer USING (issuer) LEFT JOIN outcome ON outcome.subject = batch.batch
-             WHERE batch.batch >= $1 ORDER BY batch.batch LIMIT $2",
-            &[&int(from), &int(limit as u64)],
+             FROM batch JOIN issuer USING (issuer) LEFT JOIN outcome ON outcome.subject = batch.batch ",
+            $condition
         )
-        .await?;
+    };
+}
+
+pub(super) async fn scan(session: &mut Session, from: u64, limit: usize) -> Result<Vec<BatchInfo>, Failure> {
+    let listed = listing!("WHERE batch.batch >= $1 ORDER BY batch.batch LIMIT $2");
+    let rows = session.rows(listed, &[&int(from), &int(limit as u64)]).await?;
+    rows.iter().map(|row| info(session, row)).collect()
+}
+
+pub(super) async fn prepared(session: &mut Session) -> Result<Vec<BatchInfo>, Failure> {
+    let rows = session.rows(listing!("WHERE state = 'prepared' ORDER BY batch.batch"), &[]).await?;
     rows.iter().map(|row| info(session, row)).collect()
 }
 

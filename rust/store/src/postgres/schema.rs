@@ -48,6 +48,7 @@ CREATE TABLE batch (
 );
 ALTER TABLE batch ALTER COLUMN frame SET STORAGE EXTERNAL;
 CREATE INDEX batch_by_id ON batch (tag, min_id);
+CREATE INDEX batch_prepared ON batch (batch) WHERE state = 'prepared';
 CREATE TABLE coverage (                      -- offsets that the consume receipts of a batch cover
     partition bytea NOT NULL,
     first bigint NOT NULL,

@@ -125,6 +125,10 @@ impl BatchStore for SqliteStore {
         read::scan(&self.database, from, limit)
     }
 
+    fn prepared(&self) -> Result<Vec<BatchInfo>, LogError> {
+        read::prepared(&self.database)
+    }
+
     fn last_batch(&self) -> Result<u64, LogError> {
         self.database.run(|c| read::last(c))
     }

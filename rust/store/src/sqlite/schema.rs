@@ -38,6 +38,7 @@ CREATE TABLE batch (
     UNIQUE (issuer, epoch, first_seq)
 ) STRICT;
 CREATE INDEX batch_by_id ON batch (tag, min_id);
+CREATE INDEX batch_prepared ON batch (batch) WHERE state = 'prepared';
 
 CREATE TABLE frame (
     batch INTEGER PRIMARY KEY REFERENCES batch,
