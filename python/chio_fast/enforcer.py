@@ -102,6 +102,7 @@ class Enforcer:
         self.log: Log = self.receipt_log.issuing(
             identity=self.identity, issuer=issuer, signer=_signer(signer), durability=durability, digest_key=digest_key
         )
+        self.has_digest_key = digest_key is not None
         self.gate = Gate(self.log, first, guards=self.guards.always, correlation_headers=correlation_headers)
         if self._watcher is not None:
             self._watcher.start(self._take_over)

@@ -19,7 +19,7 @@ from chio_fast.records import Batch, Chain, LogStats, Page, Receipt, VerifiedRec
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from chio_fast._native import Signer, StrPath
+    from chio_fast._native import Partition, Signer, StrPath
 
 log = logging.getLogger("chio_fast.log")
 
@@ -159,6 +159,10 @@ class ReceiptLog:
     def log_id(self) -> str:
         """The log's random id, which follows the `@` in its issuers' names."""
         return self._read().log_id
+
+    def highest_offset(self, partition: Partition) -> int | None:
+        """Give the highest offset of an assigned partition that a consume receipt of its group and identity names."""
+        return self._read().highest_offset(partition)
 
     def batches(self, first: int = 1, last: int | None = None) -> Iterator[Batch]:
         """Give the batches in order, from position `first` to `last` or the present end."""

@@ -8,6 +8,7 @@ from chio_fast.kafka.consumer import ChioConsumerMiddleware
 from chio_fast.kafka.dlq import ChioDeadLetterProducer
 from chio_fast.kafka.handler_context import HandlerContext
 from chio_fast.kafka.processor import ChioTransactionalProcessor
+from chio_fast.kafka.recognition import Duplicates
 from chio_fast.kafka.stats import ConsumerStats, PartitionStats, ProcessorStats
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "ChioDeadLetterProducer",
     "ChioTransactionalProcessor",
     "ConsumerStats",
+    "Duplicates",
     "HandlerContext",
     "PartitionStats",
     "ProcessorStats",

@@ -19,18 +19,18 @@ from confluent_kafka import KafkaException
 from chio_fast.errors import ChioError, LogBehindError
 from chio_fast.kafka import scan
 from chio_fast.kafka.scan import Span
-from chio_fast.log import ReceiptLog
 from chio_fast.verify.anchors import Anchor, log_id_of, read_anchor
 from chio_fast.verify.errors import MalformedError
 from chio_fast.verify.hashing import key_id, signature_holds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from confluent_kafka import KafkaError, Producer
     from confluent_kafka.admin._metadata import ClusterMetadata
 
     from chio_fast._native import Log, SignedCheckpoint
+    from chio_fast.log import ReceiptLog
 
 log = logging.getLogger("chio_fast.kafka")
 
@@ -160,7 +160,9 @@ class AnchorPublisher:
 
 def begin(
     receipts: Log,
-    producer: Producer,
+    stored: ReceiptLog,
+    *,
+    producer: Callable[[], Producer],
     conf: Mapping[str, Any] | None,
     metadata: ClusterMetadata,
     topic: str | None = TOPIC,
@@ -169,7 +171,8 @@ def begin(
 
     Args:
         receipts: the log that is open for issuing.
-        producer: any producer of the cluster.
+        stored: the same log for reading.
+        producer: gives any producer of the cluster.
         conf: settings by which the topic can be read; None where they are not known, then nothing is compared.
         metadata: of the cluster.
         topic: name of the topic; None for no anchors.
@@ -194,8 +197,8 @@ def begin(
             )
         return None
     partitions = len(known.partitions)
-    accepted = None if conf is None else _compare(conf, topic, partitions, receipts)
-    return AnchorPublisher(receipts, producer, topic, partitions, accepted=accepted)
+    accepted = None if conf is None else _compare(conf, topic, partitions, receipts, stored)
+    return AnchorPublisher(receipts, producer(), topic, partitions, accepted=accepted)
 
 
 def read_topic(conf: Mapping[str, Any], topic: str = TOPIC) -> Iterator[tuple[str, int, bytes]]:
@@ -210,14 +213,14 @@ def read_topic(conf: Mapping[str, Any], topic: str = TOPIC) -> Iterator[tuple[st
         yield place, message.timestamp()[1], message.value() or b""
 
 
-def _compare(conf: Mapping[str, Any], topic: str, partitions: int, receipts: Log) -> str | None:
+def _compare(conf: Mapping[str, Any], topic: str, partitions: int, receipts: Log, stored: ReceiptLog) -> str | None:
     """Refuse a log that does not lead to its last anchor; gives the hash that is accepted as lost."""
     try:
         anchor = _last_anchor(conf, topic, _partition_of(receipts.issuer, partitions), receipts)
     except KafkaException as error:
         log.warning("topic `%s` cannot be read, so `%s` is not compared: %s", topic, receipts.location, error.args[0])
         return None
-    if anchor is None or _leads_to(receipts, anchor):
+    if anchor is None or _leads_to(receipts, stored, anchor):
         return None
     lost, count = anchor.checkpoint_hash.hex(), anchor.checkpoint.running_count
     what = f"receipt log `{receipts.location}` does not hold checkpoint {lost} ({count} records) of `{receipts.issuer}`"
@@ -267,10 +270,10 @@ def _own(value: bytes, issuer: str) -> Anchor | None:
     return anchor if anchor.checkpoint.issuer == issuer else None
 
 
-def _leads_to(receipts: Log, anchor: Anchor) -> bool:
+def _leads_to(receipts: Log, stored: ReceiptLog, anchor: Anchor) -> bool:
     """Say whether the log holds the anchored checkpoint, looking back from its head."""
     head = receipts.head()
-    wanted, stored = anchor.checkpoint_hash.hex(), ReceiptLog.open(receipts.location)
+    wanted = anchor.checkpoint_hash.hex()
     last = 0 if head is None else head.batch
     while last > 0:
         first = max(1, last - FIRST_WINDOW)

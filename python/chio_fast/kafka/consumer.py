@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from chio_fast._native import Event
 from chio_fast.kafka import anchors, wiring
 from chio_fast.kafka.dlq import ChioDeadLetterProducer
 from chio_fast.kafka.surface import ClientSurface
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-    from chio_fast._native import Policy, Signer, StrPath
+    from chio_fast._native import Event, Policy, Signer, StrPath
     from chio_fast.enforcer import Enforcer
     from chio_fast.guards import Guards
+    from chio_fast.kafka.recognition import Duplicates, OnReplay
     from chio_fast.kafka.surface import Rebalanced
     from chio_fast.kafka.wiring import Clients, Evidence
     from chio_fast.log import ReceiptLog
@@ -50,6 +50,8 @@ class ChioConsumerMiddleware(ClientSurface):
         on_assign: called with this consumer and the partitions; likewise `on_revoke` and `on_lost`.
         on_error: hears errors that the client deals with by itself.
         on_commit: hears the outcome of every commit, an error or None and the offsets.
+        on_replay: an event that the log holds already is decided anew (`re-evaluate`), or as before (`honor`).
+        duplicates: how events with the same id of the producer's are recognised; None if they are not.
         anchor_topic: where heads of the receipt log are published, so that cutting it off shows; None for nowhere.
 
     Raises:
@@ -81,6 +83,8 @@ class ChioConsumerMiddleware(ClientSurface):
         on_lost: Rebalanced | None = None,
         on_error: Callable[[KafkaError], None] | None = None,
         on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] | None = None,
+        on_replay: OnReplay = "re-evaluate",
+        duplicates: Duplicates | None = None,
         anchor_topic: str | None = anchors.TOPIC,
     ) -> None:
         wiring.warn_of_sidecar(sidecar_url)
@@ -106,6 +110,8 @@ class ChioConsumerMiddleware(ClientSurface):
                 evidence=evidence,
                 on_error=on_error,
                 on_commit=on_commit,
+                on_replay=on_replay,
+                duplicates=duplicates,
                 anchor_topic=anchor_topic,
             )
         except BaseException:
@@ -187,16 +193,3 @@ class ChioConsumerMiddleware(ClientSurface):
         finally:
             if self._owns_enforcer:
                 self.enforcer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    def __iter__(self) -> Iterator[Event]:
-        """Hand out events until the consumer is closed."""
-        while not self._closed:
-            event = self.poll(0.5)
-            if isinstance(event, Event):
-                yield event

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chio_fast.kafka.buffer import Buffer
     from chio_fast.kafka.committer import Committer
     from chio_fast.kafka.partitions import Partitions
+    from chio_fast.kafka.recognition import Recognition
     from chio_fast.kafka.throttle import Throttle
     from chio_fast.kafka.trouble import Trouble
 
@@ -72,6 +73,7 @@ class Intake:
         trouble: Trouble,
         before_action: bool,
         on_error: Callable[[KafkaError], None] | None,
+        recognition: Recognition,
     ) -> None:
         self._raw = raw
         self._gate = gate
@@ -87,8 +89,10 @@ class Intake:
         self._trouble = trouble
         self._before_action = before_action
         self._on_error = on_error
+        self._recognition = recognition
         self._enter_at = 0.0
-        # Set when a hand-out must not simply take the next event: evidence comes first, or the DLQ is behind.
+        # Set when a hand-out must not simply take the next event: evidence comes first, the DLQ is behind, or it may
+        # have been decided before.
         self._careful = before_action
         self._ends: list[Message] = []
         self._in_hand: list[Event] = []  # taken out of the buffer, hand-out not finished
@@ -111,7 +115,7 @@ class Intake:
         if self._ready and not self._careful:
             if monotonic() >= self._enter_at:
                 self.keep_alive()
-                if not self._ready:
+                if self._careful or not self._ready:
                     return self._first(timeout)
             event = self._ready.popleft()
             try:
@@ -145,7 +149,7 @@ class Intake:
                 with self._nothing_lost():
                     self._admit(self._enter(1, wait))
             else:
-                self._careful = self._before_action
+                self._careful = self._before_action or self._recognition.is_active
                 if not self._ready:
                     self._fetch(count, wait)
                 elif monotonic() >= self._enter_at:
@@ -196,6 +200,7 @@ class Intake:
         with self._commit.client:
             messages = self._raw.consume(count, timeout)
         self._enter_at = monotonic() + ENTER_EVERY
+        self._careful = self._careful or self._recognition.is_active
         return self._partitions.settle(messages)
 
     @contextmanager
@@ -226,7 +231,7 @@ class Intake:
 
     def _hand_out(self, count: int) -> list[Event]:
         """Give receipts to the next `count` events; those that are denied go to the DLQ."""
-        events = self._buffer.take(count)
+        events = self._next(count)
         if not events:
             return events
         self._in_hand = events
@@ -244,7 +249,7 @@ class Intake:
         """Hand out events whose receipts are durable, see to it that the next ones become so."""
         ready = self._ready
         if ready and ready[0].ordinal is None:
-            events = self._in_hand = self._buffer.take(self._throttle.batch_size)
+            events = self._in_hand = self._next(self._throttle.batch_size)
             try:
                 events = self._receipted(events)
                 self._receipts.seal()
@@ -264,6 +269,16 @@ class Intake:
         self.handed_out += len(handed)
         return handed
 
+    def _next(self, count: int) -> list[Event]:
+        """Take up to `count` events out of the buffer; they know what they repeat."""
+        if self._recognition.is_active:
+            try:
+                count = self._recognition.recognise(list(islice(self._ready, count)))
+            except LogError as error:
+                self._trouble.stop(error)
+                raise
+        return self._buffer.take(count)
+
     def _receipted(self, events: list[Event]) -> list[Event]:
         """Issue receipts, after the guards that are due; give back those that are allowed."""
         try:
@@ -274,6 +289,7 @@ class Intake:
         except (GuardError, LogError) as error:
             self._trouble.stop(error)
             raise
+        self._recognition.note(events)
         if denied:
             self._deny(denied)
         return allowed
@@ -286,7 +302,7 @@ class Intake:
     def _deny(self, events: list[Event]) -> None:
         self.denied += len(events)
         self._commit.deny(events)
-        self._careful = self._before_action or self._commit.is_full
+        self._careful = self._before_action or self._commit.is_full or self._recognition.is_active
 
     def _take_ends(self) -> list[Message]:
         """Give the ends of partition that are due: when everything before them was handed out."""

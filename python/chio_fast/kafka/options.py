@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from chio_fast.errors import ChioConfigError
-from chio_fast.kafka import wiring
+from chio_fast.kafka import anchors, wiring
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from chio_fast.kafka.dispatcher import Order
     from chio_fast.kafka.failures import OnHandlerError
+    from chio_fast.kafka.recognition import Duplicates, OnReplay
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Options:
     checkpoint_topic: str
     drain_timeout: float
     on_error: Callable[[KafkaError], None] | None
+    on_replay: OnReplay = "re-evaluate"
+    duplicates: Duplicates | None = None
+    anchor_topic: str | None = anchors.TOPIC
 
     def __post_init__(self) -> None:
         wiring.check_topics(self.consume_scopes, self.dlq_topic)

@@ -29,6 +29,7 @@ from chio_fast.kafka.intake import ENTER_EVERY, SLICE, Intake
 from chio_fast.kafka.limits import Limits
 from chio_fast.kafka.member import Member
 from chio_fast.kafka.partitions import Partitions
+from chio_fast.kafka.recognition import Place, Recognition
 from chio_fast.kafka.recovery import Recovery
 from chio_fast.kafka.retreat import Retreat
 from chio_fast.kafka.runs import Run, Runs
@@ -81,6 +82,9 @@ class Processing:
         self._warn_of_missing(topics.topics)
         self._cluster = metadata.Cluster(topics, admin)
         self._errands = Errands()
+        self._recognition = Recognition(
+            enforcer.receipt_log, options.on_replay, options.duplicates, is_keyed=enforcer.has_digest_key
+        )
         self.runs = Runs(options.batch_size, options.max_batch_ms / 1000, options.max_in_flight)
         self._inheritance = Inheritance(options.conf, options.group, self._recovery, self.runs, self.trouble)
         self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
@@ -142,6 +146,7 @@ class Processing:
             trouble=self.trouble,
             before_action=False,
             on_error=options.on_error,
+            recognition=self._recognition,
         )
         ear.intake = self.intake
 
@@ -263,16 +268,11 @@ class Processing:
         )
 
     def _make_partition(self, topic: str, number: int, scope: str, stamp: int) -> Partition:
-        return self._enforcer.gate.partition(
-            topic,
-            number,
-            scope=scope,
-            identity=self._options.identity,
-            cluster=self._cluster.id,
-            topic_id=self._cluster.topic_id(topic),
-            group=self._options.group,
-            stamp=stamp,
-        )
+        place = Place(self._cluster.id, self._cluster.topic_id(topic), self._options.group)
+        names = {"scope": scope, "identity": self._options.identity, **place._asdict()}
+        partition = self._enforcer.gate.partition(topic, number, **names, stamp=stamp)
+        self._recognition.begin(partition, place)
+        return partition
 
     def _boundaries(self, limits: Limits) -> Boundaries:
         identity, scopes = self._options.identity, self._options.produce_scopes

@@ -11,12 +11,11 @@ import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from blake3 import blake3
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from chio_fast.errors import CheckpointsError, ChioConfigError
-from chio_fast.kafka import scan
+from chio_fast.kafka import digests, scan
 from chio_fast.kafka.balance import Balance, Roles
 from chio_fast.kafka.books import CHUNK, Books
 from chio_fast.kafka.checkpoints import read_record
@@ -32,10 +31,6 @@ if TYPE_CHECKING:
     from chio_fast.kafka.reconciliation import Reconciliation
     from chio_fast.kafka.scan import Key, Span
     from chio_fast.log import ReceiptLog
-
-MAX_HEADER_NAMES = 10
-"""Different header names of a record up to which every choice of them is tried for the digest."""
-OWN_HEADERS = "X-Chio-"
 
 
 def reconcile(
@@ -146,21 +141,16 @@ def _take(books: Books, roles: Roles, before: Mapping[Key, Span], messages: Iter
         if topic in roles["checkpoint"]:
             rows["shown"].extend(_shown(message, place, fresh=fresh))
             continue
-        headers = _headers(message)
+        headers = digests.header_pairs(message)
         receipt = _last(headers, HEADER_RECEIPT)
         if topic in roles["dlq"]:
             rows["letters"].append((place, receipt, *_origin(headers), fresh))
         if topic in roles["error"]:
             rows["failures"].append((place, receipt, fresh))
         if topic in roles["output"]:
-            rows["outputs"].append((place, topic, receipt, _is_as_receipted(books, message, headers, receipt), fresh))
+            rows["outputs"].append((place, topic, receipt, _is_as_receipted(books, message, receipt), fresh))
     for table, found in rows.items():
         books.put(table, found)
-
-
-def _headers(message: Message) -> list[tuple[str, Any]]:
-    headers = message.headers() or []
-    return list(headers.items() if isinstance(headers, dict) else headers)
 
 
 def _shown(message: Message, place: str, *, fresh: bool) -> Iterator[tuple[Any, ...]]:
@@ -188,41 +178,9 @@ def _origin(headers: list[tuple[str, Any]]) -> tuple[str | None, int | None, int
         return topic, None, None
 
 
-def _is_as_receipted(
-    books: Books, message: Message, headers: list[tuple[str, Any]], receipt: str | None
-) -> bool | None:
-    """Say whether a record's digest is its receipt's; None if that cannot be told.
-
-    Which headers the digest covers is up to the policy of then. All that bear a name count or none does, so every
-    choice of names is tried.
-    """
+def _is_as_receipted(books: Books, message: Message, receipt: str | None) -> bool | None:
+    """Say whether a record's digest is its receipt's; None if that cannot be told."""
     found = next(books.ask("SELECT digest FROM receipts WHERE id = :id", id=receipt), None)
     if found is None or found[0] is None or books.has_digest_key:
         return None
-    names = list(dict.fromkeys(name for name, _ in headers if not name.startswith(OWN_HEADERS)))
-    if len(names) > MAX_HEADER_NAMES:
-        return None
-    choices = itertools.chain.from_iterable(itertools.combinations(names, size) for size in range(len(names) + 1))
-    return any(
-        event_digest(message.key(), [pair for pair in headers if pair[0] in chosen], message.value()) == found[0]
-        for chosen in choices
-    )
-
-
-def event_digest(key: Any, headers: Sequence[tuple[str, Any]], value: Any) -> str:
-    """Give the digest of an event, as `docs/receipt-format.md` defines it for a log without digest key."""
-    parts = [b"\x01", _optional(key), len(headers).to_bytes(4, "little")]
-    for name, content in headers:
-        parts += [_sized(name.encode()), _optional(content)]
-    encoding = b"".join([*parts, _optional(value)])
-    return blake3(encoding + bytes(-len(encoding) % 64)).hexdigest()
-
-
-def _sized(content: bytes) -> bytes:
-    return len(content).to_bytes(8, "little") + content
-
-
-def _optional(content: Any) -> bytes:
-    if content is None:
-        return b"\0"
-    return b"\x01" + _sized(content.encode() if isinstance(content, str) else bytes(content))
+    return digests.is_content_of(found[0], message)

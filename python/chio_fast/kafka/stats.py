@@ -37,6 +37,8 @@ class ConsumerStats(msgspec.Struct, frozen=True):
         client_errors: transient errors that the client reported.
         commits: commits that the broker accepted.
         commit_failures: commits that it did not, after retries.
+        replays: events that the log held already, of an earlier delivery.
+        duplicates: events whose id was seen before.
         anchors: heads of the receipt log that the topic of anchors took.
         anchor_failures: heads that it did not.
         receipts_issued: ordinal of the last receipt of the log, by this consumer or others of this process.
@@ -57,6 +59,8 @@ class ConsumerStats(msgspec.Struct, frozen=True):
     client_errors: int
     commits: int
     commit_failures: int
+    replays: int
+    duplicates: int
     anchors: int
     anchor_failures: int
     receipts_issued: int

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from chio_fast._native import Event
 from chio_fast.errors import ChioError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from confluent_kafka import Consumer, TopicPartition
+    from confluent_kafka import Consumer, Message, TopicPartition
     from confluent_kafka.admin._metadata import ClusterMetadata
 
     from chio_fast.kafka.stats import ConsumerStats
@@ -38,6 +39,24 @@ class ClientSurface:
     raw: Consumer
     _parts: Pipeline
     _callbacks: dict[str, Rebalanced | None]
+    _closed: bool
+
+    poll: Callable[..., Event | Message | None]
+    close: Callable[[], None]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Event]:
+        """Hand out events until the consumer is closed; each is the handled one until the next."""
+        while not self._closed:
+            event = self.poll(0.5)
+            if isinstance(event, Event):
+                with event:
+                    yield event
 
     def subscribe(self, topics: Sequence[str], **callbacks: Rebalanced | None) -> None:
         """Subscribe to `topics`, each of which needs a scope; `on_assign`, `on_revoke`, `on_lost` replace others."""

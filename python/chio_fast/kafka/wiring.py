@@ -22,6 +22,7 @@ from chio_fast.kafka.commit import Commit
 from chio_fast.kafka.guarding import OwnLoop
 from chio_fast.kafka.intake import Intake
 from chio_fast.kafka.partitions import Partitions
+from chio_fast.kafka.recognition import Place, Recognition
 from chio_fast.kafka.stats import ConsumerStats, PartitionStats
 from chio_fast.kafka.throttle import Throttle
 from chio_fast.kafka.tripwire import Tripwire
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from chio_fast._native import Partition, Policy, Signer, StrPath
     from chio_fast.guards import Guards
     from chio_fast.kafka.dlq import ChioDeadLetterProducer
+    from chio_fast.kafka.recognition import Duplicates, OnReplay
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
 
@@ -208,6 +210,8 @@ class Pipeline:
         on_error: Callable[[KafkaError], None] | None,
         on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] | None,
         anchor_topic: str | None,
+        on_replay: OnReplay,
+        duplicates: Duplicates | None,
     ) -> None:
         if evidence not in ("before_commit", "before_action"):
             raise ChioConfigError(f"`evidence` is `{evidence}`; write `before_commit` or `before_action`")
@@ -218,19 +222,23 @@ class Pipeline:
         if dlq.dlq_topic not in cluster_metadata.topics:
             log.warning("the DLQ topic `%s` does not exist: the first denial will stop this consumer", dlq.dlq_topic)
         cluster = metadata.Cluster(cluster_metadata, clients.admin)
-        self.anchors = anchors.begin(enforcer.log, clients.producer, clients.conf, cluster_metadata, anchor_topic)
+        self.anchors = anchors.begin(
+            enforcer.log,
+            enforcer.receipt_log,
+            producer=lambda: clients.producer,
+            conf=clients.conf,
+            metadata=cluster_metadata,
+            topic=anchor_topic,
+        )
+
+        recognition = Recognition(enforcer.receipt_log, on_replay, duplicates, is_keyed=enforcer.has_digest_key)
 
         def make_partition(topic: str, number: int, scope: str, stamp: int) -> Partition:
-            return gate.partition(
-                topic,
-                number,
-                scope=scope,
-                identity=identity,
-                cluster=cluster.id,
-                topic_id=cluster.topic_id(topic),
-                group=clients.group,
-                stamp=stamp,
-            )
+            place = Place(cluster.id, cluster.topic_id(topic), clients.group)
+            names = {"scope": scope, "identity": identity, **place._asdict()}
+            partition = gate.partition(topic, number, **names, stamp=stamp)
+            recognition.begin(partition, place)
+            return partition
 
         self.raw = raw
         self.enforcer = enforcer
@@ -272,7 +280,9 @@ class Pipeline:
             trouble=self.trouble,
             before_action=evidence == "before_action",
             on_error=on_error,
+            recognition=recognition,
         )
+        self.recognition = recognition
         clients.ear.intake = self.intake
 
     def close(self) -> None:
@@ -314,6 +324,8 @@ class Pipeline:
             client_errors=self.intake.client_errors,
             commits=self.commit.commits,
             commit_failures=self.commit.failures,
+            replays=self.recognition.replays,
+            duplicates=self.recognition.duplicates,
             anchors=self.anchors.published if self.anchors else 0,
             anchor_failures=self.anchors.failures if self.anchors else 0,
             receipts_issued=self.enforcer.log.issued,

@@ -1,0 +1,248 @@
+"""Recognising events that were decided before: replays, and duplicates by an id of the producer's.
+
+A **replay** is an event that stands in the log already: same place, same timestamp, same content, and its receipt
+counts. That happens when an operator moves the group's offsets back, and after a crash between receipt and commit. Only
+events at or below the highest offset that the log holds when the partition is assigned are looked up.
+
+A **duplicate** is another event that carries an id which was seen not long ago: a producer has sent the same thing
+twice. Ids are remembered by this process, so a restart forgets them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from datetime import timedelta
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+
+import msgspec
+
+from chio_fast.errors import ChioConfigError
+from chio_fast.kafka import digests
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chio_fast._native import Event, Partition
+    from chio_fast.kafka.assignment import Key
+    from chio_fast.log import ReceiptLog
+    from chio_fast.records import Receipt
+
+OnReplay = Literal["re-evaluate", "honor"]
+OnDuplicate = Literal["record", "deny"]
+
+MAX_REMEMBERED = 1_000_000
+"""Ids that are remembered at most, however long the window is."""
+DUPLICATE_RULE = "duplicate"
+"""The rule that receipts of denied duplicates name."""
+
+
+class Duplicates(msgspec.Struct, frozen=True):
+    """How duplicates are recognised, and what becomes of them.
+
+    Attributes:
+        header: the header with the id that the producer gives; events without it are never duplicates.
+        window: how long an id is remembered: that many events, or that much time, up to a million events.
+        action: `record`: a duplicate is decided and handed out like any event, and its receipt says of what it is a
+            duplicate; `deny`: it is denied by the rule `duplicate`, and goes to the DLQ.
+
+    Raises:
+        ChioConfigError: a value makes no sense.
+    """
+
+    header: str = "X-Message-Id"
+    window: int | timedelta = 100_000
+    action: OnDuplicate = "record"
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot work.
+
+        Raises:
+            ChioConfigError: a value makes no sense.
+        """
+        if not self.header:
+            raise ChioConfigError('`header` of duplicates is empty; write the name of one, such as "X-Message-Id"')
+        if self.action not in get_args(OnDuplicate):
+            raise ChioConfigError(f"`action` of duplicates is `{self.action}`; write `record` or `deny`")
+        if isinstance(self.window, int) and not 1 <= self.window <= MAX_REMEMBERED:
+            raise ChioConfigError(f"`window` of duplicates is {self.window}; write 1 to {MAX_REMEMBERED} events")
+        if isinstance(self.window, timedelta) and self.window <= timedelta(0):
+            raise ChioConfigError(f"`window` of duplicates is {self.window}; write a time above 0")
+
+
+class Place(NamedTuple):
+    """What makes a request of an offset, beside identity and partition."""
+
+    cluster: str | None
+    topic_id: str | None
+    group: str | None
+
+
+class _Original(NamedTuple):
+    place: tuple[str, int, int]
+    receipt: str
+    since: float
+
+
+class Recognition:
+    """Tells events what was decided before, ahead of their receipts. Used by the thread that hands out.
+
+    Args:
+        receipt_log: where earlier receipts are.
+        on_replay: `re-evaluate`: a replay is decided anew; `honor`: the earlier decision stands, whatever policy and
+            guards say now. The receipt names the earlier one as its parent either way.
+        duplicates: how duplicates are recognised; None if they are not.
+        is_keyed: whether the log's digests have a key, so that they cannot be computed here: then place and timestamp
+            say which event is the same.
+
+    Attributes:
+        is_active: whether events have to be shown to `recognise` now. A plain attribute, because every hand-out reads
+            it.
+        replays: replays recognised so far.
+        duplicates: duplicates recognised so far.
+
+    Raises:
+        ChioConfigError: there is no such `on_replay`.
+    """
+
+    def __init__(
+        self, receipt_log: ReceiptLog, on_replay: OnReplay, duplicates: Duplicates | None, *, is_keyed: bool
+    ) -> None:
+        if on_replay not in get_args(OnReplay):
+            raise ChioConfigError(f"`on_replay` is `{on_replay}`; write `re-evaluate` or `honor`")
+        self.replays = 0
+        self.duplicates = 0
+        self._receipt_log = receipt_log
+        self._honor = on_replay == "honor"
+        self._how = duplicates
+        self._is_keyed = is_keyed
+        self._bounds: dict[Key, tuple[int, Place]] = {}
+        self._seen: OrderedDict[tuple[str, bytes], _Original] = OrderedDict()
+        self.is_active = duplicates is not None
+
+    def begin(self, partition: Partition, place: Place) -> None:
+        """Learn, when a partition is assigned, up to which offset its events may have been decided before.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        key, highest = (partition.topic, partition.number), self._receipt_log.highest_offset(partition)
+        if highest is None:
+            self._bounds.pop(key, None)
+        else:
+            self._bounds[key] = (highest, place)
+        self._judge()
+
+    def recognise(self, events: Sequence[Event]) -> int:
+        """Tell events what they repeat, and give how many of them may get receipts now.
+
+        A duplicate whose original is among those before it has to wait until that one has its receipt.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        fresh: set[tuple[str, bytes]] = set()
+        for index, event in enumerate(events):
+            if event.ordinal is not None:
+                continue
+            stands = self._recognise_replay(event)
+            name = self._id_of(event)
+            if name is None or stands:
+                continue
+            if name in fresh:
+                return index
+            if not self._recognise_duplicate(event, name):
+                fresh.add(name)
+        return len(events)
+
+    def note(self, events: Sequence[Event]) -> None:
+        """Remember the ids of events that have their receipts now."""
+        if self._how is None:
+            return
+        now = time.monotonic()
+        for event in events:
+            name, receipt = self._id_of(event), event.chio_receipt_id
+            if name is not None and receipt is not None and self._original(name, now) is None:
+                self._seen[name] = _Original((event.topic(), event.partition(), event.offset()), receipt, now)
+        limit = self._how.window if isinstance(self._how.window, int) else MAX_REMEMBERED
+        while len(self._seen) > limit:
+            self._seen.popitem(last=False)
+
+    def _recognise_replay(self, event: Event) -> bool:
+        """Look an event up if it may have been decided before; True if the earlier decision stands."""
+        key = (event.topic(), event.partition())
+        bound = self._bounds.get(key)
+        if bound is None:
+            return False
+        highest, place = bound
+        if event.offset() > highest:
+            del self._bounds[key]
+            self._judge()
+            return False
+        earlier = self._earlier(event, place)
+        if earlier is None:
+            return False
+        self.replays += 1
+        if not self._honor:
+            event.recall(earlier.id)
+            return False
+        reason = f"decided before, see {earlier.id}" + (f": {earlier.reason}" if earlier.reason else "")
+        event.recall(earlier.id, verdict=earlier.verdict, rule=earlier.rule, reason=reason)
+        return True
+
+    def _earlier(self, event: Event, place: Place) -> Receipt | None:
+        """Give the newest receipt of the same request that counts."""
+        topic, partition, offset = event.topic(), event.partition(), event.offset()
+        receipts = list(self._receipt_log.query(newest_first=True, topic=topic, partition=partition, offset=offset))
+        taken_back = {receipt.rollback for receipt in receipts if receipt.rollback is not None}
+        for receipt in receipts:
+            counts = receipt.kind == "consume" and receipt.batch.state in ("recorded", "committed")
+            if counts and receipt.id not in taken_back and self._is_of(receipt, event, place):
+                return receipt
+        return None
+
+    def _is_of(self, receipt: Receipt, event: Event, place: Place) -> bool:
+        """Say whether a receipt is of the same request: same partition, identity, timestamp and content."""
+        target = receipt.target
+        is_here = (target.cluster, target.topic_id, target.group, receipt.identity) == (*place, event.identity)
+        if not is_here or int(target.timestamp or 0) != event.timestamp()[1]:
+            return False
+        if receipt.digest is None or self._is_keyed:
+            return True
+        return digests.is_content_of(receipt.digest, event) is not False
+
+    def _recognise_duplicate(self, event: Event, name: tuple[str, bytes]) -> bool:
+        original = self._original(name, time.monotonic())
+        if self._how is None or original is None:
+            return False
+        if original.place != (event.topic(), event.partition(), event.offset()):
+            self.duplicates += 1
+            denies = self._how.action == "deny"
+            event.recall(
+                original.receipt,
+                verdict="deny" if denies else None,
+                rule=DUPLICATE_RULE if denies else None,
+                reason=f"duplicate of {original.receipt}",
+            )
+        return True
+
+    def _original(self, name: tuple[str, bytes], now: float) -> _Original | None:
+        """Give what was remembered of an id, unless it is too long ago."""
+        original = self._seen.get(name)
+        if original is None or self._how is None:
+            return None
+        if isinstance(self._how.window, timedelta) and now - original.since > self._how.window.total_seconds():
+            del self._seen[name]
+            return None
+        return original
+
+    def _id_of(self, event: Event) -> tuple[str, bytes] | None:
+        if self._how is None:
+            return None
+        for name, value in digests.header_pairs(event):
+            if name == self._how.header and value is not None:
+                return event.topic(), value.encode() if isinstance(value, str) else bytes(value)
+        return None
+
+    def _judge(self) -> None:
+        self.is_active = self._how is not None or bool(self._bounds)
