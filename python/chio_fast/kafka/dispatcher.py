@@ -20,6 +20,7 @@ from chio_fast.kafka.workers import Loop, Threads
 if TYPE_CHECKING:
     from chio_fast._native import Event
     from chio_fast.kafka.failures import Failures
+    from chio_fast.kafka.proving import Proving
     from chio_fast.kafka.runs import Runs
     from chio_fast.kafka.trouble import Trouble
 
@@ -41,6 +42,7 @@ class Dispatcher:
         *,
         runs: Runs,
         failures: Failures,
+        proving: Proving,
         boundaries: Boundaries,
         trouble: Trouble,
         concurrency: int,
@@ -52,6 +54,7 @@ class Dispatcher:
             raise ChioConfigError(f"`concurrency` is {concurrency}; write 1 or more")
         self._runs = runs
         self._failures = failures
+        self._proving = proving
         self._boundaries = boundaries
         self._gate = boundaries.gate
         self._trouble = trouble
@@ -68,7 +71,9 @@ class Dispatcher:
         """Give ids to events that are handed out, and let their handlers begin."""
         allowed, denied, due = self._gate.take(events)
         if not due and (allowed or denied):
-            self._enqueue(self._runs.add(self._works(events, allowed, denied)))
+            works = self._works(events, allowed, denied)
+            self._proving.sort(works)
+            self._enqueue(self._runs.add(works))
         return allowed, denied, due
 
     def turn(self) -> None:
@@ -80,6 +85,7 @@ class Dispatcher:
                 while self._later and self._later[0][0] <= now:
                     due.append(heapq.heappop(self._later)[2])
             self._enqueue(due)
+        self._enqueue(self._proving.next())
         self.threads.watch()
 
     def stop(self) -> None:
@@ -121,16 +127,17 @@ class Dispatcher:
 
     def _handle(self, work: Work) -> Work | None:
         """Run a sync handler; give the next work of the lane."""
-        if not work.run.alive:
+        if not self._may_begin(work):
             return None
         if work.attempts and not self._take_again(work):
             return self._runs.finish(work)
         work.state = RUNNING
-        handling = context.enter(work.event)
+        ctx = HandlerContext(work, context.enter(work.event), self._boundaries)
         try:
-            answer = work.run.handler(work.event, HandlerContext(work, handling, self._boundaries))
+            answer = work.run.handler(work.event, ctx)
             if answer is not None and inspect.isawaitable(answer):
                 raise ChioConfigError("a sync handler gave back an awaitable; register the async function itself")
+            ctx.end()
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
             if not self._failed(work, error):
                 return None
@@ -140,20 +147,27 @@ class Dispatcher:
 
     async def _handle_async(self, work: Work) -> Work | None:
         """Run an async handler; give the next work of the lane."""
-        if not work.run.alive:
+        if not self._may_begin(work):
             return None
         if work.attempts and not await asyncio.to_thread(self._take_again, work):
             return self._runs.finish(work)
         work.state = RUNNING
-        handling = context.enter(work.event)
+        ctx = HandlerContext(work, context.enter(work.event), self._boundaries)
         try:
-            await work.run.handler(work.event, HandlerContext(work, handling, self._boundaries))
+            await work.run.handler(work.event, ctx)
+            ctx.end()
         except Exception as error:  # noqa: BLE001 - as above
             if not self._failed(work, error):
                 return None
         finally:
             context.leave(work.event)
         return self._runs.finish(work)
+
+    def _may_begin(self, work: Work) -> bool:
+        """Whether a handler may begin now; a suspect waits for its turn."""
+        if work.is_suspect:
+            self._proving.defer(work)
+        return work.run.alive and not work.is_suspect
 
     def _take_again(self, work: Work) -> bool:
         """Give an event that failed its next id; False if it is denied this time."""
@@ -166,7 +180,7 @@ class Dispatcher:
 
     def _failed(self, work: Work, error: Exception) -> bool:
         """Deal with a handler's failure; False if the event is not done with, so that its lane waits."""
-        if not work.run.alive or not work.event.is_current:
+        if not work.run.alive or not work.event.is_current or self._trouble.failure is not None:
             return False
         failures = self._failures
         work.attempts += 1

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from chio_fast._native import Event, Gate, SignedCheckpoint
     from chio_fast.kafka.assignment import Assigned, Key
     from chio_fast.kafka.attesting import Attesting
+    from chio_fast.kafka.calls import ToolCaller
     from chio_fast.kafka.checkpoints import Checkpoints
     from chio_fast.kafka.errands import Errands
     from chio_fast.kafka.failures import Failures
@@ -87,6 +88,7 @@ class ExactlyOnce:
         checkpoints: Checkpoints,
         attesting: Attesting,
         recovery: Recovery,
+        tools: ToolCaller,
         inheritance: Inheritance,
         retreat: Retreat,
         trouble: Trouble,
@@ -109,6 +111,7 @@ class ExactlyOnce:
         self._checkpoints = checkpoints
         self._attesting = attesting
         self._recovery = recovery
+        self._tools = tools
         self._inheritance = inheritance
         self._retreat = retreat
         self._trouble = trouble
@@ -281,6 +284,7 @@ class ExactlyOnce:
     def _succeeded(self, stretches: list[Stretch]) -> None:
         self._runs.committed(stretches)
         self._retreat.succeeded()
+        self._tools.committed({stretch.works[0].event.partition_key or b"": stretch.next for stretch in stretches})
         self.transactions += 1
         self.committed += sum(len(stretch.works) for stretch in stretches)
 

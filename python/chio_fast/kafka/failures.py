@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
-from chio_fast.errors import ChioConfigError, ChioDenied
+from chio_fast.errors import ChioCallDiverged, ChioCallUnknown, ChioConfigError, ChioDenied
 from chio_fast.kafka.envelope import (
     HEADER_RECEIPT,
     HEADER_REQUEST,
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 OnHandlerError = Literal["retry", "error_topic", "stop"]
 
 HEADER_ERROR = "X-Chio-Error"
+FINAL = (ChioDenied, ChioCallUnknown, ChioCallDiverged)
+"""Failures that will be the same the next time."""
 MAX_ATTEMPTS = 5
 BACKOFF = 0.1
 """Seconds before the second attempt; doubled for each further one."""
@@ -73,15 +75,20 @@ class Failures:
         if max_attempts < 1:
             raise ChioConfigError(f"`max_attempts` is {max_attempts}; write 1 or more")
         self.error_topic = error_topic if on_handler_error != "stop" else None
-        self.max_attempts = max_attempts if on_handler_error == "retry" else 1
+        self._retries = on_handler_error == "retry"
+        self._max_attempts = max_attempts
         self.failed = 0
         self.retried = 0
         self._final: dict[tuple[str, int, int], Failure] = {}
         self._forms: dict[tuple[str, int, int], Form] = {}
 
     def is_final(self, error: BaseException, attempts: int) -> bool:
-        """Whether a handler that failed is not tried again; who may not do something will not the next time either."""
-        return attempts >= self.max_attempts or isinstance(error, ChioDenied)
+        """Whether a handler that failed is not tried again."""
+        return not self._retries or attempts >= self._max_attempts or isinstance(error, FINAL)
+
+    def is_too_often(self, attempts: int) -> bool:
+        """Whether an event whose attempts ended with the process is given up, unless that is not wanted."""
+        return self.error_topic is not None and attempts >= self._max_attempts
 
     def backoff(self, attempts: int) -> float:
         """Give the seconds to wait after `attempts` failures, with jitter."""

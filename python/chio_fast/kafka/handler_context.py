@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from chio_fast._native import Event, Outlet
     from chio_fast.context import Handling
     from chio_fast.enforcer import Enforcer
+    from chio_fast.kafka.calls import EventCalls, ToolCaller
     from chio_fast.kafka.work import Work
 
 TRACE = "traceparent"
@@ -45,17 +46,17 @@ class Boundaries:
 
     Args:
         enforcer: decides and issues.
-        identity: who acts.
+        tools: makes the tool calls.
         outlets: by topic, what may be produced.
         max_bytes: by topic, the largest output, key and headers included.
     """
 
     def __init__(
-        self, enforcer: Enforcer, identity: str, outlets: Mapping[str, Outlet], max_bytes: Mapping[str, int]
+        self, enforcer: Enforcer, tools: ToolCaller, outlets: Mapping[str, Outlet], max_bytes: Mapping[str, int]
     ) -> None:
         self.enforcer = enforcer
         self.gate = enforcer.gate
-        self.identity = identity
+        self.tools = tools
         self.outlets = outlets
         self.max_bytes = max_bytes
 
@@ -67,19 +68,22 @@ class HandlerContext:
         event: the event that is handled.
     """
 
-    __slots__ = ("_boundaries", "_handling", "_trace", "_work", "event")
+    __slots__ = ("_boundaries", "_calls", "_handling", "_trace", "_work", "event")
 
     def __init__(self, work: Work, handling: Handling, boundaries: Boundaries) -> None:
         self.event: Event = work.event
         self._work = work
         self._handling = handling
         self._boundaries = boundaries
+        self._calls: EventCalls | None = None
         self._trace: bytes | str | bool | None = False
 
     @property
     def chio(self) -> Tools:
         """The tools of the processor's enforcer, called on behalf of this event."""
-        return Tools(self._work, self._boundaries)
+        if self._calls is None:
+            self._calls = self._boundaries.tools.of(self.event)
+        return Tools(self._work, self._calls)
 
     @property
     def receipt(self) -> str:
@@ -145,7 +149,7 @@ class HandlerContext:
             headers=carried,
             partition=None if partition < 0 else partition,
             event=work.event,
-            parents=self._handling.calls,
+            parents=self._handling.calls if self._calls is None else [*self._handling.calls, *self._calls.receipts],
         )
         output = Output(check, topic, key, value, partition, timestamp)
         if check.guards_due:
@@ -154,6 +158,18 @@ class HandlerContext:
             boundaries.enforcer.guards.run([check])
         self._keep(output)
         return DONE
+
+    def end(self) -> None:
+        """Compare the tool calls with those of earlier attempts, now that the handler has returned.
+
+        Raises:
+            ChioCallDiverged: the handler has not repeated a call.
+        """
+        tools = self._boundaries.tools
+        if self._calls is not None:
+            self._calls.ended()
+        elif tools.has_begun(self.event):
+            tools.of(self.event).ended()
 
     def _with_trace(self, headers: Headers | None) -> Headers | None:
         """Give the caller's headers, and the event's trace unless they hold one."""
@@ -179,11 +195,11 @@ class HandlerContext:
 class Tools:
     """Calls tools on behalf of one event."""
 
-    __slots__ = ("_boundaries", "_work")
+    __slots__ = ("_calls", "_work")
 
-    def __init__(self, work: Work, boundaries: Boundaries) -> None:
+    def __init__(self, work: Work, calls: EventCalls) -> None:
         self._work = work
-        self._boundaries = boundaries
+        self._calls = calls
 
     def invoke(
         self, tool: str, scope: str, arguments: Mapping[str, Any] | None = None, *, call_id: str | None = None
@@ -194,18 +210,18 @@ class Tools:
             tool: name of the tool, as registered.
             scope: the permission that the call needs.
             arguments: keywords of the tool.
-            call_id: tells apart calls that are otherwise equal, when handlers make them in no fixed order.
+            call_id: the handler's own name for the call, the same whenever the event comes again, for calls that are
+                made in no fixed order.
 
         Raises:
             ChioDenied: the call is not allowed; the tool did not run.
             ChioRevoked: the event's partition was revoked, lost or sought; the tool did not run.
+            ChioCallUnknown: it is not known what became of the same call of an earlier attempt.
             Exception: whatever the tool raises.
         """
-        work, boundaries = self._work, self._boundaries
-        require_current(work)
-        enforcer = boundaries.enforcer
-        call = enforcer.ainvoke if work.run.is_async else enforcer.invoke
-        return call(tool, scope, arguments, identity=boundaries.identity, event=work.event)
+        require_current(self._work)
+        call = self._calls.ainvoke if self._work.run.is_async else self._calls.invoke
+        return call(tool, scope, arguments, call_id)
 
 
 def require_current(work: Work) -> None:

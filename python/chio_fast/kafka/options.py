@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka import anchors, wiring
+from chio_fast.kafka.journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from confluent_kafka import KafkaError
 
+    from chio_fast._native import StrPath
+    from chio_fast.kafka.calls import OnDivergence
     from chio_fast.kafka.dispatcher import Order
     from chio_fast.kafka.failures import OnHandlerError
     from chio_fast.kafka.recognition import Duplicates, OnReplay
+    from chio_fast.log import ReceiptLog
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Options:
     order: Order
     member: str | None
     checkpoint_topic: str
+    journal: StrPath | Literal[False] | None
+    on_divergence: OnDivergence
     drain_timeout: float
     on_error: Callable[[KafkaError], None] | None
     on_replay: OnReplay = "re-evaluate"
@@ -78,6 +84,12 @@ class Options:
         """The topics that are written to."""
         own = (self.dlq_topic, self.error_topic, self.checkpoint_topic)
         return [*self.produce_scopes, *(topic for topic in own if topic is not None)]
+
+    def open_journal(self, receipt_log: ReceiptLog) -> Journal | None:
+        """Open the journal of tool calls, by default the one beside the receipt log; None if there is to be none."""
+        if self.journal is False:
+            return None
+        return Journal(self.journal) if self.journal is not None else Journal.beside(receipt_log.path)
 
 
 def consume_scopes(topics: list[str], scope: str | Mapping[str, str] | None) -> dict[str, str]:

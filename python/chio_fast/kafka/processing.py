@@ -16,6 +16,7 @@ from chio_fast.kafka import config, metadata
 from chio_fast.kafka.assignment import Assigned, Assignments
 from chio_fast.kafka.attesting import Attesting
 from chio_fast.kafka.buffer import Buffer
+from chio_fast.kafka.calls import ToolCaller
 from chio_fast.kafka.checkpoints import Checkpoints
 from chio_fast.kafka.dispatcher import Dispatcher
 from chio_fast.kafka.errands import Errands
@@ -29,6 +30,7 @@ from chio_fast.kafka.intake import ENTER_EVERY, SLICE, Intake
 from chio_fast.kafka.limits import Limits
 from chio_fast.kafka.member import Member
 from chio_fast.kafka.partitions import Partitions
+from chio_fast.kafka.proving import Proving
 from chio_fast.kafka.recognition import Place, Recognition
 from chio_fast.kafka.recovery import Recovery
 from chio_fast.kafka.retreat import Retreat
@@ -91,9 +93,20 @@ class Processing:
         self.assignments = Assignments(options.consume_scopes, self._make_partition, track_returned=False)
         self.buffer = Buffer()
         self.throttle = Throttle(self._raw, self.assignments, options.batch_size, lambda: self.buffer.paused)
+        self._journal = options.open_journal(enforcer.receipt_log)
+        self._tools = ToolCaller(
+            enforcer,
+            options.identity,
+            self._journal,
+            on_divergence=options.on_divergence,
+            stop=self.trouble.stop,
+        )
         self.dispatcher = Dispatcher(
             runs=self.runs,
             failures=self.failures,
+            proving=Proving(
+                enforcer.gate, enforcer.receipt_log, self.failures, cluster=self._cluster, group=options.group
+            ),
             boundaries=self._boundaries(limits),
             trouble=self.trouble,
             concurrency=options.concurrency,
@@ -115,6 +128,7 @@ class Processing:
                 member=self._member,
             ),
             recovery=self._recovery,
+            tools=self._tools,
             inheritance=self._inheritance,
             retreat=Retreat(self._transaction, self._recovery, self.failures, self.trouble, options.batch_size),
             trouble=self.trouble,
@@ -246,6 +260,7 @@ class Processing:
             lambda: self.exactly_once.stop(self.exactly_once.timeout),
             self._inheritance.stop,
             self._transaction.close,
+            self._journal.close if self._journal else lambda: None,
             self._member.release,
         ]
         for step in steps:
@@ -283,7 +298,7 @@ class Processing:
             )
             for topic, scope in scopes.items()
         }
-        return Boundaries(self._enforcer, identity, outlets, limits.by_topic)
+        return Boundaries(self._enforcer, self._tools, outlets, limits.by_topic)
 
     def _warn_of_missing(self, known: Mapping[str, Any]) -> None:
         for topic in self._options.written:

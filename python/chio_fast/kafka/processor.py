@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from chio_fast.errors import ChioConfigError, ChioError
 from chio_fast.kafka import checkpoints, running, wiring
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from chio_fast._native import Policy, Signer, StrPath
     from chio_fast.enforcer import Enforcer
     from chio_fast.guards import Guards
+    from chio_fast.kafka.calls import OnDivergence
     from chio_fast.kafka.dispatcher import Order
     from chio_fast.kafka.failures import OnHandlerError
     from chio_fast.kafka.processing import Handler
@@ -61,6 +62,9 @@ class ChioTransactionalProcessor:
         order: events of the same `key`, or of the same `partition`, are handled one after the other, in order.
         member: name of this instance, the same after a restart; see `chio_fast.kafka.member`.
         checkpoint_topic: where the signed checkpoints go that make commits visible; created if it is missing.
+        journal: file of the tool calls, shared by the members of a host; by default beside the receipt log, False for
+            none, so that calls of events that come again are made again.
+        on_divergence: what to do when a handler does not repeat its calls: `stop`, or `call`, see `kafka.calls`.
         drain_timeout: seconds that `stop` gives handlers to finish.
         on_error: hears errors that the client deals with by itself.
         conf: further settings of the confluent clients, such as security.
@@ -97,6 +101,8 @@ class ChioTransactionalProcessor:
         order: Order = "key",
         member: str | None = None,
         checkpoint_topic: str = checkpoints.TOPIC,
+        journal: StrPath | Literal[False] | None = None,
+        on_divergence: OnDivergence = "stop",
         drain_timeout: float = 30.0,
         on_error: Callable[[KafkaError], None] | None = None,
         conf: Mapping[str, Any] | None = None,
@@ -119,6 +125,8 @@ class ChioTransactionalProcessor:
             order=order,
             member=member,
             checkpoint_topic=checkpoint_topic,
+            journal=journal,
+            on_divergence=on_divergence,
             drain_timeout=drain_timeout,
             on_error=on_error,
         )

@@ -63,11 +63,12 @@ class Work:
         form: how much of the event its DLQ or error record holds.
         lane: key whose events are handled in order.
         follower: the next work of the same lane, if there is one.
-        attempts: how often its handler was tried before.
+        attempts: how often its handler has failed, as far as this process knows.
+        is_suspect: whether its handler may have ended the process before, so that it waits for its turn.
     """
 
     __slots__ = (
-        "attempts", "denied", "event", "failure", "follower", "form", "lane", "outputs", "run", "state",
+        "attempts", "denied", "event", "failure", "follower", "form", "is_suspect", "lane", "outputs", "run", "state",
     )  # fmt: skip
 
     def __init__(self, event: Event, run: Run, *, denied: bool) -> None:
@@ -81,6 +82,7 @@ class Work:
         self.lane: object = None
         self.follower: Work | None = None
         self.attempts = 0
+        self.is_suspect = False
 
     @property
     def place(self) -> tuple[str, int, int]:

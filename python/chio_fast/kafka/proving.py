@@ -1,0 +1,119 @@
+"""Finds the events that end the process that handles them.
+
+A handler that raises is counted by its receipts of mode `attempt`; one that ends the process leaves none, unless it is
+counted before it runs. So the first events of a partition that was assigned are counted when they are taken, together
+in one durable write. Those of them that were counted often before are suspects: they run one at a time, each counted
+right before its turn, so that an event which ends the process is not counted against those that were waiting with it.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from itertools import islice
+from typing import TYPE_CHECKING
+
+from chio_fast.kafka.work import FINISHED, Failure
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from chio_fast._native import Gate
+    from chio_fast.kafka.failures import Failures
+    from chio_fast.kafka.metadata import Cluster
+    from chio_fast.kafka.runs import Run
+    from chio_fast.kafka.work import Work
+    from chio_fast.log import ReceiptLog
+
+SUSPECT = 2
+"""Attempts that were not committed, from which on an event runs by itself."""
+LOOK_BACK = 10_000
+"""Receipts of attempts of one partition that are looked at, from the newest on."""
+
+
+class Proving:
+    """Counts attempts, on the thread that takes events.
+
+    Args:
+        gate: seals.
+        receipt_log: knows the attempts before.
+        failures: says how many attempts are too many.
+        cluster: knows the ids of topics.
+        group: the consumer group.
+    """
+
+    def __init__(
+        self, gate: Gate, receipt_log: ReceiptLog, failures: Failures, *, cluster: Cluster, group: str
+    ) -> None:
+        self._gate = gate
+        self._receipt_log = receipt_log
+        self._failures = failures
+        self._cluster = cluster
+        self._group = group
+        self._tried: dict[Run, dict[int, int]] = {}
+        self._waiting: deque[Work] = deque()  # appended to by workers
+        self._running: Work | None = None
+
+    def sort(self, works: Sequence[Work]) -> None:
+        """Count works that were just taken, mark suspects, and give up what was tried too often."""
+        fresh = [work for work in works if work.run.unproven > 0]
+        if not fresh:
+            return
+        counted = []
+        for work in fresh:
+            run = work.run
+            run.unproven -= 1
+            tried = self._tries(run).get(work.event.offset(), 0)
+            if run.unproven == 0:
+                del self._tried[run]
+            if work.state == FINISHED:
+                continue
+            if self._failures.is_too_often(tried):
+                work.failure = Failure("ProcessEnded", "its handler did not come to an end", tried)
+                work.state = FINISHED
+            elif tried >= SUSPECT:
+                work.is_suspect = True
+            else:
+                counted.append(work)
+        self._count(counted)
+
+    def defer(self, work: Work) -> None:
+        """Have a suspect wait for its turn."""
+        self._waiting.append(work)
+
+    def next(self) -> list[Work]:
+        """Give the suspect whose turn it is, counted, if there is one."""
+        running = self._running
+        if running is not None and running.run.alive and running.state != FINISHED:
+            return []
+        self._running = None
+        while self._waiting:
+            work = self._waiting.popleft()
+            if work.run.alive:
+                self._count([work])
+                work.is_suspect = False
+                self._running = work
+                return [work]
+        return []
+
+    def _count(self, works: Sequence[Work]) -> None:
+        if works:
+            ordinals = self._gate.attempt_now([work.event for work in works])
+            self._gate.log.wait_durable(max(ordinals))
+
+    def _tries(self, run: Run) -> dict[int, int]:
+        """Give how often events of a run were tried and not committed, by offset."""
+        known = self._tried.get(run)
+        if known is None:
+            # Ended runs are not asked about again.
+            self._tried = {other: tries for other, tries in self._tried.items() if other.alive}
+            attempts: defaultdict[int, set[int]] = defaultdict(set)
+            topic, partition = run.key
+            found = self._receipt_log.query(
+                kind="consume", state="attempt", topic=topic, partition=partition, newest_first=True
+            )
+            here = (self._group, self._cluster.topic_id(topic))
+            for receipt in islice(found, LOOK_BACK):
+                if (receipt.target.group, receipt.target.topic_id) == here:
+                    attempts[int(receipt.target.offset or 0)].add(receipt.attempt or 1)
+            known = self._tried[run] = {offset: len(numbers) for offset, numbers in attempts.items()}
+        return known
