@@ -48,7 +48,7 @@ class AnchorCheck:
 
     Args:
         trust: Whom to trust.
-        log_id: The log's id; without it, the logs of all issuers in the log count.
+        log_id: The log's id; without it, the ids in the names of the log's issuers count, and any if it is empty.
         partial: The log is a part: that it ends early is no fault.
     """
 
@@ -87,7 +87,7 @@ class AnchorCheck:
         missing = [
             (self._fault(anchor), anchor.checkpoint)
             for (issuer, _), anchored in sorted(self._anchors.items())
-            if log_id_of(issuer) in self._log_ids
+            if not self._log_ids or log_id_of(issuer) in self._log_ids
             for anchor in anchored.values()
         ]
         return [found for found in missing if found[0].fault == "fork" or not self._partial]
