@@ -30,11 +30,13 @@ SUFFIX = "-calls"
 """What the name of the receipt log is followed by; `-journal` would be taken for the log's own rollback journal."""
 BUSY_TIMEOUT = 10.0
 """Seconds that one process waits for another one's write."""
+APPLICATION = 0x43484331
 VERSION = 1
+"""What the file says of itself: whose it is (`CHC1`), and which form it has."""
 PRIVATE = 0o600
 
 SCHEMA = """
-CREATE TABLE IF NOT EXISTS calls (
+CREATE TABLE calls (
     partition BLOB NOT NULL,     -- partition key of the event
     offset    INTEGER NOT NULL,  -- its offset
     key       BLOB NOT NULL,     -- idempotency key of the call
@@ -312,25 +314,33 @@ def _open(path: Path, busy_timeout: float) -> sqlite3.Connection:
 
     Raises:
         sqlite3.Error: that is not possible.
-        JournalError: a newer version of chio_fast wrote it.
+        JournalError: it is another file, or one of a newer version of chio_fast.
     """
     db = sqlite3.connect(path, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
     try:
         _switch_to_wal(db, time.monotonic() + busy_timeout)
         db.execute("PRAGMA synchronous = FULL")
         db.execute("PRAGMA secure_delete = FAST")  # results of tools do not stay behind in free pages
-        [version] = db.execute("PRAGMA user_version").fetchone()
-        if version > VERSION:
-            raise JournalError(f"`{path}` was written by a newer version of chio_fast; update, or write another path")
-        if version < VERSION:
-            db.execute("BEGIN IMMEDIATE")
-            db.execute(SCHEMA)
-            db.execute(f"PRAGMA user_version = {VERSION}")
-            db.execute("COMMIT")
+        _settle_form(db, path)
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _settle_form(db: sqlite3.Connection, path: Path) -> None:
+    """Give an empty file its form, and refuse one of another form."""
+    db.execute("BEGIN IMMEDIATE")
+    [application], [version] = (db.execute(f"PRAGMA {name}").fetchone() for name in ("application_id", "user_version"))
+    if application == APPLICATION and version > VERSION:
+        raise JournalError(f"`{path}` was written by a newer version of chio_fast; update, or write another path")
+    if application != APPLICATION:
+        if db.execute("SELECT 1 FROM sqlite_master").fetchone():
+            raise JournalError(f"`{path}` is no journal of tool calls; write another path")
+        db.execute(SCHEMA)
+        db.execute(f"PRAGMA application_id = {APPLICATION}")
+        db.execute(f"PRAGMA user_version = {VERSION}")
+    db.execute("COMMIT")
 
 
 def _switch_to_wal(db: sqlite3.Connection, deadline: float) -> None:
