@@ -1,11 +1,13 @@
 """Verifying a whole log: every frame by itself, and how they follow each other."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from chio_fast.verify import hashing
 from chio_fast.verify.anchors import AnchorCheck
 from chio_fast.verify.errors import MalformedError, VerifyError
 from chio_fast.verify.frames import Frame, decode, split
+from chio_fast.verify.ids import EpochIds
 from chio_fast.verify.records import Checkpoint, Record, parse_record
 from chio_fast.verify.trust import Trust, TrustedKey, check_attestation
 
@@ -75,7 +77,7 @@ class _Issuer:
     head: bytes
     key_id: bytes | None = None
     batches: int = 0
-    last_id: int | None = None
+    ids: EpochIds = field(default_factory=EpochIds)
     followers: dict[bytes, bytes] = field(default_factory=dict)
     seen: set[bytes] = field(default_factory=set)
     keys: dict[bytes, bool] = field(default_factory=dict)
@@ -120,7 +122,7 @@ class _Issuer:
 
     def _advance(self, checkpoint: Checkpoint, checkpoint_hash: bytes) -> None:
         if checkpoint.epoch != self.epoch:
-            self.last_id = None
+            self.ids = EpochIds()
         self.followers[checkpoint.previous] = checkpoint_hash
         self.seen.add(checkpoint_hash)
         self.epoch = checkpoint.epoch
@@ -155,6 +157,8 @@ class LogVerifier:
         self._anchors = anchors
         self._issuers: dict[str, _Issuer] = {}
         self._transactions: dict[bytes, tuple[str, str | None]] = {}
+        # Outcomes of batches that were not fed yet: an import may bring them first.
+        self._early: dict[bytes, list[dict[str, Any]]] = {}
         self._tags: dict[int, tuple[str, int, int, int]] = {}
         self._report = Report()
 
@@ -208,6 +212,9 @@ class LogVerifier:
             self._find(error, checkpoint)
         if checkpoint.mode == "transaction":
             self._transactions.setdefault(frame.checkpoint_hash, (checkpoint.issuer, None))
+        for members in self._early.pop(frame.checkpoint_hash, ()):
+            self._report.outcomes_elsewhere -= 1
+            self._told(members, checkpoint, checkpoint.first_seq)
         if hashing.root(frame.leaves) == checkpoint.root:
             self._records(frame, state)
         else:
@@ -222,7 +229,9 @@ class LogVerifier:
     def _records(self, frame: Frame, state: _Issuer) -> None:
         checkpoint = frame.checkpoint
         tag = hashing.id_tag(checkpoint.issuer, checkpoint.epoch)
-        first_id: int | None = None
+        recorded = checkpoint.mode == "recorded"
+        first: int | None = None
+        last: int | None = None
         for seq, body in enumerate(frame.bodies, checkpoint.first_seq):
             if body is None:
                 self._report.withheld += 1
@@ -234,18 +243,19 @@ class LogVerifier:
                 continue
             if record.seq != seq:
                 self._find(VerifyError("seq", f"`seq` is {record.seq} at place {seq}"), checkpoint, seq)
-            repeated = state.last_id is not None and state.last_id >= record.id
-            if record.id >> 48 & 0xFFFF_FFFF != tag or repeated:
-                detail = f"id `{record.members['id']}` is of another issuer or epoch, repeated, or out of order"
-                self._find(VerifyError("id", detail), checkpoint, seq)
-            state.last_id = record.id if state.last_id is None else max(state.last_id, record.id)
-            first_id = record.id if first_id is None else first_id
+            wrong: str | None = "is of another issuer or epoch"
+            if record.id >> 48 & 0xFFFF_FFFF == tag:
+                wrong = state.ids.take(record.id, last, recorded=recorded)
+            if wrong:
+                self._find(VerifyError("id", f"id `{record.members['id']}` {wrong}"), checkpoint, seq)
+            first = record.id if first is None else min(first, record.id)
+            last = record.id if last is None else max(last, record.id)
             if record.is_outcome:
                 self._outcome(record, checkpoint, seq)
             else:
                 self._report.receipts += 1
-        if first_id is not None and state.last_id is not None:
-            self._note_tag(checkpoint, tag, first_id, state.last_id)
+        if first is not None and last is not None:
+            self._note_tag(checkpoint, tag, first, last)
 
     def _note_tag(self, checkpoint: Checkpoint, tag: int, first: int, last: int) -> None:
         """Check that two epochs whose tags agree by chance gave their ids at different times."""
@@ -258,7 +268,9 @@ class LogVerifier:
 
     def _outcome(self, record: Record, checkpoint: Checkpoint, seq: int) -> None:
         self._report.outcomes += 1
-        members = record.members
+        self._told(record.members, checkpoint, seq)
+
+    def _told(self, members: dict[str, Any], checkpoint: Checkpoint, seq: int) -> None:
         batch = bytes.fromhex(members["batch"])
         known = self._transactions.get(batch)
         detail = None
@@ -266,6 +278,7 @@ class LogVerifier:
             state = self._issuers.get(members["issuer"])
             if state is None or batch not in state.seen:
                 self._report.outcomes_elsewhere += 1
+                self._early.setdefault(batch, []).append(members)
                 return
             detail = f"batch `{batch.hex()}` is not that of a transaction"
         elif known[0] != members["issuer"]:

@@ -23,7 +23,7 @@ mod decode;
 mod encode;
 mod meta;
 
-pub use decode::{Frame, FrameError, Signed, Slot, decode, signed, split};
+pub use decode::{Frame, FrameError, Signed, Slot, decode, length, signed, split};
 pub(crate) use encode::Writer;
 pub use encode::withhold;
 pub(crate) use meta::CoverageMap;

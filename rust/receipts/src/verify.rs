@@ -9,7 +9,7 @@ mod receipt;
 
 use std::fmt;
 
-pub use log::{Finding, IssuerReport, LogVerifier, Report};
+pub use log::{ChainEnd, Finding, IssuerReport, LogVerifier, Report};
 pub use receipt::{State, Verified, receipt};
 
 /// Declares [`Fault`] with its codes.

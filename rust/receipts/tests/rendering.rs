@@ -202,7 +202,7 @@ impl Owned {
             match attempt {
                 Attempt::None => json!(0),
                 Attempt::Known(n) => number(n.into()),
-                Attempt::Ask => json!(42),
+                Attempt::Ask | Attempt::Again => json!(42),
             },
         );
         put("correlation", json!(clip(self.correlation.as_deref().unwrap_or_default())));

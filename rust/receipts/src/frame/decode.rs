@@ -90,6 +90,14 @@ struct Header {
     attestation: usize,
 }
 
+/// Length of the frame that begins with these [`HEADER_LEN`] bytes, for who reads a stream piece by piece.
+///
+/// # Errors
+/// [`FrameError`] if they are no header.
+pub fn length(start: &[u8]) -> Result<usize, FrameError> {
+    header(start).map(|header| header.total)
+}
+
 /// Cuts the first frame off a stream of frames: (frame, rest), or `None` at its end.
 ///
 /// # Errors

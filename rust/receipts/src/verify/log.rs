@@ -1,11 +1,14 @@
 //! Verifying a whole log: every frame by itself, and how they follow each other.
 
 mod chain;
+mod ids;
 mod report;
 
 use std::collections::HashMap;
 
+pub use chain::ChainEnd;
 use chain::IssuerState;
+use ids::EpochIds;
 pub use report::{Finding, IssuerReport, Report};
 
 use super::keys::{Keys, check_attestation};
@@ -26,10 +29,14 @@ use crate::words::OutcomeWord;
 pub struct LogVerifier<'t> {
     trust: &'t Trust,
     keys: Keys<'t>,
-    partial: bool,
+    /// Whether chains may start anywhere, and end before checkpoints that are known.
+    starts_anywhere: bool,
+    ends_anywhere: bool,
     issuers: HashMap<String, IssuerState>,
     /// Batches of transactions, by the hash of their checkpoint.
     transactions: HashMap<[u8; 32], Transaction>,
+    /// Outcomes of batches that were not fed yet, by the hash of their checkpoint: an import may bring them first.
+    early: HashMap<[u8; 32], Vec<Told>>,
     /// Which issuer and epoch has a tag, and the ids that it gave.
     tags: HashMap<u32, Tagged>,
     report: Report,
@@ -39,6 +46,14 @@ pub struct LogVerifier<'t> {
 struct Transaction {
     issuer: String,
     outcome: Option<OutcomeWord>,
+}
+
+/// What an outcome record says.
+struct Told {
+    batch: [u8; 32],
+    issuer: String,
+    outcome: OutcomeWord,
+    contradicts: Option<OutcomeWord>,
 }
 
 /// The ids of one issuer and epoch.
@@ -63,9 +78,11 @@ impl<'t> LogVerifier<'t> {
         Self {
             trust,
             keys: Keys::new(trust),
-            partial: false,
+            starts_anywhere: false,
+            ends_anywhere: false,
             issuers: HashMap::new(),
             transactions: HashMap::new(),
+            early: HashMap::new(),
             tags: HashMap::new(),
             report: Report::default(),
         }
@@ -74,8 +91,21 @@ impl<'t> LogVerifier<'t> {
     /// Lets every issuer's chain start anywhere and end anywhere: for a part of a log.
     #[must_use]
     pub fn partial(mut self) -> Self {
-        self.partial = true;
+        self.starts_anywhere = true;
+        self.ends_anywhere = true;
         self
+    }
+
+    /// Lets every issuer's chain end anywhere: for what a log is continued with.
+    #[must_use]
+    pub fn continued(mut self) -> Self {
+        self.ends_anywhere = true;
+        self
+    }
+
+    /// Lets the chain of `issuer`, of which nothing was fed yet, go on from where a log holds its end.
+    pub fn follow_on(&mut self, issuer: &str, end: ChainEnd) {
+        self.issuers.insert(issuer.to_owned(), IssuerState::at(end));
     }
 
     /// Takes all frames of a stream; what follows a malformed one is not read.
@@ -141,6 +171,10 @@ impl<'t> LogVerifier<'t> {
             let transaction = Transaction { issuer: issuer.to_owned(), outcome: None };
             self.transactions.entry(hash).or_insert(transaction);
         }
+        for told in self.early.remove(&hash).unwrap_or_default() {
+            self.report.outcomes_elsewhere -= 1;
+            self.told(place, told);
+        }
         if tree::root(&frame.leaves()) == checkpoint.root {
             self.records(place, frame);
         } else {
@@ -151,7 +185,7 @@ impl<'t> LogVerifier<'t> {
     /// Checks how the batch follows the issuer's last one.
     fn follow(&mut self, place: Place<'_>, frame: &Frame<'_>, hash: &[u8; 32], key: &TrustedKey) {
         let checkpoint = &frame.checkpoint;
-        let partial = self.partial;
+        let partial = self.starts_anywhere;
         let state =
             self.issuers.entry(checkpoint.issuer.clone()).or_insert_with(|| IssuerState::before(checkpoint, partial));
         for fault in state.follow(checkpoint, hash, key) {
@@ -162,8 +196,12 @@ impl<'t> LogVerifier<'t> {
     fn records(&mut self, place: Place<'_>, frame: &Frame<'_>) {
         let checkpoint = &frame.checkpoint;
         let tag = id::tag(&checkpoint.issuer, checkpoint.epoch);
-        let mut last_id = self.issuers.get(&checkpoint.issuer).and_then(|state| state.last_id);
-        let mut first_id = None;
+        let is_recorded = checkpoint.mode == Mode::Recorded;
+        let ids_of = |issuers: &mut HashMap<String, IssuerState>, ids: EpochIds| {
+            issuers.get_mut(&checkpoint.issuer).map(|state| std::mem::replace(&mut state.ids, ids))
+        };
+        let mut epoch_ids = ids_of(&mut self.issuers, EpochIds::default()).unwrap_or_default();
+        let mut ids: Option<(ReceiptId, ReceiptId)> = None;
         for (index, slot) in frame.slots().enumerate() {
             let seq = checkpoint.first_seq.saturating_add(index as u64);
             let place = Place { seq: Some(seq), ..place };
@@ -185,21 +223,21 @@ impl<'t> LogVerifier<'t> {
                 self.find(place, VerifyError::new(Fault::Seq, format!("`seq` is {} at place {seq}", record.seq())));
             }
             let id = record.id();
-            if id.tag() != tag || last_id.is_some_and(|last| last >= id) {
-                let detail = format!("id `{id}` is of another issuer or epoch, repeated, or out of order");
-                self.find(place, VerifyError::new(Fault::Id, detail));
+            let taken = match id.tag() == tag {
+                true => epoch_ids.take(id, ids.map(|(_, last)| last), is_recorded),
+                false => Err("is of another issuer or epoch"),
+            };
+            if let Err(what) = taken {
+                self.find(place, VerifyError::new(Fault::Id, format!("id `{id}` {what}")));
             }
-            last_id = last_id.max(Some(id));
-            first_id = first_id.or(Some(id));
+            ids = Some(ids.map_or((id, id), |(first, last)| (first.min(id), last.max(id))));
             match record {
                 Record::Receipt(_) => self.report.receipts += 1,
                 Record::Outcome(outcome) => self.outcome(place, &outcome),
             }
         }
-        if let Some(state) = self.issuers.get_mut(&checkpoint.issuer) {
-            state.last_id = last_id;
-        }
-        if let (Some(first), Some(last)) = (first_id, last_id) {
+        ids_of(&mut self.issuers, epoch_ids);
+        if let Some((first, last)) = ids {
             self.note_tag(place, tag, first, last);
         }
     }
@@ -219,23 +257,28 @@ impl<'t> LogVerifier<'t> {
 
     fn outcome(&mut self, place: Place<'_>, outcome: &Outcome<'_>) {
         self.report.outcomes += 1;
-        let issuer = outcome.issuer.decode();
-        let batch = hex::encode(&outcome.batch);
-        let detail = match self.transactions.get_mut(&outcome.batch) {
-            None if self.issuers.get(issuer.as_ref()).is_some_and(|state| state.knows(&outcome.batch)) => {
+        let Outcome { batch, outcome: word, contradicts, .. } = *outcome;
+        self.told(place, Told { batch, issuer: outcome.issuer.decode().into_owned(), outcome: word, contradicts });
+    }
+
+    fn told(&mut self, place: Place<'_>, told: Told) {
+        let batch = hex::encode(&told.batch);
+        let detail = match self.transactions.get_mut(&told.batch) {
+            None if self.issuers.get(&told.issuer).is_some_and(|state| state.knows(&told.batch)) => {
                 format!("batch `{batch}` is not that of a transaction")
             }
             None => {
                 self.report.outcomes_elsewhere += 1;
+                self.early.entry(told.batch).or_default().push(told);
                 return;
             }
-            Some(transaction) if transaction.issuer != issuer => format!("batch `{batch}` is of another issuer"),
+            Some(transaction) if transaction.issuer != told.issuer => format!("batch `{batch}` is of another issuer"),
             Some(transaction) => match transaction.outcome {
-                Some(known) if known != outcome.outcome && outcome.contradicts != Some(known) => {
+                Some(known) if known != told.outcome && told.contradicts != Some(known) => {
                     format!("batch `{batch}` is `{}` already", known.as_str())
                 }
                 _ => {
-                    transaction.outcome = Some(outcome.outcome);
+                    transaction.outcome = Some(told.outcome);
                     return;
                 }
             },
@@ -259,7 +302,7 @@ impl<'t> LogVerifier<'t> {
                     let detail =
                         format!("this log does not lead to checkpoint `{hash}`, the last before the compromise");
                     self.find(place, VerifyError::new(Fault::KeyCompromised, detail));
-                } else if !self.partial {
+                } else if !self.ends_anywhere {
                     let detail = format!("the log ends before checkpoint `{hash}`, which the trust file knows");
                     self.find(place, VerifyError::new(Fault::Truncated, detail));
                 }

@@ -3,6 +3,7 @@
 mod batch;
 mod exports;
 mod faults;
+mod ids;
 mod logs;
 mod primitives;
 mod signatures;

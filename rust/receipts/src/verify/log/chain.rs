@@ -2,14 +2,32 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::ids::EpochIds;
 use super::report::IssuerReport;
 use crate::checkpoint::Checkpoint;
 use crate::hex;
-use crate::id::ReceiptId;
 use crate::sign::KeyId;
 use crate::trust::{KeyStatus, TrustedKey};
 use crate::verify::keys::ended;
 use crate::verify::{Fault, VerifyError};
+
+/// Where a log that is continued holds the end of an issuer's chain. The ids that it holds of the epoch are not told: what
+/// repeats one of them is found when the whole log is verified.
+#[derive(Clone, Debug)]
+pub struct ChainEnd {
+    /// Epoch of the newest batch.
+    pub epoch: u64,
+    /// Position of the next record in it.
+    pub next_seq: u64,
+    /// Records over all epochs.
+    pub running_count: u64,
+    /// Hash of the newest checkpoint.
+    pub checkpoint: [u8; 32],
+    /// The key that signed it.
+    pub key_id: KeyId,
+    /// The keys whose last checkpoints, as the trust file knows them, the chain has passed.
+    pub passed: Vec<KeyId>,
+}
 
 /// Where the chain of one issuer stands.
 pub(super) struct IssuerState {
@@ -20,8 +38,8 @@ pub(super) struct IssuerState {
     /// Key of the current epoch; `None` before the first batch.
     key_id: Option<KeyId>,
     batches: u64,
-    /// Last id of the current epoch.
-    pub(super) last_id: Option<ReceiptId>,
+    /// Ids of the current epoch.
+    pub(super) ids: EpochIds,
     /// The checkpoint that follows each one: two different followers are a fork.
     followers: HashMap<[u8; 32], [u8; 32]>,
     /// Checkpoints of the chain.
@@ -47,10 +65,26 @@ impl IssuerState {
             head,
             key_id: None,
             batches: 0,
-            last_id: None,
+            ids: EpochIds::default(),
             followers: HashMap::new(),
             seen: HashSet::new(),
             keys: Vec::new(),
+        }
+    }
+
+    /// The state at the end of a chain that a log holds.
+    pub(super) fn at(end: ChainEnd) -> Self {
+        Self {
+            epoch: end.epoch,
+            next_seq: end.next_seq,
+            running_count: end.running_count,
+            head: end.checkpoint,
+            key_id: Some(end.key_id),
+            batches: 0,
+            ids: EpochIds::default(),
+            followers: HashMap::new(),
+            seen: HashSet::from([end.checkpoint]),
+            keys: end.passed.into_iter().map(|key| (key, true)).collect(),
         }
     }
 
@@ -59,7 +93,7 @@ impl IssuerState {
         let mut faults = Vec::new();
         let mut fault = |fault, detail: String| faults.push(VerifyError::new(fault, detail));
         let same_epoch = next.epoch == self.epoch;
-        let next_epoch = Some(next.epoch) == self.epoch.checked_add(1) && self.batches > 0;
+        let next_epoch = Some(next.epoch) == self.epoch.checked_add(1) && self.key_id.is_some();
         if !same_epoch && !next_epoch {
             fault(Fault::Epoch, format!("epoch {} follows epoch {}", next.epoch, self.epoch));
         }
@@ -96,7 +130,7 @@ impl IssuerState {
 
     fn advance(&mut self, next: &Checkpoint, hash: &[u8; 32]) {
         if next.epoch != self.epoch {
-            self.last_id = None;
+            self.ids = EpochIds::default();
         }
         self.followers.insert(next.previous, *hash);
         self.seen.insert(*hash);
