@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from chio_fast import settings
 from chio_fast._native import Event, Gate, Policy, Signer
@@ -18,7 +18,7 @@ from chio_fast.errors import ChioConfigError, ChioError
 from chio_fast.guards import DEFAULT_CONCURRENCY, DEFAULT_THREADS, DEFAULT_TIMEOUT, GuardRunner, Guards
 from chio_fast.log import ReceiptLog
 from chio_fast.policy import PolicyWatcher
-from chio_fast.tools import ToolCalls
+from chio_fast.tools import Keeping, ToolCalls
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -172,18 +172,24 @@ class Enforcer:
         return [check.decision for check in checks]
 
     @overload
-    def tool(self, name: str, function: F) -> F: ...
+    def tool(self, name: str, function: F, **kept: Unpack[Keeping]) -> F: ...
     @overload
-    def tool(self, name: str) -> Callable[[F], F]: ...
-    def tool(self, name: str, function: F | None = None) -> F | Callable[[F], F]:
+    def tool(self, name: str, **kept: Unpack[Keeping]) -> Callable[[F], F]: ...
+    def tool(self, name: str, function: F | None = None, **kept: Unpack[Keeping]) -> F | Callable[[F], F]:
         """Register the function, sync or async, behind a tool; without `function` it is a decorator.
 
+        Args:
+            name: name of the tool.
+            function: gets the arguments of calls as keywords; in a processor also the idempotency key of the call, if
+                it has a parameter `idempotency_key`.
+            kept: how a processor's journal keeps its calls, see `chio_fast.tools.Keeping`.
+
         Raises:
-            ChioConfigError: another function has that name.
+            ChioConfigError: another function has that name, or `kept` makes no sense.
         """
         if function is None:
-            return functools.partial(self.tool, name)
-        self.tools.register(name, function)
+            return functools.partial(self.tool, name, **kept)
+        self.tools.register(name, function, **kept)
         return function
 
     def invoke(

@@ -6,20 +6,28 @@
 | `CHIO_RECEIPT_LOG` | path of the receipt log | `chio-receipts.db` in the working directory |
 | `CHIO_SIGNING_KEY` | 64 hexadecimal digits of a seed, or the path of a key file | the log's own key file |
 | `CHIO_IDENTITY` | who acts | construction fails where an identity is needed |
+| `CHIO_TOOLS` | `module:name` of a dictionary of tools, names to functions | tools are those that code registers |
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from chio_fast._native import Signer
 from chio_fast.errors import ChioConfigError
+from chio_fast.loading import load
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 POLICY = "CHIO_POLICY"
 RECEIPT_LOG = "CHIO_RECEIPT_LOG"
 SIGNING_KEY = "CHIO_SIGNING_KEY"
 IDENTITY = "CHIO_IDENTITY"
+TOOLS = "CHIO_TOOLS"
 
 DEFAULT_RECEIPT_LOG = Path("chio-receipts.db")
 
@@ -59,3 +67,18 @@ def signer() -> Signer | None:
     if not value:
         return None
     return Signer.from_file(value) if os.sep in value or Path(value).exists() else Signer.from_env(SIGNING_KEY)
+
+
+def tools() -> Mapping[str, Callable[..., Any]]:
+    """Functions behind tools, where the environment names some.
+
+    Raises:
+        ChioConfigError: it names nothing, or something else.
+    """
+    spelled = os.environ.get(TOOLS)
+    if not spelled:
+        return {}
+    found = load(spelled, f"environment variable `{TOOLS}`")
+    if not isinstance(found, Mapping) or not all(map(callable, found.values())):
+        raise ChioConfigError(f"`{spelled}` in `{TOOLS}` is no dictionary of names and functions; write one there")
+    return found

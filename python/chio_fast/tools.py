@@ -6,11 +6,11 @@ import functools
 import inspect
 import time
 import typing
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypedDict, Unpack, get_args
 
 import msgspec
 
-from chio_fast import steps
+from chio_fast import settings, steps
 from chio_fast._native import Event
 from chio_fast.arguments import encode_result
 from chio_fast.context import note_calls
@@ -29,6 +29,22 @@ KEY = "idempotency_key"
 
 OnUnknown = Literal["call again", "escalate", "stop"]
 Keep = Literal["full", "digest", "off"]
+
+
+class Keeping(TypedDict, total=False):
+    """How a journal keeps the calls of a tool.
+
+    Attributes:
+        on_unknown: what to do when an event comes again and it is not known what became of a call of it, because the
+            process ended meanwhile or the result was not kept. `call again`: with the same idempotency key; `escalate`:
+            the handler fails, with `ChioCallUnknown`, and is not tried again; `stop`: the processor stops. By default
+            `call again` if the function takes the key, else `escalate`.
+        result: how much of results is kept: `full`, `digest` or `off`. Only what is kept in full can be given again;
+            the rest counts as unknown.
+    """
+
+    on_unknown: OnUnknown | None
+    result: Keep
 
 
 class Tool(NamedTuple):
@@ -112,32 +128,30 @@ class Keeper(Protocol):
 
 
 class ToolCalls:
-    """The registered tools of an enforcer, and how they are called.
+    """The registered tools of an enforcer, those of `CHIO_TOOLS` among them, and how they are called.
 
     Args:
         enforcer: decides about the calls.
+
+    Raises:
+        ChioConfigError: `CHIO_TOOLS` is no dictionary of functions.
     """
 
     def __init__(self, enforcer: Enforcer) -> None:
         self._enforcer = enforcer
         self._tools: dict[str, Tool] = {}
         self._invoker: Callable[..., Any] | None = None
+        for name, function in settings.tools().items():
+            self.register(name, function)
 
-    def register(
-        self, name: str, function: Callable[..., Any], *, on_unknown: OnUnknown | None = None, result: Keep = "full"
-    ) -> None:
+    def register(self, name: str, function: Callable[..., Any], **kept: Unpack[Keeping]) -> None:
         """Put a function, sync or async, behind a name; the rest counts where a journal is kept.
 
         Args:
             name: the name.
             function: gets the arguments of calls as keywords, and the call's idempotency key as `idempotency_key` if
                 it has such a parameter.
-            on_unknown: what to do when an event comes again and it is not known what became of a call of it, because
-                the process ended meanwhile or the result was not kept. `call again`: with the same idempotency key;
-                `escalate`: the handler fails, with `ChioCallUnknown`, and is not tried again; `stop`: the processor
-                stops. By default `call again` if the function takes the key, else `escalate`.
-            result: how much of results the journal keeps: `full`, `digest` or `off`. Only what is kept in full can be
-                given again; the rest counts as unknown.
+            kept: `on_unknown` and `result`, see `Keeping`.
 
         Raises:
             ChioConfigError: another function has that name, or a word is none of those.
@@ -145,7 +159,7 @@ class ToolCalls:
         known = self._tools.get(name)
         if known is not None and known.function is not function:
             raise ChioConfigError(f"tool `{name}` is registered already; give the other one another name")
-        self._tools[name] = _tool(name, function, on_unknown, result)
+        self._tools[name] = _tool(name, function, **kept)
 
     def register_rest(self, invoker: Callable[..., Any]) -> None:
         """Have calls of all names that are not registered made by `invoker(tool, arguments, idempotency_key)`."""
@@ -214,7 +228,7 @@ class ToolCalls:
         name = request.tool or ""
         tool = self._tools.get(name)
         if tool is None and self._invoker is not None:
-            tool = self._tools[name] = _tool(name, _named(name, self._invoker), None, "full")
+            tool = self._tools[name] = _tool(name, _named(name, self._invoker))
         if tool is None:
             known = ", ".join(f"`{name}`" for name in self._tools) or "none yet"
             raise ChioConfigError(
@@ -243,7 +257,7 @@ class ToolCalls:
         )
 
 
-def _tool(name: str, function: Callable[..., Any], on_unknown: OnUnknown | None, result: Keep) -> Tool:
+def _tool(name: str, function: Callable[..., Any], on_unknown: OnUnknown | None = None, result: Keep = "full") -> Tool:
     if on_unknown not in {None, *get_args(OnUnknown)}:
         raise ChioConfigError(
             f"`on_unknown` of tool `{name}` is `{on_unknown}`; write `call again`, `escalate` or `stop`"

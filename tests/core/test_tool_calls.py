@@ -461,3 +461,15 @@ def test_settings_of_tools_that_are_no_words_are_refused(tmp_path: Path, option:
             running.tool("charge", print, **{option: word})
         with pytest.raises(ChioConfigError, match="on_divergence"):
             ToolCaller(running.enforcer, "agent", None, on_divergence="maybe", stop=print)  # type: ignore[arg-type]
+
+
+def test_tools_may_be_named_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "named_tools.py").write_text("TOOLS = {'double': lambda number: 2 * number}\nNUMBER = 3\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("CHIO_TOOLS", "named_tools:TOOLS")
+    with member(tmp_path) as running:
+        assert running.attempt().invoke("double", "tools:double", {"number": 4}) == 8
+    for wrong in ("named_tools", "absent:TOOLS", "named_tools:ABSENT", "named_tools:NUMBER"):
+        monkeypatch.setenv("CHIO_TOOLS", wrong)
+        with pytest.raises(ChioConfigError, match="CHIO_TOOLS"):
+            Member(tmp_path / "never opened")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from chio_fast.errors import ChioConfigError, ChioError
 from chio_fast.kafka import checkpoints, running, wiring
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from chio_fast.kafka.stats import ProcessorStats
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
+    from chio_fast.tools import Keeping
 
 DLQ_TOPIC = "chio-dlq"
 BATCH_SIZE = 500
@@ -50,6 +51,7 @@ class ChioTransactionalProcessor:
         signer: signs the receipts; by default the log's own key.
         guards: a list, each of which always runs, or a dictionary, each of which runs where a rule names it.
         enforcer: instead of the four before; it is not closed with the processor.
+        invoker: calls tools that are not registered, as `invoker(tool, arguments, idempotency_key)`.
         dlq_topic: for events that were not authorised.
         error_topic: for events whose handler failed.
         on_handler_error: `retry`: with backoff, `max_attempts` times, then the error topic, or stop if there is none;
@@ -90,6 +92,7 @@ class ChioTransactionalProcessor:
         signer: Signer | StrPath | None = None,
         guards: Guards | None = None,
         enforcer: Enforcer | None = None,
+        invoker: Callable[..., Any] | None = None,
         dlq_topic: str = DLQ_TOPIC,
         error_topic: str | None = None,
         on_handler_error: OnHandlerError = "retry",
@@ -142,6 +145,8 @@ class ChioTransactionalProcessor:
             guards=guards,
         )
         self._owns_enforcer = enforcer is None
+        if invoker is not None:
+            self.enforcer.tools.register_rest(invoker)
 
     def register(self, topic: str, handler: Handler) -> None:
         """Have the events of `topic` handled by `handler(event, ctx)`, a function that is sync or async.
@@ -154,9 +159,9 @@ class ChioTransactionalProcessor:
         if self._handlers.setdefault(topic, handler) is not handler:
             raise ChioConfigError(f"topic `{topic}` has a handler already")
 
-    def tool(self, name: str, function: Callable[..., Any] | None = None) -> Any:
+    def tool(self, name: str, function: Callable[..., Any] | None = None, **kept: Unpack[Keeping]) -> Any:
         """Register the function behind a tool, see `Enforcer.tool`."""
-        return self.enforcer.tool(name) if function is None else self.enforcer.tool(name, function)
+        return self.enforcer.tool(name, **kept) if function is None else self.enforcer.tool(name, function, **kept)
 
     def run(self) -> Coroutine[Any, Any, None]:
         """Process until `stop` or SIGTERM, then finish what is in flight, commit it, and leave the group.
