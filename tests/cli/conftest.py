@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -89,3 +90,12 @@ def policy_file(tmp_path: Path) -> Path:
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY)
     return path
+
+
+def flip_a_bit(log: Path) -> None:
+    """Change one bit of a stored frame's signature, as somebody with access to the file could."""
+    with sqlite3.connect(log) as database:
+        [frame] = database.execute("SELECT bytes FROM frame WHERE batch = 1").fetchone()
+        changed = bytearray(frame)
+        changed[40] ^= 1
+        database.execute("UPDATE frame SET bytes = ? WHERE batch = 1", (bytes(changed),))

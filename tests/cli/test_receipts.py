@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import stat
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ import pytest
 
 from chio_fast import Enforcer
 from chio_fast.log import ReceiptLog
+from tests.cli.conftest import flip_a_bit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -105,20 +105,11 @@ def test_a_log_verifies_by_either_verifier_and_a_changed_one_does_not(
     [told] = chio("verify", "--log", log, "--json", *independent).documents
     assert told["verified"] is True
     assert told["receipts"] == 6
-    _flip_a_bit(log)
+    flip_a_bit(log)
     changed = chio("verify", "--log", log, "--json", *independent)
     assert changed.code in (1, 4)
     if changed.code == 1:
         assert changed.documents[0]["findings"]
-
-
-def _flip_a_bit(log: Path) -> None:
-    """Change one bit of a stored frame's signature, as somebody with access to the file could."""
-    with sqlite3.connect(log) as database:
-        [frame] = database.execute("SELECT bytes FROM frame WHERE batch = 1").fetchone()
-        changed = bytearray(frame)
-        changed[40] ^= 1
-        database.execute("UPDATE frame SET bytes = ? WHERE batch = 1", (bytes(changed),))
 
 
 def test_a_log_signed_by_an_unknown_key_does_not_verify(chio: Callable[..., Ran], log: Path, tmp_path: Path) -> None:

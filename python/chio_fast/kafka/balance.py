@@ -75,6 +75,8 @@ class Balance:
         """Run every check, and give what they find and the figures."""
         self._prepare()
         for check in CHECKS:
+            if check.role and not self._roles[check.role]:
+                continue
             for row in self._books.ask(check.query):
                 self._note(check, *row)
         self._check_letters()
@@ -82,8 +84,8 @@ class Balance:
             self._check_tiles(key)
             self._check_retention(key)
         self._list_prepared()
-        self._check_what_cannot_be_told()
         self._count()
+        self._check_what_cannot_be_told()
         return self._result
 
     def _prepare(self) -> None:
@@ -234,6 +236,8 @@ class Balance:
     def _check_what_cannot_be_told(self) -> None:
         if not self._roles["dlq"] and (denials := self._books.one("SELECT COUNT(*) FROM denied")):
             self._unverifiable(Finding("denials", f"{denials} denials, and no DLQ topic is given to look for them"))
+        if self._result.committed and not self._roles["checkpoint"]:
+            self._unverifiable(Finding("no_topic", "the topic with the checkpoint records is not there any more"))
         if untold := self._books.one("SELECT COUNT(*) FROM outputs WHERE digest IS NULL AND receipt IS NOT NULL"):
             detail = f"{untold} outputs whose digest is keyed, withheld, or covers unknown headers"
             self._unverifiable(Finding("digests", detail))
