@@ -19,6 +19,7 @@ __all__ = [
     "Partition",
     "Policy",
     "Reader",
+    "SignedCheckpoint",
     "Signer",
     "check_trust",
     "read_by_both_roads",
@@ -29,6 +30,7 @@ __all__ = [
 ]
 
 StrPath: TypeAlias = str | os.PathLike[str]
+Outcome: TypeAlias = Literal["committed", "rolled_back", "unknown"]
 
 @final
 class Policy:
@@ -205,6 +207,16 @@ class Log:
     def attempts(self, ordinals: Sequence[int]) -> list[int | None]:
         """Give the `attempt` of recently sealed receipts; None where it is not remembered any longer."""
 
+    def checkpoint(self, ordinal: int) -> SignedCheckpoint:
+        """Give the checkpoint of the transaction's batch that holds the receipt with this ordinal.
+
+        Raises:
+            ReceiptNotFoundError: it is not durable yet, is no transaction's, or is none of the last 1,024.
+        """
+
+    def head(self) -> SignedCheckpoint | None:
+        """Give the issuer's newest durable checkpoint, of whatever epoch; None before its first."""
+
     def close(self) -> None:
         """Seal, wait until it is durable, give the claim back; further calls raise."""
 
@@ -212,17 +224,38 @@ class Log:
         """Counters as JSON, see `chio_fast.log.LogStats`."""
 
 @final
+class SignedCheckpoint:
+    """The signed header of a batch, as it is shown outside the log."""
+
+    @property
+    def hash(self) -> str:
+        """BLAKE3 hash of the text, hexadecimal; names the batch."""
+
+    @property
+    def text(self) -> str:
+        """Canonical JSON."""
+
+    @property
+    def signature(self) -> str:
+        """Ed25519 signature, hexadecimal."""
+
+    @property
+    def batch(self) -> int:
+        """Position of the batch in the log."""
+
+@final
 class Reader:
     """Reads a receipt log, also while others write; what it finds is JSON, see `chio_fast.log`."""
 
     @staticmethod
-    def open(path: StrPath) -> Reader: ...
+    def open(location: StrPath) -> Reader: ...
     @property
     def log_id(self) -> str: ...
     def get(self, receipt_id: str) -> bytes: ...
     def query(self, filters: Mapping[str, Any], *, newest_first: bool, after: str | None, limit: int) -> bytes: ...
     def chain(self, receipt_id: str, direction: str, limit: int) -> bytes: ...
     def batches(self, first: int, limit: int) -> bytes: ...
+    def prepared(self) -> bytes: ...
     def frame(self, batch: int) -> bytes: ...
     def export(self, receipt_id: str) -> bytes: ...
     def export_stream(self, path: StrPath, *, first: int = 1, last: int | None = None) -> int: ...
@@ -231,6 +264,12 @@ class Reader:
         """Give the highest offset of the partition, as this consumer sees it, that any consume receipt names."""
 
     def rebuild_index(self) -> None: ...
+
+def import_frames(log: StrPath, file: StrPath, trust: bytes) -> bytes:
+    """Append the frames that another log exported; gives JSON, see `chio_fast.records.Imported`."""
+
+def show_location(location: StrPath) -> str:
+    """Give what messages call the log at a location: the path, or the URL without its password."""
 
 def rotate_key(log: StrPath, signer: Signer, trust: bytes | None = None) -> bytes: ...
 def check_trust(trust: bytes) -> bytes: ...
@@ -319,8 +358,97 @@ class Gate:
             LogError: sealing failed, or the log is closed or was opened before a fork.
         """
 
+    def take(self, events: Sequence[Event]) -> tuple[list[Event], list[Event], list[Event]]:
+        """Hand out events of a transaction: like `issue`, but they get ids only, and their receipts follow.
+
+        From then on `chio_receipt_id` is set and `ordinal` is not. Nothing of it is in the log until `attest` or
+        `attempt`. Events that are taken already keep their id.
+
+        Raises:
+            LogError: the log has failed, is closed, or was opened before a fork.
+        """
+
+    def attest(
+        self,
+        events: Sequence[Event],
+        checks: Sequence[Check],
+        *,
+        group: str,
+        transactional_id: str,
+        attestation: bytes,
+    ) -> list[int]:
+        """Issue the receipts of a transaction, as batches in state `prepared` that are sealed at once.
+
+        There is one batch per policy version under which they were decided, usually one: first the consume receipts of
+        `events`, by their ids, then the receipts of `checks`, which get their ids now. All batches become durable
+        together or not at all.
+
+        Args:
+            events: taken ones, allowed and denied, in any order.
+            checks: decided ones without receipts, such as outputs.
+            group: the consumer group.
+            transactional_id: that of the producer.
+            attestation: what the transaction is about to do: a JSON object in canonical form (RFC 8785).
+
+        Returns:
+            The last ordinal of each batch: wait for the largest, and ask `Log.checkpoint` for each.
+
+        Raises:
+            ValueError: `attestation` is not canonical, or a name is empty.
+            ChioError: an event is not taken, something has its receipt already, or guards of a check have not run.
+            LogError: as for `issue`. Nothing was issued then.
+        """
+
+    def attempt(self, events: Sequence[Event]) -> int | None:
+        """Issue the receipts of taken events that no transaction will hold, in batches of mode `attempt`.
+
+        The events may be taken again and get new ids then. Events that are not taken, or have their receipts, are left
+        alone.
+
+        Returns:
+            The last ordinal; None if there was nothing to issue.
+
+        Raises:
+            LogError: as for `issue`.
+        """
+
+    def attempt_now(self, events: Sequence[Event]) -> list[int]:
+        """Count the attempts at taken events before their handlers run, by one more receipt for each, mode `attempt`.
+
+        Once they are durable, a handler that kills the process was counted. `Log.attempts` tells the numbers; the
+        receipts that `attest` or `attempt` issue later for the same events carry the same ones.
+
+        Returns:
+            Their ordinals, in the order of `events`.
+
+        Raises:
+            ChioError: an event is not taken, or has its receipt already.
+            LogError: as for `issue`.
+        """
+
+    def outcomes(self, resolved: Sequence[tuple[str, str, Outcome, Mapping[str, Any], str | None]]) -> int:
+        """Record what became of transactions' batches, as a batch of its own that is sealed at once.
+
+        Args:
+            resolved: for each batch the hash of its checkpoint (hexadecimal), its issuer, the outcome, where Kafka
+                shows it (`cluster`, `topic`, `partition`, `offset`, `from`, `until`), and the outcome recorded before
+                if Kafka contradicts it.
+
+        Returns:
+            The ordinal to wait for. If another outcome was recorded meanwhile and is not named as contradicted, or a
+            batch is not in this log, the wait raises `LogStateError` (code `state`): nothing of what was issued
+            together with it is durable, and the log takes nothing more until this process opens it again.
+
+        Raises:
+            ValueError: an entry is malformed.
+            LogError: as for `issue`.
+        """
+
     def rollback(self, events: Sequence[Event]) -> None:
-        """Issue `rollback` receipts for events that have a receipt and are not handed out after all."""
+        """Issue `rollback` receipts for events that have a receipt and are not handed out after all.
+
+        Events that were only taken have none, and nothing is issued for them.
+        """
 
     def request(
         self,
@@ -338,9 +466,20 @@ class Gate:
         """Decide one request, without a receipt yet; `arguments` is JSON text."""
 
     def outlet(
-        self, topic: str, *, scope: str, identity: str, cluster: str | None = None, topic_id: str | None = None
+        self,
+        topic: str,
+        *,
+        scope: str,
+        identity: str,
+        cluster: str | None = None,
+        topic_id: str | None = None,
+        closed: str | None = None,
     ) -> Outlet:
-        """Resolve what all events produced to one topic share. Make one per topic and identity, and keep it."""
+        """Resolve what all events produced to one topic share. Make one per topic and identity, and keep it.
+
+        `closed` says why nothing may be produced to it: everything is denied then, by rule `guard:outlet`, whatever the
+        policy says.
+        """
 
     def output(
         self,
@@ -486,7 +625,7 @@ class Event:
 
     @property
     def chio_receipt_id(self) -> str | None:
-        """Id of the receipt; None until the event is handed out."""
+        """Id of the receipt; None until the event is handed out, and from `attempt` until it is taken again."""
 
     @property
     def chio_decision(self) -> Decision:
@@ -524,7 +663,7 @@ class Event:
 
     @property
     def ordinal(self) -> int | None:
-        """Ordinal of the receipt; None until the event is handed out."""
+        """Ordinal of the receipt; None until it is issued."""
 
     @property
     def floor(self) -> int:

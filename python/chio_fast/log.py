@@ -14,7 +14,18 @@ from chio_fast import _native
 from chio_fast._native import Log, Reader
 from chio_fast.errors import VerifyError
 from chio_fast.keys import TrustFile
-from chio_fast.records import Batch, Chain, LogStats, Page, Receipt, VerifiedReceipt, VerifyReport
+from chio_fast.location import LogLocation
+from chio_fast.records import (
+    Batch,
+    Chain,
+    Imported,
+    LogStats,
+    Page,
+    PreparedBatch,
+    Receipt,
+    VerifiedReceipt,
+    VerifyReport,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -30,7 +41,9 @@ _receipt = msgspec.json.Decoder(Receipt)
 _page = msgspec.json.Decoder(Page)
 _chain = msgspec.json.Decoder(Chain)
 _batches = msgspec.json.Decoder(tuple[Batch, ...])
+_prepared = msgspec.json.Decoder(tuple[PreparedBatch, ...])
 _report = msgspec.json.Decoder(VerifyReport)
+_imported = msgspec.json.Decoder(Imported)
 _stats = msgspec.json.Decoder(LogStats)
 _verified = msgspec.json.Decoder(VerifiedReceipt)
 
@@ -41,22 +54,37 @@ class _Refused(msgspec.Struct):
 
 
 class ReceiptLog:
-    """A receipt log: a file that holds signed batches of receipts.
+    """A receipt log: a file, or a schema of a database, that holds signed batches of receipts.
 
     Reading needs no claim and disturbs nobody who writes. An `Enforcer` that is given this object issues into the same
-    file. Make one with `open`.
+    log. Make one with `open`.
+
+    Attributes:
+        location: where it is.
     """
 
-    def __init__(self, path: StrPath) -> None:
-        self.path = Path(os.fspath(path))
+    def __init__(self, location: StrPath) -> None:
+        self.location = LogLocation.of(location)
         self._lock = threading.Lock()
         self._reader: Reader | None = None
         self._pid = os.getpid()
 
     @classmethod
-    def open(cls, path: StrPath) -> Self:
-        """Give the log at `path`; the file is opened when first used, and created by the first enforcer."""
-        return cls(path)
+    def open(cls, location: StrPath) -> Self:
+        """Give the log at a path or URL; it is opened when first used, and created by the first enforcer.
+
+        Args:
+            location: path of a file, or `postgresql://user:password@host:5432/database?schema=chio`.
+
+        Raises:
+            LogOptionsError: the URL cannot be used.
+        """
+        return cls(location)
+
+    @property
+    def path(self) -> Path | None:
+        """The file, where it is one."""
+        return self.location.path
 
     def issuing(
         self,
@@ -75,7 +103,7 @@ class ReceiptLog:
         Args:
             identity: first part of the default issuer name.
             issuer: the issuer's name, by default `{identity}@{host}#{lowest free slot}`.
-            signer: whose key signs, by default the key file beside the log.
+            signer: whose key signs, by default the key file beside the log; a log in a database has none.
             durability: `full`, or `relaxed`, which survives a crash of the process and not one of the machine.
             digest_key: 32 bytes that key the content digests.
             linger_ms: how long a receipt waits for company while nobody waits for it.
@@ -87,7 +115,7 @@ class ReceiptLog:
             SigningKeyError: the key cannot be used.
         """
         opened = Log.open(
-            self.path,
+            self.location,
             issuer=issuer,
             identity=identity,
             signer=signer,
@@ -99,7 +127,7 @@ class ReceiptLog:
         )
         if opened.created_key is not None:
             log.warning(
-                "receipt log `%s` is new and no key was given: created key file `%s`", self.path, opened.created_key
+                "receipt log `%s` is new and no key was given: created key file `%s`", self.location, opened.created_key
             )
         return opened
 
@@ -174,6 +202,10 @@ class ReceiptLog:
             yield from page
             first = page[-1].batch + 1
 
+    def prepared(self) -> tuple[PreparedBatch, ...]:
+        """Give every batch whose transaction is not resolved, in the order of the log."""
+        return _prepared.decode(self._read().prepared())
+
     def frame(self, batch: int) -> bytes:
         """Give the stored frame of a batch: checkpoint, signature and bodies."""
         return self._read().frame(batch)
@@ -194,7 +226,7 @@ class ReceiptLog:
         if report.found:
             first = report.findings[0]
             raise VerifyError(
-                f"receipt log `{self.path}` does not verify: {report.found} findings, the first: {first.fault}: "
+                f"receipt log `{self.location}` does not verify: {report.found} findings, the first: {first.fault}: "
                 f"{first.detail}",
                 report,
             )
@@ -216,6 +248,26 @@ class ReceiptLog:
         """
         return self._read().export_stream(path, first=first, last=last)
 
+    def import_frames(self, path: StrPath, trust: TrustFile | StrPath) -> Imported:
+        """Take over the batches that other logs exported to a file (`export_log`); what this log holds is skipped.
+
+        Every batch is verified before any is appended: signature, records, and that it continues what this log holds of
+        its issuer. Issuers may be mixed; those of other logs may be imported while processes issue into this one. After
+        an interruption the same call goes on where it ended. A file log is created if there is none.
+
+        Args:
+            path: the exported file.
+            trust: a trust file or its path: whose signatures count.
+
+        Raises:
+            LogImportError: a batch is not authentic, or leaves a gap or a fork; nothing of the file was taken over.
+            LogStateError: an outcome contradicts the one that this log holds.
+            LogClaimedError: the file holds new batches of an issuer of this very log that is running.
+            SigningKeyError: the trust file is malformed.
+        """
+        trusted = trust if isinstance(trust, TrustFile) else TrustFile.load(trust)
+        return _imported.decode(_native.import_frames(self.location, path, trusted.to_json()))
+
     def withhold(self, ids: Iterable[str]) -> int:
         """Replace bodies by their leaf hashes, for retention and erasure; the log still verifies.
 
@@ -225,7 +277,7 @@ class ReceiptLog:
         with self._lock:
             # A reader keeps the frames that it read last.
             self._reader = None
-        return _native.withhold(self.path, list(ids))
+        return _native.withhold(self.location, list(ids))
 
     def rebuild_index(self) -> None:
         """Make the derived index anew."""
@@ -234,12 +286,12 @@ class ReceiptLog:
     def _read(self) -> Reader:
         with self._lock:
             if self._reader is None or self._pid != os.getpid():
-                self._reader = Reader.open(self.path)
+                self._reader = Reader.open(self.location)
                 self._pid = os.getpid()
             return self._reader
 
     def __repr__(self) -> str:
-        return f"ReceiptLog({str(self.path)!r})"
+        return f"ReceiptLog({str(self.location)!r})"
 
 
 def verify_export(export: bytes, trust: TrustFile | StrPath) -> VerifiedReceipt:

@@ -76,6 +76,32 @@ class Batch(msgspec.Struct, frozen=True):
     bytes: int
 
 
+class PreparedBatch(msgspec.Struct, frozen=True):
+    """A transaction's batch of which nobody has recorded yet what became of it.
+
+    Attributes:
+        batch: position in the log.
+        issuer: who signed it.
+        epoch: the issuer's epoch.
+        checkpoint: hash of its checkpoint.
+        group: consumer group of the transaction.
+        transactional_id: that of its producer.
+        attestation: what the transaction was about to do: the canonical JSON that was signed; `null` if there is none.
+        time: time of sealing, Unix ms.
+        count: records in it.
+    """
+
+    batch: int
+    issuer: str
+    epoch: int
+    checkpoint: str
+    group: str
+    transactional_id: str
+    attestation: msgspec.Raw
+    time: int
+    count: int
+
+
 class Receipt(msgspec.Struct, frozen=True):
     """A receipt, or an outcome record, as it was signed, and where it lies.
 
@@ -284,6 +310,20 @@ class VerifiedReceipt(msgspec.Struct, frozen=True):
     seq: int
     checkpoint: str
     state: Literal["recorded", "attempt", "committed", "rolled_back", "unknown"]
+
+
+class Imported(msgspec.Struct, frozen=True):
+    """What an import took over.
+
+    Attributes:
+        issuers: batches that were appended, by issuer.
+        records: records in them.
+        duplicates: batches that the log held already.
+    """
+
+    issuers: dict[str, int]
+    records: int
+    duplicates: int
 
 
 class LogStats(msgspec.Struct, frozen=True):

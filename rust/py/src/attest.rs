@@ -1,5 +1,6 @@
 //! Events of transactions: an id at hand-out, a receipt once it is known what becomes of the event.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
@@ -107,7 +108,7 @@ pub fn attempt(gate: &Gate, py: Python<'_>, events: &[Bound<'_, Event>]) -> PyRe
         work.add(gate, py, place, taken);
     }
     let last = work.seal(gate, py, &Mode::Attempt, None, false)?;
-    for entry in work.batches.iter().flat_map(|batch| &batch.entries) {
+    for entry in work.batches.values().flat_map(|batch| &batch.entries) {
         let mut ruling = entry.reading.event.ruling();
         ruling.issued = None;
         gate.counts.add(ruling.verdict());
@@ -171,11 +172,11 @@ fn undecided(check: &Check) -> Result<Arc<Generation>, PushError> {
 #[derive(Default)]
 struct Work<'a> {
     inbound: Inbound,
-    batches: Vec<Batch<'a>>,
+    batches: BTreeMap<[u8; 32], Batch<'a>>,
 }
 
+#[derive(Default)]
 struct Batch<'a> {
-    version: [u8; 32],
     entries: Vec<Entry<'a>>,
     checks: Vec<&'a Check>,
     /// Ids of the checks, given while the receipts are issued.
@@ -197,12 +198,7 @@ impl<'a> Work<'a> {
     }
 
     fn batch(&mut self, generation: &Generation) -> &mut Batch<'a> {
-        let version = generation.policy.version();
-        let index = self.batches.iter().position(|batch| batch.version == version).unwrap_or_else(|| {
-            self.batches.push(Batch { version, entries: Vec::new(), checks: Vec::new(), check_ids: Vec::new() });
-            self.batches.len() - 1
-        });
-        &mut self.batches[index]
+        self.batches.entry(generation.policy.version()).or_default()
     }
 
     /// Issues all batches, to be sealed at once and appended in one durable write; gives the last ordinal of each. With
@@ -216,15 +212,16 @@ impl<'a> Work<'a> {
         fresh_ids: bool,
     ) -> PyResult<Vec<u64>> {
         let Self { inbound, batches } = self;
-        for batch in batches.iter_mut() {
-            batch.entries.sort_by_key(|entry| entry.issued.id);
-        }
-        let spec = |batch: &Batch<'_>| BatchSpec {
-            policy_version: batch.version,
+        let spec = |version: &[u8; 32]| BatchSpec {
+            policy_version: *version,
             mode: mode.clone(),
             attestation: attestation.map(<[u8]>::to_vec),
         };
-        let specs: Vec<BatchSpec> = batches.iter().map(spec).collect();
+        let specs: Vec<BatchSpec> = batches.keys().map(spec).collect();
+        let mut batches: Vec<&mut Batch<'_>> = batches.values_mut().collect();
+        for batch in &mut batches {
+            batch.entries.sort_by_key(|entry| entry.issued.id);
+        }
         let issued = gate.log.issue_batches(&specs, |index, issue| match batches.get_mut(index) {
             Some(batch) => batch.push(py, issue, inbound, fresh_ids),
             None => Ok(()),
@@ -238,7 +235,7 @@ impl<'a> Work<'a> {
             let count = (batch.entries.len() + batch.checks.len()) as u64;
             last + 1 - count..=last
         };
-        self.batches.iter().zip(last).map(move |(batch, last)| (batch, ordinals(batch, *last)))
+        self.batches.values().zip(last).map(move |(batch, last)| (batch, ordinals(batch, *last)))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::PyMapping;
 
 use chio_receipts::{OutcomeDraft, OutcomeWord, Shown, hex};
 use chio_store::BatchSpec;
@@ -13,7 +13,7 @@ use crate::gate::{Gate, wait_for_room};
 
 /// What Python says about one batch: hash of its checkpoint, issuer, outcome, where Kafka shows it, and the outcome that
 /// was recorded before.
-type Told<'py> = (String, String, String, Bound<'py, PyDict>, Option<String>);
+type Told<'py> = (String, String, String, Bound<'py, PyMapping>, Option<String>);
 
 /// One outcome, in Rust's own memory.
 pub struct Resolved {
@@ -55,10 +55,10 @@ impl<'py> FromPyObject<'_, 'py> for Resolved {
 }
 
 impl Place {
-    fn read(given: &Bound<'_, PyDict>) -> PyResult<Self> {
+    fn read(given: &Bound<'_, PyMapping>) -> PyResult<Self> {
         let mut place = Self::default();
-        for (name, value) in given {
-            let name: String = name.extract()?;
+        for item in given.items()? {
+            let (name, value): (String, Bound<'_, PyAny>) = item.extract()?;
             match name.as_str() {
                 "cluster" => place.cluster = value.extract()?,
                 "topic" => place.topic = value.extract()?,

@@ -205,7 +205,7 @@ fn batch_json(batch: &BatchInfo) -> serde_json::Value {
     })
 }
 
-/// The attestation is canonical JSON, and stands there as it is.
+/// The attestation is canonical JSON, and stands there as it was signed.
 fn prepared_json(prepared: &PreparedBatch) -> String {
     let batch = &prepared.batch;
     let told = json!({
@@ -220,7 +220,7 @@ fn prepared_json(prepared: &PreparedBatch) -> String {
     });
     let told = told.to_string();
     let members = told.strip_suffix('}').unwrap_or(&told);
-    format!("{members},\"attestation\":{}}}", prepared.attestation.as_deref().unwrap_or("{}"))
+    format!("{members},\"attestation\":{}}}", prepared.attestation.as_deref().unwrap_or("null"))
 }
 
 fn report_json(report: &chio_receipts::verify::Report) -> serde_json::Value {
