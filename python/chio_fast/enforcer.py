@@ -44,7 +44,7 @@ class Enforcer:
 
     Args:
         policy: a `Policy`, the path of one, or a `PolicyWatcher`; by default the path in `CHIO_POLICY`.
-        receipt_log: a `ReceiptLog` or its path; by default `CHIO_RECEIPT_LOG`, else `chio-receipts.db`.
+        receipt_log: a `ReceiptLog`, its path or its URL; by default `CHIO_RECEIPT_LOG`, else `chio-receipts.db`.
         signer: a `Signer` or the path of a key file; by default `CHIO_SIGNING_KEY`, else the log's own key, which is
             created together with the log.
         guards: a list, each of which always runs, or a dictionary, each of which runs where a rule names it.
@@ -97,7 +97,7 @@ class Enforcer:
         self.receipt_log = (
             receipt_log
             if isinstance(receipt_log, ReceiptLog)
-            else ReceiptLog.open(receipt_log or settings.receipt_log_path())
+            else ReceiptLog.open(receipt_log or settings.receipt_log_location())
         )
         self.log: Log = self.receipt_log.issuing(
             identity=self.identity, issuer=issuer, signer=_signer(signer), durability=durability, digest_key=digest_key

@@ -43,7 +43,7 @@ class GuardError(ChioError):
 
 
 class ChioDenied(ChioError):  # noqa: N818 - the name is part of the documented surface
-    """A tool call was not allowed, so the tool did not run.
+    """A tool call or an event to be produced was not allowed, so the tool did not run and nothing was sent.
 
     Attributes:
         decision: what was decided, with its receipt id; its verdict is `deny`, `escalate` or `delay`.
@@ -236,6 +236,18 @@ class LogStateError(LogError):
     """A batch's state does not allow this outcome."""
 
 
+class LogUnavailableError(LogError):
+    """The database server cannot be reached, or went away and did not come back in time."""
+
+
+class LogServerError(LogError):
+    """The database server refuses what the log needs."""
+
+
+class LogImportError(LogError):
+    """Frames of another log are not authentic, or leave a gap or a fork; nothing of their file was taken over."""
+
+
 class ReceiptNotFoundError(LogError, LookupError):
     """No such receipt or batch in this log."""
 
@@ -260,6 +272,9 @@ LOG_ERRORS: dict[str, type[LogError]] = {
     "closed": LogClosedError,
     "busy": LogBusyError,
     "state": LogStateError,
+    "unavailable": LogUnavailableError,
+    "server": LogServerError,
+    "import": LogImportError,
     "not_found": ReceiptNotFoundError,
     "query": LogQueryError,
 }

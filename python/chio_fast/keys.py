@@ -144,7 +144,7 @@ def rotate_key(log: StrPath, signer: Signer, trust: TrustFile | None = None) -> 
     It takes effect when an issuer starts again. Doing it twice does no harm.
 
     Args:
-        log: path of the receipt log.
+        log: path or URL of the receipt log.
         signer: the new key.
         trust: a trust file that knows the former keys.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import msgspec
@@ -29,6 +28,7 @@ from chio_fast.records import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
     from chio_fast._native import Partition, Signer, StrPath
 

@@ -3,7 +3,7 @@
 | variable | meaning | without it |
 |---|---|---|
 | `CHIO_POLICY` | path of the policy file | construction fails |
-| `CHIO_RECEIPT_LOG` | path of the receipt log | `chio-receipts.db` in the working directory |
+| `CHIO_RECEIPT_LOG` | path or URL of the receipt log | `chio-receipts.db` in the working directory |
 | `CHIO_SIGNING_KEY` | 64 hexadecimal digits of a seed, or the path of a key file | the log's own key file |
 | `CHIO_IDENTITY` | who acts | construction fails where an identity is needed |
 | `CHIO_TOOLS` | `module:name` of a dictionary of tools, names to functions | tools are those that code registers |
@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from chio_fast._native import Signer
 from chio_fast.errors import ChioConfigError
 from chio_fast.loading import load
+from chio_fast.location import LogLocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -47,9 +48,13 @@ def policy_path() -> Path:
     return Path(path)
 
 
-def receipt_log_path() -> Path:
-    """Path of the receipt log."""
-    return Path(os.environ.get(RECEIPT_LOG) or DEFAULT_RECEIPT_LOG)
+def receipt_log_location() -> LogLocation:
+    """Where the receipt log is.
+
+    Raises:
+        LogOptionsError: the environment holds a URL that cannot be used.
+    """
+    return LogLocation(os.environ.get(RECEIPT_LOG) or DEFAULT_RECEIPT_LOG)
 
 
 def identity() -> str | None:

@@ -14,7 +14,8 @@ from chio_fast import diagnosis, settings
 from chio_fast.cli import enforce_config, options
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
-from chio_fast.errors import ChioError
+from chio_fast.errors import ChioError, LogMissingError
+from chio_fast.location import LogLocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,7 +40,8 @@ def doctor(
     identity: Annotated[str | None, typer.Option(envvar="CHIO_IDENTITY", help="Who acts.")] = None,
     policy: Annotated[str | None, typer.Option(envvar="CHIO_POLICY", help="The policy file.")] = None,
     receipt_log: Annotated[
-        str | None, typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log.")
+        str | None,
+        typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log: a path, or a URL `postgresql://…`."),
     ] = None,
     signing_key: Annotated[str | None, typer.Option(help="Key file.")] = None,
     dlq_topic: Annotated[str | None, typer.Option(help="Topic for what is denied.")] = None,
@@ -137,8 +139,11 @@ def _key(config: EnforceConfig, *, fix: bool) -> Iterator[Diagnosis]:
 def _log(config: EnforceConfig) -> Iterator[Diagnosis]:
     if not config.receipt_log:
         return
-    path = Path(config.receipt_log)
-    folder = path.parent
+    location = LogLocation(config.receipt_log)
+    if location.path is None:
+        yield from _stored(location)
+        return
+    folder = location.path.parent
     if not os.access(folder, os.W_OK):
         yield diagnosis.error("log", f"`{folder}` is missing or not writable", "create it, or grant write access")
         return
@@ -151,22 +156,20 @@ def _log(config: EnforceConfig) -> Iterator[Diagnosis]:
     free = os.statvfs(folder).f_bavail * os.statvfs(folder).f_frsize
     if free < LOW_SPACE:
         yield diagnosis.warning("log space", f"{free >> 20} MiB left", "make room: without it nothing is committed")
-    yield from _log_file(path)
+    yield from _stored(location)
 
 
-def _log_file(path: Path) -> Iterator[Diagnosis]:
+def _stored(location: LogLocation) -> Iterator[Diagnosis]:
     from chio_fast.log import ReceiptLog
 
-    if not path.exists():
-        yield diagnosis.ok("log", f"`{path}` will be created")
-        return
     try:
-        log = ReceiptLog.open(path)
-        batches = sum(1 for _ in log.batches())
+        batches = sum(1 for _ in ReceiptLog.open(location).batches())
+    except LogMissingError:
+        yield diagnosis.ok("log", f"`{location}` will be created")
     except ChioError as error:
-        yield diagnosis.error("log", str(error), f"`chio-fast verify {path}` tells more")
+        yield diagnosis.error("log", str(error), f"`chio-fast verify --log {location}` tells more")
     else:
-        yield diagnosis.ok("log", f"`{path}` holds {batches} batches")
+        yield diagnosis.ok("log", f"`{location}` holds {batches} batches")
 
 
 def _sync_ms(folder: Path) -> float:

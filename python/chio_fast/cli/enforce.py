@@ -66,7 +66,8 @@ def enforce(
     identity: Annotated[str | None, typer.Option(envvar="CHIO_IDENTITY", help="Who acts.")] = None,
     policy: Annotated[str | None, typer.Option(envvar="CHIO_POLICY", help="The policy file.")] = None,
     receipt_log: Annotated[
-        str | None, typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log.")
+        str | None,
+        typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log: a path, or a URL `postgresql://…`."),
     ] = None,
     signing_key: Annotated[str | None, typer.Option(help="Key file; by default the log's own.")] = None,
     dlq_topic: Annotated[str | None, typer.Option(help="Topic for what is denied.")] = None,
@@ -142,7 +143,7 @@ def run(output: Output, config: EnforceConfig, idle_exit: float | None) -> None:
             batch_size=config.batch_size,
             evidence=config.evidence,
         ) as forwarder:
-            log.info("policy version %s, receipts in %s", enforcer.policy.version, enforcer.receipt_log.path)
+            log.info("policy version %s, receipts in %s", enforcer.policy.version, enforcer.receipt_log.location)
             log.info("consuming %s as `%s`", ", ".join(config.topics), config.identity)
             _loop(forwarder, enforcer, wishes, config.batch_size, idle_exit)
         _summary(output, forwarder, enforcer)
@@ -193,7 +194,7 @@ def _summary(output: Output, forwarder: Forwarder, enforcer: Enforcer) -> None:
         "forwarded": counts.forwarded,
         "refused_at_produce": counts.refused,
         "receipts": enforcer.log.issued,
-        "log": str(enforcer.receipt_log.path),
+        "log": str(enforcer.receipt_log.location),
         "policy_version": enforcer.policy.version,
     }
     if output.as_json:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from chio_fast.errors import ChioConfigError
+from chio_fast.location import LogLocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -113,9 +114,9 @@ def load(file: Path | None) -> EnforceConfig:
     except msgspec.DecodeError as error:
         raise ChioConfigError(f"`{file}`: {error}; see `chio-fast enforce --example` for the form") from None
     for name in ("policy", "receipt_log", "signing_key"):
-        path = getattr(config, name)
-        if path:
-            setattr(config, name, str(file.parent / Path(path).expanduser()))
+        given = getattr(config, name)
+        if given and LogLocation(given).path is not None:
+            setattr(config, name, str(file.parent / Path(given).expanduser()))
     return config
 
 

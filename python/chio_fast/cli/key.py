@@ -55,7 +55,7 @@ def _print(output: Output, path: Path, signer: Signer) -> None:
 @app.command()
 def rotate(
     path: Annotated[Path, typer.Argument(help="The key file whose key is replaced; the former one is kept beside it.")],
-    log: options.LogPath = options.DEFAULT_LOG,
+    log: options.Log = options.DEFAULT_LOG,
     new: Annotated[Path | None, typer.Option(help="Take over this existing key instead of making a new one.")] = None,
     trust: Annotated[
         Path | None, typer.Option(help="Trust file to bring up to date: the former key retired, the new one active.")
@@ -73,7 +73,7 @@ def rotate(
     receipts = open_log(log)
     trusted = TrustFile.load(trust) if trust is not None else None
     signer = Signer.from_file(new) if new is not None else Signer.replace(path)
-    rotations, updated = rotate_key(receipts.path, signer, trusted)
+    rotations, updated = rotate_key(receipts.location, signer, trusted)
     if trust is not None and updated is not None:
         updated.save(trust)
     if output.as_json:

@@ -7,12 +7,25 @@ from typing import Annotated
 
 import typer
 
-from chio_fast.settings import DEFAULT_RECEIPT_LOG as DEFAULT_LOG
+from chio_fast.location import LogLocation
+from chio_fast.settings import DEFAULT_RECEIPT_LOG
 
-__all__ = ["DEFAULT_LOG", "Bootstrap", "ConfigFile", "Json", "Limit", "LogPath", "Property", "Since", "Until"]
+DEFAULT_LOG = LogLocation(DEFAULT_RECEIPT_LOG)
+
+__all__ = ["DEFAULT_LOG", "Bootstrap", "ConfigFile", "Json", "Limit", "Log", "Property", "Since", "Until"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one a line for lists.")]
-LogPath = Annotated[Path, typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log.", show_default=True)]
+Log = Annotated[
+    LogLocation,
+    typer.Option(
+        "--log",
+        envvar="CHIO_RECEIPT_LOG",
+        help="The receipt log: a path, or a URL `postgresql://…`.",
+        metavar="PATH|URL",
+        parser=LogLocation.of,
+        show_default=str(DEFAULT_RECEIPT_LOG),
+    ),
+]
 Limit = Annotated[int, typer.Option(help="Print at most so many.", min=1)]
 Since = Annotated[str | None, typer.Option(help="From this time on: RFC 3339, Unix ms, or an age such as 15m, 7d.")]
 Until = Annotated[str | None, typer.Option(help="Before this time: RFC 3339, Unix ms, or an age such as 15m, 7d.")]

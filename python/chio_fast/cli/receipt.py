@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import msgspec
 import typer
 
 from chio_fast.cli import options
@@ -13,6 +14,8 @@ from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output, clock
 from chio_fast.cli.requests import parse_time
 from chio_fast.errors import ChioConfigError
+from chio_fast.keys import TrustFile
+from chio_fast.location import LogLocation
 from chio_fast.log import ReceiptLog
 
 if TYPE_CHECKING:
@@ -24,7 +27,7 @@ Id = Annotated[str, typer.Argument(help="Id of the receipt, `rcpt_…`.")]
 
 
 @app.command()
-def show(receipt_id: Id, log: options.LogPath = options.DEFAULT_LOG, as_json: options.Json = False) -> None:
+def show(receipt_id: Id, log: options.Log = options.DEFAULT_LOG, as_json: options.Json = False) -> None:
     """Print one receipt with everything in it.
 
     Example: `chio-fast receipt show rcpt_… --log receipts.db`
@@ -70,7 +73,7 @@ def show(receipt_id: Id, log: options.LogPath = options.DEFAULT_LOG, as_json: op
 
 @app.command("list")
 def list_receipts(
-    log: options.LogPath = options.DEFAULT_LOG,
+    log: options.Log = options.DEFAULT_LOG,
     verdict: Annotated[str | None, typer.Option(help="allow, deny, escalate or delay.")] = None,
     kind: Annotated[str | None, typer.Option(help="consume, invoke, produce, effect, rollback, …")] = None,
     identity: Annotated[str | None, typer.Option(help="Who acted.")] = None,
@@ -135,7 +138,7 @@ def _row(receipt: Receipt) -> tuple[Any, ...]:
 @app.command()
 def chain(
     receipt_id: Id,
-    log: options.LogPath = options.DEFAULT_LOG,
+    log: options.Log = options.DEFAULT_LOG,
     direction: Annotated[
         str, typer.Option(help="forward: what did this cause; backward: what was the root cause.")
     ] = "backward",
@@ -204,17 +207,28 @@ def describe(receipt: Receipt) -> str:
 
 @app.command()
 def export(
-    receipt_ids: Annotated[list[str], typer.Argument(help="Ids of the receipts.")],
-    log: options.LogPath = options.DEFAULT_LOG,
+    receipt_ids: Annotated[list[str] | None, typer.Argument(help="Ids of the receipts.")] = None,
+    log: options.Log = options.DEFAULT_LOG,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="File for one receipt, folder for several; else printed.")
+        Path | None,
+        typer.Option("--out", "-o", help="File for one receipt or with --all, folder for several; else printed."),
     ] = None,
+    whole: Annotated[
+        bool, typer.Option("--all", help="The whole log, for `receipt import` and the verifiers; needs --out.")
+    ] = False,
 ) -> None:
     """Write receipts with all that others need to verify them offline: body, proof, checkpoint, signature.
 
     Example: `chio-fast receipt export rcpt_… --log receipts.db --out receipt.json`
     """
     receipts = open_log(log)
+    if whole:
+        if receipt_ids or out is None:
+            raise typer.BadParameter("write `--all --out FILE`, without ids", param_hint="--all")
+        Output(as_json=False).note(f"{receipts.export_log(out)} batches written to {out}")
+        return
+    if not receipt_ids:
+        raise typer.BadParameter("write the ids of receipts, or `--all`", param_hint="RECEIPT_IDS")
     if out is None:
         for receipt_id in receipt_ids:
             sys.stdout.write(receipts.export(receipt_id).decode().rstrip() + "\n")
@@ -227,12 +241,48 @@ def export(
         (out / f"{receipt_id}.json").write_bytes(receipts.export(receipt_id))
 
 
-def open_log(path: Path) -> ReceiptLog:
-    """The log at `path`, which must be there: reading creates none.
+@app.command("import")
+def import_frames(
+    files: Annotated[list[Path], typer.Argument(help="Files that `receipt export --all` wrote.")],
+    trust: Annotated[
+        Path, typer.Option(envvar="CHIO_TRUST", help="Trust file: whose signatures count.", show_default=False)
+    ],
+    into: Annotated[
+        LogLocation,
+        typer.Option(
+            help="The receipt log that takes them over; a path or a URL. Created if there is none.",
+            metavar="PATH|URL",
+            parser=LogLocation.of,
+            show_default=False,
+        ),
+    ],
+    as_json: options.Json = False,
+) -> None:
+    """Take over the receipts of other hosts: every batch is verified, what is there already is skipped.
+
+    A file is taken over whole or not at all: a batch that is not authentic, a gap or a fork in an issuer's chain
+    refuses it. After an interruption the same command goes on where it ended. Outcomes may come before their
+    transactions.
+
+    Example: `chio-fast receipt import a.frames b.frames --into all.db --trust trust.json`
+    """
+    output = Output(as_json)
+    trusted, receipts = TrustFile.load(trust), ReceiptLog.open(into)
+    for file in files:
+        imported = receipts.import_frames(file, trusted)
+        if as_json:
+            output.json({"file": str(file), **msgspec.to_builtins(imported)})
+            continue
+        output.line(f"{file}: {sum(imported.issuers.values())} batches taken over, {imported.duplicates} known already")
+        output.table(("issuer", "batches"), imported.issuers.items())
+
+
+def open_log(location: LogLocation) -> ReceiptLog:
+    """The log at `location`, which must be there: reading creates none.
 
     Raises:
         ChioConfigError: there is no file.
     """
-    if not path.exists():
-        raise ChioConfigError(f"there is no receipt log at `{path}`; write `--log PATH`, or set CHIO_RECEIPT_LOG")
-    return ReceiptLog.open(path)
+    if not location.exists():
+        raise ChioConfigError(f"there is no receipt log at `{location}`; write `--log PATH`, or set CHIO_RECEIPT_LOG")
+    return ReceiptLog.open(location)

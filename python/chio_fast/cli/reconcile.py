@@ -14,6 +14,7 @@ from chio_fast.cli.receipt import open_log
 from chio_fast.cli.verify import by_engine, own_trust, show_summary
 from chio_fast.errors import ChioConfigError
 from chio_fast.keys import TrustFile
+from chio_fast.location import LogLocation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,8 +27,14 @@ SHOWN_FINDINGS = 20
 
 def reconcile(
     logs: Annotated[
-        list[Path] | None,
-        typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="A receipt log of the group's members; repeatable."),
+        list[LogLocation] | None,
+        typer.Option(
+            "--log",
+            envvar="CHIO_RECEIPT_LOG",
+            help="A receipt log of the group's members, path or URL; repeatable.",
+            metavar="PATH|URL",
+            parser=LogLocation.of,
+        ),
     ] = None,
     group: Annotated[str | None, typer.Option(help="Consumer group.")] = None,
     dlq_topics: Annotated[list[str] | None, typer.Option("--dlq-topic", help="Topic of denied events.")] = None,
@@ -64,8 +71,8 @@ def reconcile(
     if not (group := group or settings.get("group.id")):
         raise ChioConfigError("the consumer group is not given; write `--group`, or `-c` with the file of `enforce`")
     if not logs:
-        logs = [Path(config.receipt_log)] if config.receipt_log else [options.DEFAULT_LOG]
-    receipts = [open_log(path) for path in logs]
+        logs = [LogLocation(config.receipt_log)] if config.receipt_log else [options.DEFAULT_LOG]
+    receipts = [open_log(location) for location in logs]
     _verify(output, receipts, logs, trust)
     with output.progress("reconciling") as advance:
         found = compare(
@@ -87,14 +94,14 @@ def reconcile(
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
 
 
-def _verify(output: Output, logs: Sequence[ReceiptLog], paths: Sequence[Path], trust: Path | None) -> None:
+def _verify(output: Output, logs: Sequence[ReceiptLog], locations: Sequence[LogLocation], trust: Path | None) -> None:
     """Verify every log; ends the command with 1 if one does not."""
-    for log, path in zip(logs, paths, strict=True):
-        trusted = TrustFile.load(trust) if trust is not None else own_trust(output, path)
+    for log, location in zip(logs, locations, strict=True):
+        trusted = TrustFile.load(trust) if trust is not None else own_trust(output, location)
         with output.progress("verifying", sum(batch.count for batch in log.batches())) as advance:
             summary = by_engine(log, trusted, advance)
         if not summary.verified:
-            output.warn(f"`{path}` does not verify, so it is not compared with anything")
+            output.warn(f"`{location}` does not verify, so it is not compared with anything")
             show_summary(output, summary)
             raise typer.Exit(ExitCode.NO)
 

@@ -22,6 +22,7 @@ from chio_fast.verify import AnchorCheck, Finding, LogVerifier, load_trust
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
+    from chio_fast.location import LogLocation
     from chio_fast.log import ReceiptLog
 
 UNKNOWN = "unknown"
@@ -62,7 +63,7 @@ def verify(
     exports: Annotated[
         list[Path] | None, typer.Argument(help="Exported receipts; without any, the whole log is verified.")
     ] = None,
-    log: options.LogPath = options.DEFAULT_LOG,
+    log: options.Log = options.DEFAULT_LOG,
     trust: Annotated[
         Path | None,
         typer.Option(envvar="CHIO_TRUST", help="Trust file: whose keys count. By default the key beside the log."),
@@ -114,18 +115,19 @@ def verify(
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
 
 
-def own_trust(output: Output, log: Path) -> TrustFile:
+def own_trust(output: Output, log: LogLocation) -> TrustFile:
     """Trust in the key that signs the log: the configured one, else the one beside the log.
 
     Raises:
         ChioConfigError: there is neither.
     """
-    beside = log.with_name(f"{log.name}-key")
-    signer = settings.signer() or (Signer.from_file(beside) if beside.exists() else None)
+    beside = log.path and log.path.with_name(f"{log.path.name}-key")
+    signer = settings.signer() or (Signer.from_file(beside) if beside and beside.exists() else None)
     if signer is None:
+        where = f"at `{beside}`" if beside else f"beside `{log}`"
         raise ChioConfigError(
-            f"nobody says whose signatures count, and there is no key at `{beside}`; write `--trust` with a trust "
-            "file, as `chio-fast key generate --trust` makes it"
+            f"nobody says whose signatures count, and there is no key {where}; write `--trust` with a trust file, as "
+            "`chio-fast key generate --trust` makes it"
         )
     output.note(f"trusting the log's own key {signer.key_id}; give --trust to check who signed")
     return TrustFile.of(signer.public_key)

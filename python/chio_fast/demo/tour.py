@@ -164,7 +164,7 @@ def _tell_chain(output: Output, log: ReceiptLog, receipt_id: str, folder: Path) 
 
 def _tell_verification(output: Output, log: ReceiptLog, folder: Path) -> bool:
     output.heading("7. The log, verified by code that shares nothing with the engine")
-    trust = own_trust(output, log.path)
+    trust = own_trust(output, log.location)
     trust.save(folder / "trust.json")
     total = sum(batch.count for batch in log.batches())
     started = time.monotonic()

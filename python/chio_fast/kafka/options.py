@@ -86,10 +86,21 @@ class Options:
         return [*self.produce_scopes, *(topic for topic in own if topic is not None)]
 
     def open_journal(self, receipt_log: ReceiptLog) -> Journal | None:
-        """Open the journal of tool calls, by default the one beside the receipt log; None if there is to be none."""
+        """Open the journal of tool calls, by default the one beside the receipt log; None if there is to be none.
+
+        Raises:
+            ChioConfigError: the log is in a database, so there is no place beside it.
+        """
         if self.journal is False:
             return None
-        return Journal(self.journal) if self.journal is not None else Journal.beside(receipt_log.path)
+        if self.journal is not None:
+            return Journal(self.journal)
+        if receipt_log.path is None:
+            raise ChioConfigError(
+                f"receipt log `{receipt_log.location}` has no file to put the journal of tool calls beside: give "
+                "`journal=` a path, the same at every start of this member, or `False`"
+            )
+        return Journal.beside(receipt_log.path)
 
 
 def consume_scopes(topics: list[str], scope: str | Mapping[str, str] | None) -> dict[str, str]:

@@ -47,7 +47,7 @@ class ChioTransactionalProcessor:
         produce_scope_map: the scope that producing to each topic needs; nothing else can be produced to.
         identity: who acts; by default the enforcer's, else the group.
         policy: a `Policy`, the path of one, or a `PolicyWatcher`; by default the path in `CHIO_POLICY`.
-        receipt_log: a `ReceiptLog` or its path; by default `CHIO_RECEIPT_LOG`.
+        receipt_log: a `ReceiptLog`, its path or its URL; by default `CHIO_RECEIPT_LOG`.
         signer: signs the receipts; by default the log's own key.
         guards: a list, each of which always runs, or a dictionary, each of which runs where a rule names it.
         enforcer: instead of the four before; it is not closed with the processor.

@@ -67,5 +67,5 @@ mod _native {
     #[pymodule_export]
     use super::signer::Signer;
     #[pymodule_export]
-    use super::upkeep::{check_trust, rotate_key, withhold};
+    use super::upkeep::{check_trust, import_frames, rotate_key, show_location, withhold};
 }

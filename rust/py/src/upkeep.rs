@@ -52,6 +52,28 @@ pub fn check_trust<'py>(py: Python<'py>, trust: &[u8]) -> PyResult<Bound<'py, Py
     Ok(PyBytes::new(py, read_trust(trust)?.to_json().as_bytes()))
 }
 
+/// Appends the frames that another log exported to a file.
+///
+/// Gives JSON: `{"issuers": {name: batches}, "records", "duplicates"}`.
+#[pyfunction]
+pub fn import_frames<'py>(py: Python<'py>, log: PathBuf, file: PathBuf, trust: &[u8]) -> PyResult<Bound<'py, PyBytes>> {
+    let trust = read_trust(trust)?;
+    let log = locate(py, &log)?;
+    let imported = py.detach(|| chio_store::import(&log, &file, &trust)).map_err(|error| errors::log(py, &error))?;
+    let told = json!({
+        "issuers": imported.issuers,
+        "records": imported.records,
+        "duplicates": imported.duplicates,
+    });
+    Ok(PyBytes::new(py, told.to_string().as_bytes()))
+}
+
+/// What messages call the log at a location; a URL that cannot be used is refused.
+#[pyfunction]
+pub fn show_location(py: Python<'_>, location: PathBuf) -> PyResult<String> {
+    Ok(locate(py, &location)?.to_string())
+}
+
 /// Replaces bodies by their leaf hashes, and gives the number of those replaced.
 #[pyfunction]
 pub fn withhold(py: Python<'_>, log: PathBuf, ids: Vec<String>) -> PyResult<usize> {

@@ -181,7 +181,7 @@ fn next_epoch(issuer: &str, head: Option<&Head>) -> Chain {
     }
 }
 
-/// The signer given, or the one of the key file beside the log, which is created while the log holds nothing.
+/// The signer given, or the one of the key file beside the log, which is created while nobody has issued into the log.
 fn find_signer(
     store: &dyn BatchStore,
     location: &LogLocation,
@@ -198,7 +198,7 @@ fn find_signer(
         return Err(LogError::Options { detail });
     };
     let key = beside(path, "-key");
-    if file_id(&key)?.is_none() && store.scan(1, 1)?.is_empty() {
+    if file_id(&key)?.is_none() && own_issuers(store)?.is_empty() {
         match keys::create(&key) {
             Ok(signer) => return Ok((Arc::new(signer), Some(key))),
             // Another process that starts with the same new log was faster: use its key.
@@ -207,6 +207,19 @@ fn find_signer(
         }
     }
     keys::load(&key).map(|signer| (Arc::new(signer), None))
+}
+
+/// The issuers of this very log, without those whose batches were imported.
+pub(crate) fn own_issuers(store: &dyn BatchStore) -> Result<Vec<String>, LogError> {
+    let log_id = store.log_id()?;
+    let mut issuers = store.issuers()?;
+    issuers.retain(|issuer| is_own(issuer, &log_id));
+    Ok(issuers)
+}
+
+/// Whether an issuer's name is of the log with this id.
+pub(crate) fn is_own(issuer: &str, log_id: &str) -> bool {
+    issuer.rsplit_once('@').is_some_and(|(_, id)| id == log_id)
 }
 
 /// A key changes only when an operator has recorded it.

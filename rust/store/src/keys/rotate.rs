@@ -7,7 +7,7 @@ use crate::batch_store::Head;
 use crate::claim;
 use crate::error::LogError;
 use crate::location::LogLocation;
-use crate::registry::configured_name;
+use crate::registry::{configured_name, own_issuers};
 use crate::sealer::unix_ms;
 
 /// One issuer whose key is followed by another.
@@ -21,7 +21,7 @@ pub struct Rotation {
     pub last_checkpoint: [u8; 32],
 }
 
-/// Records in a log that the key of `present` follows whatever keys its issuers signed with. It takes effect
+/// Records in a log that the key of `present` follows whatever keys its own issuers signed with. It takes effect
 /// when an issuer starts again, which is the start of an epoch. Doing it twice does no harm.
 ///
 /// # Errors
@@ -30,7 +30,7 @@ pub fn rotate(log: impl Into<LogLocation>, present: &Signer) -> Result<Vec<Rotat
     let mut store = log.into().resolved()?.open_existing()?;
     let present = present.key_id();
     let mut heads: Vec<(String, Head)> = Vec::new();
-    for issuer in store.issuers()? {
+    for issuer in own_issuers(store.as_ref())? {
         if let Some(head) = store.head(&issuer)?.filter(|head| head.key_id != present) {
             heads.push((issuer, head));
         }

@@ -1,0 +1,246 @@
+"""The governed producer: a confluent Producer whose every message is decided before it is sent."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING, Any, Self
+
+from confluent_kafka import Producer
+
+from chio_fast import settings
+from chio_fast.errors import ChioDeliveryError, ChioError
+from chio_fast.kafka import config, wiring
+from chio_fast.kafka.outbox import Outbox
+from chio_fast.kafka.outlets import HOW_TO_IDENTIFY, Outlets
+from chio_fast.kafka.stats import ProducerStats
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from chio_fast._native import Policy, Signer, StrPath
+    from chio_fast.enforcer import Enforcer
+    from chio_fast.guards import Guards
+    from chio_fast.kafka.outbox import Content, OnDelivery, Parcel
+    from chio_fast.log import ReceiptLog
+    from chio_fast.message import OutputHeaders
+    from chio_fast.policy import PolicyWatcher
+
+MAX_MESSAGE_BYTES = 1_000_000
+"""The client's default of `message.max.bytes`."""
+
+
+class ChioProducerMiddleware:
+    """A confluent Producer that is governed: what may be produced is sent with its receipt attached, the rest raises.
+
+    `produce` decides at once. The message goes to the client in the background, after its receipt is durable, in the
+    order of the calls. As with a Producer, `poll` or `flush` has to be called now and then; callbacks run in them.
+
+    Who produces is `identity`, else the identity of the event being handled, else the enforcer's or that of
+    `CHIO_IDENTITY`, else the `client.id` given to `from_config`.
+
+    Args:
+        producer: a confluent Producer; nobody else may produce with it.
+        sidecar_url: accepted and not asked; decisions are made in this process.
+        scope_map: the scope that each topic needs, `{"results": "events:produce:results"}`; other topics are denied.
+        identity: who produces, whatever is being handled.
+        policy: a `Policy`, the path of one, or a `PolicyWatcher`; by default the path in `CHIO_POLICY`.
+        receipt_log: a `ReceiptLog`, its path or its URL; by default `CHIO_RECEIPT_LOG`.
+        signer: signs the receipts; by default the log's own key.
+        guards: a list, each of which always runs, or a dictionary, each of which runs where a rule names it.
+        enforcer: instead of the four before; it is not closed with the producer.
+        conf: the configuration that `producer` was built from, where it is known.
+
+    Raises:
+        ChioConfigError: arguments are missing or contradictory.
+        PolicyError: the policy is malformed.
+        LogError: the receipt log cannot be used.
+    """
+
+    def __init__(
+        self,
+        producer: Producer,
+        sidecar_url: str | None = None,
+        scope_map: Mapping[str, str] | None = None,
+        identity: str | None = None,
+        *,
+        policy: Policy | PolicyWatcher | StrPath | None = None,
+        receipt_log: ReceiptLog | StrPath | None = None,
+        signer: Signer | StrPath | None = None,
+        guards: Guards | None = None,
+        enforcer: Enforcer | None = None,
+        conf: Mapping[str, Any] | None = None,
+    ) -> None:
+        wiring.warn_of_sidecar(sidecar_url)
+        conf = conf or {}
+        fallback = (enforcer.identity if enforcer else settings.identity()) or conf.get("client.id")
+        if not (identity or fallback):
+            warnings.warn(f"nobody produces outside of handlers: {HOW_TO_IDENTIFY}", stacklevel=2)
+        self.enforcer = wiring.enforcer_for(
+            enforcer=enforcer,
+            identity=identity or fallback,
+            policy=policy,
+            receipt_log=receipt_log,
+            signer=signer,
+            guards=guards,
+        )
+        self.raw = producer
+        self._owns_enforcer = enforcer is None
+        self.outlets = Outlets(
+            self.enforcer.gate,
+            scope_map,
+            identity=identity,
+            fallback=fallback,
+            max_bytes=int(conf.get("message.max.bytes", MAX_MESSAGE_BYTES)) if conf else None,
+        )
+        self.outbox = Outbox(producer, self.enforcer.gate, conf.get("on_delivery"))
+        self._pid: int | None = os.getpid()
+
+    @classmethod
+    def from_config(cls, conf: Mapping[str, Any], **arguments: Any) -> Self:
+        """Build the client from a confluent configuration: idempotent, acknowledged by all in-sync replicas.
+
+        Args:
+            conf: as for a confluent Producer.
+            arguments: those of the class but `producer` and `conf`.
+
+        Raises:
+            ChioConfigError: a setting is unsafe; the message says what to write instead.
+        """
+        return cls(Producer(config.governed_producer_config(conf)), conf=conf, **arguments)
+
+    def produce(  # noqa: PLR0917 - the order of the client's own arguments
+        self,
+        topic: str,
+        value: Content = None,
+        key: Content = None,
+        partition: int = -1,
+        callback: OnDelivery | None = None,
+        on_delivery: OnDelivery | None = None,
+        timestamp: int = 0,
+        headers: OutputHeaders | None = None,
+        *,
+        parents: Iterable[str] = (),
+        correlation: str | None = None,
+    ) -> None:
+        """Decide on a message and, if it is allowed, take it for sending.
+
+        Args:
+            topic: where to; the policy decides by the topic's scope in `scope_map`.
+            value: bytes, str or None.
+            key: likewise.
+            partition: number of the partition; -1 for the partitioner's choice.
+            callback: the same as `on_delivery`.
+            on_delivery: called by `poll` or `flush` with an error or None, and the message.
+            timestamp: Unix ms; 0 for now.
+            headers: its headers; `X-Chio-Receipt` and `X-Chio-Scope` are added.
+            parents: ids of receipts that led to this, beside the event being handled and its tool calls.
+            correlation: text that joins what belongs together; by default that of the headers, else the event's.
+
+        Raises:
+            ChioDenied: it is not allowed; nothing is sent.
+            ChioRevoked: the partition of the event being handled was revoked, lost or sought.
+            BufferError: too much waits; call `poll`, then try again.
+            KafkaException: it is larger than `message.max.bytes`.
+            LogError: receipts cannot be issued or made durable any longer; nothing more is sent.
+        """
+        self.outbox.require_room()
+        check = self.outlets.decide(topic, value, key, partition, headers, parents, correlation)
+        self._take([(check, topic, value, key, partition, on_delivery or callback, timestamp)])
+
+    def produce_batch(
+        self,
+        topic: str,
+        messages: Sequence[Mapping[str, Any]],
+        partition: int = -1,
+        on_delivery: OnDelivery | None = None,
+    ) -> int:
+        """Decide on several messages and, if all are allowed, take them for sending; give their number.
+
+        Args:
+            topic: where to.
+            messages: dictionaries with any of `value`, `key`, `headers`, `partition`, `timestamp`, `on_delivery`.
+            partition: of messages that do not say.
+            on_delivery: likewise.
+
+        Raises:
+            ChioDenied: one is not allowed; none is sent.
+            Exception: as for `produce`; none is sent.
+        """
+        self.outbox.require_room()
+        parcels: list[Parcel] = []
+        for message in messages:
+            value, key, number = message.get("value"), message.get("key"), message.get("partition", partition)
+            check = self.outlets.decide(topic, value, key, number, message.get("headers"), (), None)
+            callback = message.get("on_delivery", on_delivery)
+            parcels.append((check, topic, value, key, number, callback, message.get("timestamp", 0)))
+        self._take(parcels)
+        return len(parcels)
+
+    def poll(self, timeout: float = -1) -> int:
+        """Serve callbacks for up to `timeout` seconds (-1: until there is one); give how many events were served."""
+        self._require_own_process()
+        return self.outbox.poll(timeout)
+
+    def flush(self, timeout: float = -1) -> int:
+        """Wait up to `timeout` seconds (-1: without end) until every message is acknowledged or has failed.
+
+        Returns:
+            How many messages are left.
+        """
+        self._require_own_process()
+        return self.outbox.flush(timeout)
+
+    def __len__(self) -> int:
+        """How many messages are not acknowledged yet, those that wait for their receipts included."""
+        return len(self.outbox) + len(self.raw)
+
+    def stats(self) -> ProducerStats:
+        """Count what was done so far."""
+        return ProducerStats(
+            denied=self.outlets.denied,
+            sent=self.outbox.sent,
+            refused=self.outbox.refused,
+            waiting=len(self.outbox),
+            receipts_issued=self.enforcer.log.issued,
+            receipts_durable=self.enforcer.log.durable,
+            policy_version=self.enforcer.policy.version,
+        )
+
+    def close(self, timeout: float = -1) -> None:
+        """Flush for up to `timeout` seconds and end the background thread; closing twice does nothing.
+
+        What does not reach the client in time is not sent, and its receipts are taken back.
+
+        Raises:
+            ChioDeliveryError: not everything was acknowledged in time.
+            LogError: receipts cannot be made durable.
+        """
+        if self._pid != os.getpid():
+            return
+        left = self.flush(timeout)
+        self._pid = None
+        self.outbox.close()
+        if self._owns_enforcer:
+            self.enforcer.close()
+        if left:
+            raise ChioDeliveryError(f"{left} messages were not acknowledged within {timeout:g} s; check the brokers")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def _take(self, parcels: Sequence[Parcel]) -> None:
+        """Have receipts issued for messages that are sent together, then take them."""
+        size = sum(self.outlets.size_of(topic, value, key) for _, topic, value, key, *_ in parcels)
+        checks = [parcel[0] for parcel in parcels]
+        while due := self.outlets.issue(checks):
+            self.enforcer.guards.run(due)
+        self.outlets.require_allowed(checks)
+        self.outbox.put(parcels, size)
+
+    def _require_own_process(self) -> None:
+        if self._pid not in {None, os.getpid()}:
+            raise ChioError("the producer was built before a fork: build another one in this process")
