@@ -304,7 +304,8 @@ class Checkpoints:
 
     def _failure(self, what: str, error: KafkaError) -> Exception:
         text = f"topic `{self.topic}`: {what}: {error.name()}: {error.str()}"
-        if error.code() in GONE:
+        # That no leader was found says nothing of a topic: it may be missing, or just have none.
+        if error.code() in GONE or (error.code() == KafkaError._NOENT and not self._look_up()):
             return CheckpointsTrimmed(text)
         if error.code() in UNAUTHORIZED:
             return ChioConfigError(f"{text}; grant Create (or create it), Describe, DescribeConfigs, Read and Write")

@@ -191,9 +191,7 @@ class Recovery:
                 continue
             contradicts = None if state == "prepared" else state
             if contradicts:
-                contradictions.append(
-                    f"batch {finding.batch} ({finding.checkpoint}) is `{state}`, not {finding.outcome}"
-                )
+                contradictions.append(f"batch {finding.batch} is `{state}` there and `{finding.outcome}` in Kafka")
             entries.append((finding.checkpoint, finding.issuer, finding.outcome, finding.shown, contradicts))
         ordinal = self._gate.outcomes(entries) if entries else self._gate.log.issued
         if contradictions:
