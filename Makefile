@@ -50,11 +50,11 @@ broker: $(DEPENDENCIES) ## Fetch the Kafka broker of the tests into .kafka/ (nee
 demo: env ## Run the main job on an embedded broker and look at what it left
 	$(BIN)/chio-fast demo
 
-test: test-rust test-python ## Run all tests; those on the real broker need a JDK and Maven
+test: test-rust test-python ## Run all tests; some need a JDK and Maven, some a PostgreSQL server
 
 test-rust: ## Run the tests of the Rust crates
 	@tools/check-machine.sh $(PYTHON)
-	cargo test --locked --quiet
+	cargo test --locked --quiet --features chio-store/postgres
 
 test-python: env ## Run the tests of the package, on a real broker
 	@mkdir -p $(REPORTS)

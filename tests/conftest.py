@@ -1,4 +1,4 @@
-"""What every test may use: the one real broker that they share, and a loud word when it could not run."""
+"""What every test may use: the real broker and the database server that they share, and a loud word without them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,14 @@ import pytest
 from tests import drills
 from tests.kafka import distribution
 from tests.kafka.broker import Broker
+from tests.postgres import PostgresServer, PostgresUnavailableError
 
 BROKER_FIXTURES = {"broker", "new_topic", "cluster"}
 REQUIRE_BROKER = "CHIO_REQUIRE_BROKER"
+REQUIRE_POSTGRES = "CHIO_REQUIRE_POSTGRES"
 
 _unavailable = pytest.StashKey[str]()
+_without_postgres = pytest.StashKey[str]()
 _without_broker = pytest.StashKey[int]()
 _drills = pytest.StashKey[dict[str, dict[str, object]]]()
 
@@ -41,6 +44,20 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     require_broker(request.config)
     with Broker(tmp_path_factory.mktemp("kafka") / "broker") as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """One running PostgreSQL server for the whole session; each log has a schema of its own."""
+    try:
+        server = PostgresServer()
+    except PostgresUnavailableError as error:
+        if os.environ.get(REQUIRE_POSTGRES) == "1":
+            pytest.fail(str(error), pytrace=False)
+        request.config.stash[_without_postgres] = str(error)
+        pytest.skip(str(error))
+    with server:
+        yield server
 
 
 def require_broker(config: pytest.Config) -> None:
@@ -77,11 +94,14 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Says in red how many promises were not tested because there was no broker; writes the drills down."""
+    """Says in red which promises were not tested for want of a broker or a database; writes the drills down."""
     count = config.stash.get(_without_broker, 0)
     if count:
         terminalreporter.section("THE BROKER TESTS DID NOT RUN", red=True, bold=True)
         terminalreporter.line(f"{count} tests were skipped: {config.stash[_unavailable]}", red=True)
+    if _without_postgres in config.stash:
+        terminalreporter.section("THE POSTGRES TESTS DID NOT RUN", red=True, bold=True)
+        terminalreporter.line(config.stash[_without_postgres], red=True)
     found, document = config.stash.get(_drills, {}), config.getoption("drill_report")
     if found and document:
         drills.write_table(document, found)
