@@ -28,8 +28,10 @@ if TYPE_CHECKING:
     from chio_fast.guards import Guard, GuardContext
     from chio_fast.kafka import (
         AsyncChioConsumer,
+        AsyncChioProducer,
         ChioConsumerMiddleware,
         ChioDeadLetterProducer,
+        ChioProducerMiddleware,
         ChioTransactionalProcessor,
     )
     from chio_fast.keys import TrustFile
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Allow",
     "AsyncChioConsumer",
+    "AsyncChioProducer",
     "CheckRequest",
     "ChioConfigError",
     "ChioConsumerMiddleware",
@@ -47,6 +50,7 @@ __all__ = [
     "ChioDeadLetterProducer",
     "ChioDenied",
     "ChioError",
+    "ChioProducerMiddleware",
     "ChioRevoked",
     "ChioTransactionalProcessor",
     "Decision",
@@ -92,8 +96,10 @@ _HOMES = {
     "guards": ("Guard", "GuardContext"),
     "kafka": (
         "AsyncChioConsumer",
+        "AsyncChioProducer",
         "ChioConsumerMiddleware",
         "ChioDeadLetterProducer",
+        "ChioProducerMiddleware",
         "ChioTransactionalProcessor",
     ),
     "keys": ("TrustFile",),

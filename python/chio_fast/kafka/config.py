@@ -123,6 +123,23 @@ def producer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], No
     return {**TUNED_PRODUCER, **_safe_producer(conf, on_error)}
 
 
+def governed_producer_config(conf: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the settings of a governed producer: idempotent, acknowledged by all in-sync replicas.
+
+    Args:
+        conf: one confluent configuration; consumer settings in it are left out.
+
+    Raises:
+        ChioConfigError: a setting would let a message be lost or written twice, or asks for transactions.
+    """
+    if "transactional.id" in conf:
+        raise ChioConfigError(
+            "`transactional.id` is set, but a governed producer sends in the background, outside transactions; remove "
+            "it, or use `ChioTransactionalProcessor`"
+        )
+    return {**TUNED_PRODUCER, **_safe_producer(conf, lambda error: log.warning("producer: %s", error))}
+
+
 def transactional_config(
     conf: Mapping[str, Any], transactional_id: str, on_error: Callable[[KafkaError], None]
 ) -> dict[str, Any]:

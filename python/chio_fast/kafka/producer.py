@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 from confluent_kafka import Producer
 
-from chio_fast import settings
-from chio_fast.errors import ChioDeliveryError, ChioError
+from chio_fast.errors import ChioDeliveryError
 from chio_fast.kafka import config, wiring
 from chio_fast.kafka.outbox import Outbox
-from chio_fast.kafka.outlets import HOW_TO_IDENTIFY, Outlets
+from chio_fast.kafka.outlets import Outlets, fallback_identity
 from chio_fast.kafka.stats import ProducerStats
 
 if TYPE_CHECKING:
@@ -36,14 +33,12 @@ class ChioProducerMiddleware:
     `produce` decides at once. The message goes to the client in the background, after its receipt is durable, in the
     order of the calls. As with a Producer, `poll` or `flush` has to be called now and then; callbacks run in them.
 
-    Who produces is `identity`, else the identity of the event being handled, else the enforcer's or that of
-    `CHIO_IDENTITY`, else the `client.id` given to `from_config`.
-
     Args:
         producer: a confluent Producer; nobody else may produce with it.
         sidecar_url: accepted and not asked; decisions are made in this process.
         scope_map: the scope that each topic needs, `{"results": "events:produce:results"}`; other topics are denied.
-        identity: who produces, whatever is being handled.
+        identity: who produces; by default who handles the event, else the enforcer's identity or `CHIO_IDENTITY`, else
+            the `client.id` of `conf`.
         policy: a `Policy`, the path of one, or a `PolicyWatcher`; by default the path in `CHIO_POLICY`.
         receipt_log: a `ReceiptLog`, its path or its URL; by default `CHIO_RECEIPT_LOG`.
         signer: signs the receipts; by default the log's own key.
@@ -73,9 +68,7 @@ class ChioProducerMiddleware:
     ) -> None:
         wiring.warn_of_sidecar(sidecar_url)
         conf = conf or {}
-        fallback = (enforcer.identity if enforcer else settings.identity()) or conf.get("client.id")
-        if not (identity or fallback):
-            warnings.warn(f"nobody produces outside of handlers: {HOW_TO_IDENTIFY}", stacklevel=2)
+        fallback = fallback_identity(identity, enforcer, conf.get("client.id"))
         self.enforcer = wiring.enforcer_for(
             enforcer=enforcer,
             identity=identity or fallback,
@@ -94,7 +87,6 @@ class ChioProducerMiddleware:
             max_bytes=int(conf.get("message.max.bytes", MAX_MESSAGE_BYTES)) if conf else None,
         )
         self.outbox = Outbox(producer, self.enforcer.gate, conf.get("on_delivery"))
-        self._pid: int | None = os.getpid()
 
     @classmethod
     def from_config(cls, conf: Mapping[str, Any], **arguments: Any) -> Self:
@@ -168,18 +160,12 @@ class ChioProducerMiddleware:
             Exception: as for `produce`; none is sent.
         """
         self.outbox.require_room()
-        parcels: list[Parcel] = []
-        for message in messages:
-            value, key, number = message.get("value"), message.get("key"), message.get("partition", partition)
-            check = self.outlets.decide(topic, value, key, number, message.get("headers"), (), None)
-            callback = message.get("on_delivery", on_delivery)
-            parcels.append((check, topic, value, key, number, callback, message.get("timestamp", 0)))
+        parcels = self.outlets.decide_all(topic, messages, partition, on_delivery)
         self._take(parcels)
         return len(parcels)
 
     def poll(self, timeout: float = -1) -> int:
         """Serve callbacks for up to `timeout` seconds (-1: until there is one); give how many events were served."""
-        self._require_own_process()
         return self.outbox.poll(timeout)
 
     def flush(self, timeout: float = -1) -> int:
@@ -188,7 +174,6 @@ class ChioProducerMiddleware:
         Returns:
             How many messages are left.
         """
-        self._require_own_process()
         return self.outbox.flush(timeout)
 
     def __len__(self) -> int:
@@ -197,15 +182,11 @@ class ChioProducerMiddleware:
 
     def stats(self) -> ProducerStats:
         """Count what was done so far."""
+        outbox, log = self.outbox, self.enforcer.log
         return ProducerStats(
-            denied=self.outlets.denied,
-            sent=self.outbox.sent,
-            refused=self.outbox.refused,
-            waiting=len(self.outbox),
-            receipts_issued=self.enforcer.log.issued,
-            receipts_durable=self.enforcer.log.durable,
-            policy_version=self.enforcer.policy.version,
-        )
+            self.outlets.denied, outbox.sent, outbox.refused, len(outbox), log.issued, log.durable,
+            self.enforcer.policy.version,
+        )  # fmt: skip
 
     def close(self, timeout: float = -1) -> None:
         """Flush for up to `timeout` seconds and end the background thread; closing twice does nothing.
@@ -216,10 +197,9 @@ class ChioProducerMiddleware:
             ChioDeliveryError: not everything was acknowledged in time.
             LogError: receipts cannot be made durable.
         """
-        if self._pid != os.getpid():
+        if self.outbox.is_over:
             return
         left = self.flush(timeout)
-        self._pid = None
         self.outbox.close()
         if self._owns_enforcer:
             self.enforcer.close()
@@ -240,7 +220,3 @@ class ChioProducerMiddleware:
             self.enforcer.guards.run(due)
         self.outlets.require_allowed(checks)
         self.outbox.put(parcels, size)
-
-    def _require_own_process(self) -> None:
-        if self._pid not in {None, os.getpid()}:
-            raise ChioError("the producer was built before a fork: build another one in this process")

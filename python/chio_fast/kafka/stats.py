@@ -1,4 +1,4 @@
-"""What a governed consumer has done so far, as one value."""
+"""What a governed consumer or producer has done so far, as one value."""
 
 from __future__ import annotations
 
@@ -111,3 +111,25 @@ class ProcessorStats(msgspec.Struct, frozen=True):
     policy_version: str
     transactional_id: str
     partitions: list[PartitionStats]
+
+
+class ProducerStats(msgspec.Struct, frozen=True):
+    """Counters since the producer was made, and what waits now.
+
+    Attributes:
+        denied: messages that were not allowed; each has a receipt.
+        sent: messages handed to the client, whose receipts were durable by then.
+        refused: messages with a receipt that the client did not get or take; each receipt is taken back.
+        waiting: messages that wait for their receipts to be durable, or for the client to have room.
+        receipts_issued: ordinal of the last receipt of the log, by this producer or others of this process.
+        receipts_durable: ordinal up to which they are durable.
+        policy_version: version by which messages are decided now.
+    """
+
+    denied: int
+    sent: int
+    refused: int
+    waiting: int
+    receipts_issued: int
+    receipts_durable: int
+    policy_version: str

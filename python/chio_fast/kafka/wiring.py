@@ -85,7 +85,7 @@ class Clients:
 def enforcer_for(
     *,
     enforcer: Enforcer | None,
-    identity: str,
+    identity: str | None,
     policy: Policy | PolicyWatcher | StrPath | None,
     receipt_log: ReceiptLog | StrPath | None,
     signer: Signer | StrPath | None,

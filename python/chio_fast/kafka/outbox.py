@@ -1,0 +1,282 @@
+"""Messages between their receipts and the client: a bounded queue, and the thread that empties it.
+
+A message passes in this order; a crash in between leaves a receipt, which says *authorised*, of a message that was not
+sent, never a message without its receipt:
+  1. its receipt is issued, then it is put here, on the thread of the application
+  2. the flusher takes everything that waits, and waits until every receipt issued so far is durable
+  3. the flusher hands the messages to the client in the order in which they were put
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException, Message
+
+from chio_fast.errors import ChioError, LogError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from confluent_kafka import Producer
+
+    from chio_fast._native import Check, Gate
+
+log = logging.getLogger("chio_fast.kafka")
+
+MAX_MESSAGES = 100_000
+"""Messages that wait at most, as in the client."""
+MAX_BYTES = 256 * 1024 * 1024
+"""Bytes of keys and values that wait at most."""
+SLICE = 0.05
+"""Seconds between two looks at what nobody announces."""
+
+Content = bytes | str | None
+OnDelivery: TypeAlias = "Callable[[KafkaError | None, Message], Any]"
+Parcel: TypeAlias = "tuple[Check, str, Content, Content, int, OnDelivery | None, int]"
+"""Decision, topic, value, key, partition, `on_delivery`, timestamp."""
+
+
+class Outbox:
+    """Holds messages until their receipts are durable.
+
+    Args:
+        client: takes the messages; nobody else may produce with it.
+        gate: issued the receipts.
+        on_delivery: hears of messages that have no callback of their own.
+        max_messages: messages that wait at most.
+    """
+
+    def __init__(
+        self,
+        client: Producer,
+        gate: Gate,
+        on_delivery: OnDelivery | None,
+        max_messages: int = MAX_MESSAGES,
+    ) -> None:
+        self.sent = 0
+        self.refused = 0
+        self._client = client
+        self._gate = gate
+        self._log = gate.log
+        self._on_delivery = on_delivery
+        self._max_messages = max_messages
+        self._lock = threading.Lock()
+        # Guarded by the lock, with `_bytes` and `_failure`.
+        self._waiting: list[Parcel] = []
+        self._bytes = 0
+        self._failure: BaseException | None = None
+        # Written by the flusher alone.
+        self._taken = 0
+        self._unsent: deque[tuple[Parcel, KafkaError]] = deque()
+        self._wake = threading.Event()
+        self._progress = threading.Event()
+        self._polled = threading.Event()
+        self._closing = False
+        self._pid = os.getpid()
+        self._thread = threading.Thread(target=self._run, name="chio-outbox", daemon=True)
+        self._thread.start()
+
+    def __len__(self) -> int:
+        return len(self._waiting) + self._taken + len(self._unsent)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether there is nothing to do in this process: it was closed, or made before a fork."""
+        return self._closing or os.getpid() != self._pid
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be put now."""
+        return len(self._waiting) + self._taken >= self._max_messages or self._bytes >= MAX_BYTES
+
+    def require_room(self) -> None:
+        """Raise unless a message may be put.
+
+        Raises:
+            BufferError: the queue is full; poll, then try again.
+            LogError: receipts cannot be made durable.
+            ChioError: the producer is closed.
+        """
+        if self._failure is not None:
+            raise self._failure.with_traceback(None)
+        if self.is_full:
+            raise BufferError("the queue of the producer is full: call poll() or flush(), then produce again")
+
+    def put(self, parcels: Sequence[Parcel], size: int) -> None:
+        """Take messages whose receipts are issued, with no other in between; `size` in bytes."""
+        with self._lock:
+            if self._failure is not None:
+                raise self._failure.with_traceback(None)
+            if not self._waiting:
+                self._wake.set()
+            self._bytes += size
+            self._waiting.extend(parcels)
+
+    def poll(self, timeout: float) -> int:
+        """Serve callbacks, the client's too, until there was one, at most `timeout` seconds (below 0: without end).
+
+        Raises:
+            ChioError: the process was forked meanwhile.
+        """
+        self._require_own_process()
+        deadline = None if timeout < 0 else time.monotonic() + timeout
+        while True:
+            left = SLICE if deadline is None else max(0.0, deadline - time.monotonic())
+            served = self._report()
+            served += self._client.poll(0 if served else min(SLICE, left))
+            if served:
+                self._polled.set()
+            if served or left == 0:
+                return served
+
+    def flush(self, timeout: float) -> int:
+        """Wait until nothing is left, here and in the client, at most `timeout` seconds (below 0: without end).
+
+        Returns:
+            How many messages are left.
+
+        Raises:
+            ChioError: the process was forked meanwhile.
+        """
+        self._require_own_process()
+        deadline = None if timeout < 0 else time.monotonic() + timeout
+        while True:
+            self._report()
+            left = SLICE if deadline is None else max(0.0, deadline - time.monotonic())
+            if len(self) == 0:
+                return self._client.flush(-1 if deadline is None else left)
+            if left == 0:
+                return len(self) + len(self._client)
+            self.await_progress(min(SLICE, left))
+            self._client.poll(0)
+            self._polled.set()
+
+    def await_progress(self, timeout: float) -> None:
+        """Wait until the flusher has passed on what it took, at most `timeout` seconds."""
+        self._progress.clear()
+        if len(self) > len(self._unsent):
+            self._progress.wait(timeout)
+
+    def _report(self) -> int:
+        """Call back for the messages that did not reach the client; give their number."""
+        reported = 0
+        unheard: list[str] = []
+        while self._unsent:
+            parcel, error = self._unsent.popleft()
+            check, topic, value, key, partition, on_delivery, timestamp = parcel
+            reported += 1
+            callback = on_delivery or self._on_delivery
+            if callback is None:
+                unheard.append(f"for topic `{topic}`: {error.str()}")
+                continue
+            message = Message(
+                topic=topic,
+                value=_bytes(value),
+                key=_bytes(key),
+                partition=partition,
+                headers=check.headers,
+                timestamp=(TIMESTAMP_CREATE_TIME, timestamp),
+                error=error,
+            )
+            callback(error, message)
+        if unheard:
+            log.error("%d messages were not sent, the first %s", len(unheard), unheard[0])
+        return reported
+
+    def close(self) -> None:
+        """End the thread; what still waits is not sent, its receipts are taken back, its callbacks run here."""
+        with self._lock:
+            self._closing = True
+            if self._failure is None:
+                self._failure = ChioError("the producer is closed; build another one")
+        self._wake.set()
+        self._polled.set()
+        self._thread.join()
+        self._report()
+
+    def _require_own_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise ChioError("the producer was made before a fork: make another one in this process")
+
+    # The flusher.
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait()
+            parcels = self._take()
+            if not parcels and self._closing:
+                return
+            try:
+                if self._closing:
+                    self._give_up(parcels, KafkaError(KafkaError._PURGE_QUEUE, "the producer was closed"))
+                else:
+                    self._log.wait_durable(self._log.issued)
+                    self._send(parcels)
+            except BaseException as error:  # noqa: BLE001 - whatever it is, the application has to hear of it
+                self._fail(error, parcels[len(parcels) - self._taken :])
+            self._taken = 0
+            self._progress.set()
+
+    def _take(self) -> list[Parcel]:
+        with self._lock:
+            if not self._closing:
+                self._wake.clear()
+            # In this order: whoever counts meanwhile counts too many rather than too few.
+            self._taken = len(self._waiting)
+            parcels, self._waiting = self._waiting, []
+            self._bytes = 0
+        return parcels
+
+    def _send(self, parcels: list[Parcel]) -> None:
+        """Hand messages to the client. While its queue is full this waits for somebody to poll."""
+        produce = self._client.produce
+        for parcel in parcels:
+            check, topic, value, key, partition, on_delivery, timestamp = parcel
+            while True:
+                try:
+                    # The argument that is None is another name of the one before.
+                    produce(topic, value, key, partition, on_delivery, None, timestamp, check.headers)
+                    self.sent += 1
+                except BufferError as full:
+                    if not self._closing:
+                        self._polled.wait(SLICE)
+                        self._polled.clear()
+                        continue
+                    self._give_up([parcel], KafkaError(KafkaError._QUEUE_FULL, str(full)))
+                except Exception as refusal:  # noqa: BLE001 - arguments that the client does not take, too
+                    self._give_up([parcel], _reason(refusal))
+                break
+            self._taken -= 1
+
+    def _give_up(self, parcels: Sequence[Parcel], reason: KafkaError) -> None:
+        """Take back the receipts of messages that the client did not get, and have them reported."""
+        self.refused += len(parcels)
+        try:
+            self._gate.rollback_checks([parcel[0] for parcel in parcels])
+        except LogError as error:
+            log.error("receipts of messages that were not sent cannot be taken back: %s", error)
+        self._unsent.extend((parcel, reason) for parcel in parcels)
+
+    def _fail(self, error: BaseException, parcels: Sequence[Parcel]) -> None:
+        """Send nothing more: what has no durable receipt may not be seen by anybody."""
+        log.error("messages are not sent any longer: %s", error)
+        with self._lock:
+            self._failure = self._failure or error
+            waiting, self._waiting = self._waiting, []
+        self._give_up([*parcels, *waiting], KafkaError(KafkaError._FAIL, str(error)))
+
+
+def _bytes(content: Content) -> bytes | None:
+    return content.encode() if isinstance(content, str) else content
+
+
+def _reason(refusal: Exception) -> KafkaError:
+    if isinstance(refusal, KafkaException) and isinstance(refusal.args[0], KafkaError):
+        return refusal.args[0]
+    return KafkaError(KafkaError._INVALID_ARG, str(refusal))
