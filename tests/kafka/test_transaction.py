@@ -264,12 +264,10 @@ def test_a_slow_commit_is_not_trusted_although_it_returned(
     assert values(conf, topic) == [b"slow"]
 
 
-def test_a_broker_that_goes_makes_the_commit_unclean_and_the_next_begin_renews(
-    start: Start, conf: dict[str, Any], topic: str, broker: Broker
-):
+def test_a_commit_while_the_broker_is_away_is_unclean(start: Start, conf: dict[str, Any], topic: str, broker: Broker):
     transaction = start()
     transaction.begin()
-    transaction.produce(topic, value=b"first")
+    transaction.produce(topic, value=b"1")
     transaction.flush()
     broker.kill9()
     restarting = threading.Thread(target=broker.start)
@@ -278,24 +276,46 @@ def test_a_broker_that_goes_makes_the_commit_unclean_and_the_next_begin_renews(
         transaction.commit()
     restarting.join()
     transaction.renew()
-    assert values(conf, topic) == [b"first"]
+    assert values(conf, topic) == [b"1"]
+
+
+def test_after_an_error_neither_a_quick_commit_nor_the_producer_is_trusted(
+    start: Start, conf: dict[str, Any], topic: str, broker: Broker
+):
+    """The client does not repeat an error that it has told lately, so it may have had another one that nobody heard."""
+    transaction = start()
     before = transaction.producer
     transaction.begin()
-    transaction.abort()
-    assert transaction.producer is before
+    transaction.produce(topic, value=b"1")
+    transaction.flush()
+    broker.restart()
+    await_an_error(transaction)
+    transaction.produce(topic, value=b"2")
+    transaction.flush()
+    with pytest.raises(Unclean, match="had an error"):
+        transaction.commit()
+    assert values(conf, topic) == [b"1", b"2"]
     broker.kill9()
-    for _ in patiently("the client to hear that the broker went"):
-        transaction.producer.poll(0.1)
-        if transaction._ear.heard:
-            break
     restarting = threading.Thread(target=broker.start)
     restarting.start()
     transaction.begin()
     restarting.join()
     assert transaction.producer is not before
-    transaction.produce(topic, value=b"second")
+    transaction.produce(topic, value=b"3")
     transaction.commit()
-    assert values(conf, topic) == [b"first", b"second"]
+    assert values(conf, topic) == [b"1", b"2", b"3"]
+    before = transaction.producer
+    transaction.begin()
+    transaction.abort()
+    assert transaction.producer is before
+
+
+def await_an_error(transaction: Transaction) -> None:
+    """Wait until the client has told that its broker went."""
+    for _ in patiently("an error of the client"):
+        transaction.producer.poll(0.1)
+        if transaction._ear.heard:
+            return
 
 
 def test_a_producer_is_given_up_at_once_whatever_its_broker_does(start: Start, topic: str, broker: Broker):

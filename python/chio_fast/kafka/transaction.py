@@ -54,9 +54,10 @@ class _Ear:
         self.refused: list[tuple[Any, KafkaError]] = []
 
     def on_error(self, error: KafkaError) -> None:
-        """Hear a client-level error."""
+        """Hear a client-level error; a fatal one is this module's to deal with, and comes out of the next call."""
         self.heard.append(error)
-        self._on_error(error)
+        if not error.fatal():
+            self._on_error(error)
 
     def on_delivery(self, charge: Any, error: KafkaError, _message: object) -> None:
         """Hear of a record that was not delivered; the client reports no others."""
@@ -219,12 +220,11 @@ class Transaction:
 
         Raises:
             DeliveryFailed, Aborted: records were refused, so nothing was committed.
-            Unclean: the commit raised, took longer than `SLOW_COMMIT`, or the client had an error meanwhile.
+            Unclean: the commit raised, took longer than `SLOW_COMMIT`, or the client has had an error since `begin`: an
+                earlier one may have kept the same one during the commit from being heard.
             Fenced: the commit raised that.
         """
         self.flush()
-        self._call("commit", lambda: self.producer.poll(0))
-        self._ear.heard.clear()
         began = time.monotonic()
         try:
             self.producer.commit_transaction(-1)
@@ -240,7 +240,7 @@ class Transaction:
             raise Unclean(f"`{self.transactional_id}`: the commit took {took:.1f} s, which is not trusted")
         if self._ear.heard:
             error = self._ear.heard[0]
-            raise Unclean(f"`{self.transactional_id}`: during the commit: {error.name()}: {error.str()}")
+            raise Unclean(f"`{self.transactional_id}`: the client had an error: {error.name()}: {error.str()}")
 
     def abort(self) -> None:
         """Abort the transaction, if one is open; `begin` may follow.
