@@ -5,22 +5,28 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Producer
 
-from chio_fast import ReceiptLog, Signer, TrustFile
+from chio_fast import ChioError, ReceiptLog, Signer, TrustFile
 from chio_fast.errors import LogBehindError
 from chio_fast.kafka import anchors
 from chio_fast.verify import AnchorCheck, load_trust, read_anchor
 from chio_fast.verify.__main__ import main as verify_main
+from tests.kafka.scenario import patiently
+from tests.kafka.test_processor import World, forward, running, world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.kafka.scenario import Scenario
+
+
+__all__ = ["world"]
 
 
 @pytest.fixture
@@ -65,20 +71,20 @@ def files_of_log(log: Path) -> list[Path]:
     return [file for file in log.parent.glob(f"{log.name}*") if file.is_file() and "key" not in file.name]
 
 
-def copy_of_log(scenario: Scenario) -> Path:
+def copy_of_log(world: Scenario | World) -> Path:
     """Keeps the log as it is now, while nobody writes it."""
-    kept = scenario.directory / "older"
+    kept = world.log_path.parent / "older"
     kept.mkdir()
-    for file in files_of_log(scenario.log_path):
+    for file in files_of_log(world.log_path):
         shutil.copy(file, kept)
-    return kept / scenario.log_path.name
+    return kept / world.log_path.name
 
 
-def put_back(scenario: Scenario, kept: Path) -> None:
-    for file in files_of_log(scenario.log_path):
+def put_back(world: Scenario | World, kept: Path) -> None:
+    for file in files_of_log(world.log_path):
         file.unlink()
     for file in files_of_log(kept):
-        shutil.copy(file, scenario.directory)
+        shutil.copy(file, world.log_path.parent)
 
 
 class TestPublishing:
@@ -114,6 +120,31 @@ class TestPublishing:
         stats = work(scenario, new_topic("small", config={"max.message.bytes": 100}))
         assert (stats.anchors, stats.handed_out) == (0, 20)
         assert stats.anchor_failures > 0
+
+
+def test_a_processor_publishes_and_is_refused_alike(world: World, topic: str, monkeypatch: Any) -> None:
+    monkeypatch.setattr(anchors, "EVERY", 0.1)
+    conf = {"bootstrap.servers": world.broker.bootstrap}
+
+    def process(count: int) -> None:
+        world.produce(*[{"n": n, "secret": False} for n in range(count)])
+        processor = world.processor(forward(world.target), anchor_topic=topic)
+        with running(processor):
+            for _ in patiently("transactions and anchors"):
+                with suppress(ChioError):  # it has not started
+                    stats = processor.stats()
+                    if stats.committed == count and stats.anchors > 0:
+                        break
+
+    process(20)
+    *_, last = ReceiptLog.open(world.log_path).batches()
+    *_, anchored = anchors.read_topic(conf, topic)
+    assert read_anchor(anchored[2]).checkpoint_hash.hex() == last.checkpoint
+    kept = copy_of_log(world)
+    process(20)
+    put_back(world, kept)
+    with pytest.raises(LogBehindError), running(world.processor(forward(world.target), anchor_topic=topic)):
+        pass
 
 
 class TestStarting:

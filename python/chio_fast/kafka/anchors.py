@@ -14,10 +14,11 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaException, Producer
 
 from chio_fast.errors import ChioError, LogBehindError
 from chio_fast.kafka import scan
+from chio_fast.kafka.config import producer_config
 from chio_fast.kafka.scan import Span
 from chio_fast.verify.anchors import Anchor, log_id_of, read_anchor
 from chio_fast.verify.errors import MalformedError
@@ -26,7 +27,7 @@ from chio_fast.verify.hashing import key_id, signature_holds
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from confluent_kafka import KafkaError, Producer
+    from confluent_kafka import KafkaError
     from confluent_kafka.admin._metadata import ClusterMetadata
 
     from chio_fast._native import Log, SignedCheckpoint
@@ -199,6 +200,16 @@ def begin(
     partitions = len(known.partitions)
     accepted = None if conf is None else _compare(conf, topic, partitions, receipts, stored)
     return AnchorPublisher(receipts, producer(), topic, partitions, accepted=accepted)
+
+
+def own_producer(conf: Mapping[str, Any]) -> Producer:
+    """Build a producer for anchors alone, where all others of the process write in transactions.
+
+    Args:
+        conf: one confluent configuration.
+    """
+    plain = {name: value for name, value in conf.items() if name != "transactional.id"}
+    return Producer(producer_config(plain, lambda error: log.debug("anchors: %s", error)))
 
 
 def read_topic(conf: Mapping[str, Any], topic: str = TOPIC) -> Iterator[tuple[str, int, bytes]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
-from chio_fast.kafka import config, metadata
+from chio_fast.kafka import anchors, config, metadata
 from chio_fast.kafka.assignment import Assigned, Assignments
 from chio_fast.kafka.attesting import Attesting
 from chio_fast.kafka.buffer import Buffer
@@ -83,6 +83,14 @@ class Processing:
         topics = self._raw.list_topics(timeout=metadata.TIMEOUT)
         self._warn_of_missing(topics.topics)
         self._cluster = metadata.Cluster(topics, admin)
+        self._anchors = anchors.begin(
+            enforcer.log,
+            enforcer.receipt_log,
+            producer=lambda: anchors.own_producer(options.conf),
+            conf=options.conf,
+            metadata=topics,
+            topic=options.anchor_topic,
+        )
         self._errands = Errands()
         self._recognition = Recognition(
             enforcer.receipt_log, options.on_replay, options.duplicates, is_keyed=enforcer.has_digest_key
@@ -204,6 +212,10 @@ class Processing:
             buffered=len(self.buffer.ready),
             throttled=self.throttle.active,
             client_errors=self.intake.client_errors,
+            replays=self._recognition.replays,
+            duplicates=self._recognition.duplicates,
+            anchors=self._anchors.published if self._anchors else 0,
+            anchor_failures=self._anchors.failures if self._anchors else 0,
             receipts_issued=self._enforcer.log.issued,
             receipts_durable=self._enforcer.log.durable,
             policy_version=self._enforcer.policy.version,
@@ -261,6 +273,7 @@ class Processing:
             self._inheritance.stop,
             self._transaction.close,
             self._journal.close if self._journal else lambda: None,
+            self._anchors.close if self._anchors else lambda: None,
             self._member.release,
         ]
         for step in steps:

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
 
 from chio_fast.errors import ChioConfigError, ChioError
-from chio_fast.kafka import checkpoints, running, wiring
+from chio_fast.kafka import anchors, checkpoints, running, wiring
 from chio_fast.kafka.failures import MAX_ATTEMPTS
 from chio_fast.kafka.options import Options, consume_scopes
 from chio_fast.kafka.processing import Processing
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from chio_fast.kafka.dispatcher import Order
     from chio_fast.kafka.failures import OnHandlerError
     from chio_fast.kafka.processing import Handler
+    from chio_fast.kafka.recognition import Duplicates, OnReplay
     from chio_fast.kafka.stats import ProcessorStats
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
@@ -68,6 +69,9 @@ class ChioTransactionalProcessor:
             none, so that calls of events that come again are made again.
         on_divergence: what to do when a handler does not repeat its calls: `stop`, or `call`, see `kafka.calls`.
         drain_timeout: seconds that `stop` gives handlers to finish.
+        on_replay: an event that the log holds already is decided anew (`re-evaluate`), or as before (`honor`).
+        duplicates: how events with the same id of the producer's are recognised; None if they are not.
+        anchor_topic: where heads of the receipt log are published, so that cutting it off shows; None for nowhere.
         on_error: hears errors that the client deals with by itself.
         conf: further settings of the confluent clients, such as security.
 
@@ -107,6 +111,9 @@ class ChioTransactionalProcessor:
         journal: StrPath | Literal[False] | None = None,
         on_divergence: OnDivergence = "stop",
         drain_timeout: float = 30.0,
+        on_replay: OnReplay = "re-evaluate",
+        duplicates: Duplicates | None = None,
+        anchor_topic: str | None = anchors.TOPIC,
         on_error: Callable[[KafkaError], None] | None = None,
         conf: Mapping[str, Any] | None = None,
     ) -> None:
@@ -132,6 +139,9 @@ class ChioTransactionalProcessor:
             on_divergence=on_divergence,
             drain_timeout=drain_timeout,
             on_error=on_error,
+            on_replay=on_replay,
+            duplicates=duplicates,
+            anchor_topic=anchor_topic,
         )
         self._handlers: dict[str, Handler] = {}
         self._processing: Processing | None = None

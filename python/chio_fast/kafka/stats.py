@@ -86,6 +86,10 @@ class ProcessorStats(msgspec.Struct, frozen=True):
         buffered: prefetched events that wait to be taken.
         throttled: whether fetching is paused because enough is prefetched.
         client_errors: transient errors that the client reported.
+        replays: events that the log held already, of an earlier delivery.
+        duplicates: events whose id was seen before.
+        anchors: heads of the receipt log that the topic of anchors took.
+        anchor_failures: heads that it did not.
         receipts_issued: ordinal of the last receipt of the log, by this processor or others of this process.
         receipts_durable: ordinal up to which they are durable.
         policy_version: version by which events are decided now.
@@ -106,6 +110,10 @@ class ProcessorStats(msgspec.Struct, frozen=True):
     buffered: int
     throttled: bool
     client_errors: int
+    replays: int
+    duplicates: int
+    anchors: int
+    anchor_failures: int
     receipts_issued: int
     receipts_durable: int
     policy_version: str
