@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chio_fast.cli import enforce_config, options
+from chio_fast.cli import config_files, options, run_config
 from chio_fast.cli.output import Output, clock
 from chio_fast.errors import ChioConfigError
 from chio_fast.verify import MalformedError, read_anchor
@@ -55,7 +55,7 @@ def client_settings(config_file: Path | None, bootstrap: str | None, properties:
     Raises:
         ChioConfigError: they name no broker.
     """
-    settings = enforce_config.load(config_file).kafka | enforce_config.client_properties(properties or [])
+    settings = config_files.load_either(config_file).kafka | run_config.client_properties(properties or [])
     settings |= {"bootstrap.servers": bootstrap} if bootstrap else {}
     if not settings.get("bootstrap.servers"):
         raise ChioConfigError("the brokers are not given; write `-b host:port`, or `-c` with the file of `enforce`")

@@ -12,17 +12,28 @@ from typer.core import TyperGroup
 from chio_fast.cli import output
 from chio_fast.cli.exits import MEANING, ExitCode
 from chio_fast.errors import (
+    Aborted,
+    CheckpointsError,
+    ChioCallDiverged,
+    ChioCallUnknown,
     ChioCommitError,
     ChioDeadLetterError,
     ChioDeliveryError,
     ChioError,
+    ChioHandlerError,
+    ContradictionError,
+    JournalError,
     LogError,
+    LogImportError,
     LogMissingError,
     LogQueryError,
     ReceiptNotFoundError,
     SigningKeyError,
+    Unclean,
     VerifyError,
 )
+
+OF_THE_CLUSTER = (ChioDeadLetterError, ChioDeliveryError, ChioCommitError, Aborted, Unclean, CheckpointsError)
 
 EPILOG = "**Exit codes**\n\n" + "\n\n".join(f"{code.value}  {meaning}" for code, meaning in MEANING.items())
 
@@ -56,12 +67,16 @@ class ChioGroup(TyperGroup):
 
 def exit_code(error: Exception) -> ExitCode:
     """The exit code for an exception."""
-    if isinstance(error, VerifyError | ReceiptNotFoundError):
+    if isinstance(error, VerifyError | ReceiptNotFoundError | LogImportError):
         return ExitCode.NO
-    if isinstance(error, LogError) and not isinstance(error, LogQueryError | LogMissingError | SigningKeyError):
+    if isinstance(error, JournalError | ContradictionError) or (
+        isinstance(error, LogError) and not isinstance(error, LogQueryError | LogMissingError | SigningKeyError)
+    ):
         return ExitCode.LOG
-    if isinstance(error, ChioDeadLetterError | ChioDeliveryError | ChioCommitError) or _is_kafka(error):
+    if isinstance(error, OF_THE_CLUSTER) or _is_kafka(error):
         return ExitCode.KAFKA
+    if isinstance(error, ChioHandlerError | ChioCallUnknown | ChioCallDiverged):
+        return ExitCode.HANDLER
     if isinstance(error, ChioError | OSError | ValueError):
         return ExitCode.INPUT
     return ExitCode.BUG

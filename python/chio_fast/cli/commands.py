@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from chio_fast.cli import anchors, demo, dlq, doctor, enforce, key, policy, receipt, reconcile, verify
+from chio_fast.cli import anchors, demo, dlq, doctor, enforce, key, policy, process, receipt, reconcile, verify
 from chio_fast.cli.app import app
 
 app.command()(demo.demo)
 app.command()(enforce.enforce)
+app.command()(process.process)
 app.command()(doctor.doctor)
 app.command()(verify.verify)
 app.command()(reconcile.reconcile)

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from chio_fast.cli import options
-from chio_fast.cli.enforce_config import client_properties
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
+from chio_fast.cli.run_config import client_properties
 
 
 def demo(

@@ -10,10 +10,10 @@ import msgspec
 import typer
 
 from chio_fast.cli import options
-from chio_fast.cli.enforce_config import client_properties
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output, clock
 from chio_fast.cli.requests import parse_time
+from chio_fast.cli.run_config import client_properties
 from chio_fast.errors import ChioConfigError
 
 if TYPE_CHECKING:

@@ -11,17 +11,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from chio_fast import diagnosis, settings
-from chio_fast.cli import enforce_config, options
+from chio_fast.cli import config_files, enforce_config, options
+from chio_fast.cli.enforce_config import EnforceConfig
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
+from chio_fast.cli.process_config import ProcessConfig
 from chio_fast.errors import ChioError, LogMissingError
 from chio_fast.location import LogLocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from chio_fast.cli.enforce_config import EnforceConfig
+    from chio_fast.cli.run_config import RunConfig
     from chio_fast.diagnosis import Diagnosis
+
+Config = EnforceConfig | ProcessConfig
 
 SLOW_SYNC_MS = 50.0
 LOW_SPACE = 1 << 30
@@ -36,15 +40,13 @@ def doctor(
     config_file: options.ConfigFile = None,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
-    group: Annotated[str | None, typer.Option(help="Consumer group.")] = None,
-    identity: Annotated[str | None, typer.Option(envvar="CHIO_IDENTITY", help="Who acts.")] = None,
-    policy: Annotated[str | None, typer.Option(envvar="CHIO_POLICY", help="The policy file.")] = None,
-    receipt_log: Annotated[
-        str | None,
-        typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log: a path, or a URL `postgresql://…`."),
-    ] = None,
-    signing_key: Annotated[str | None, typer.Option(help="Key file.")] = None,
-    dlq_topic: Annotated[str | None, typer.Option(help="Topic for what is denied.")] = None,
+    group: options.Group = None,
+    identity: options.Identity = None,
+    policy: options.PolicyFile = None,
+    receipt_log: options.OptionalLog = None,
+    signing_key: options.SigningKey = None,
+    dlq_topic: options.DlqTopic = None,
+    error_topic: options.ErrorTopic = None,
     topics: Annotated[
         list[str] | None, typer.Option("--topic", "-t", help="Topic to consume; repeatable.", metavar="FROM[=TO]")
     ] = None,
@@ -60,16 +62,19 @@ def doctor(
     Example: `chio-fast doctor -c enforce.yaml --fix`
     """
     output = Output(as_json)
-    config = enforce_config.load(config_file)
-    given = {"identity": identity, "policy": policy, "receipt_log": receipt_log, "signing_key": signing_key}
-    for name, value in {**given, "dlq_topic": dlq_topic}.items():
-        if value is not None:
-            setattr(config, name, value)
-    config.kafka |= enforce_config.client_properties(properties or [])
-    config.kafka |= {"bootstrap.servers": bootstrap} if bootstrap else {}
-    config.kafka |= {"group.id": group} if group else {}
-    if topics:
-        config.topics = enforce_config.source_topics(topics)
+    config = config_files.load_either(config_file)
+    config.take_flags(
+        bootstrap,
+        properties,
+        group,
+        identity=identity,
+        policy=policy,
+        receipt_log=receipt_log,
+        signing_key=signing_key,
+        dlq_topic=dlq_topic,
+        error_topic=error_topic,
+        topics=enforce_config.source_topics(topics) if topics else None,
+    )
     diagnoses = [*_policy(config), *_key(config, fix=fix), *_log(config), *_kafka(config, fix=fix)]
     if output.as_json:
         for found in diagnoses:
@@ -83,7 +88,7 @@ def doctor(
         raise typer.Exit(ExitCode.NO)
 
 
-def _policy(config: EnforceConfig) -> Iterator[Diagnosis]:
+def _policy(config: Config) -> Iterator[Diagnosis]:
     from chio_fast._native import Policy
 
     if not config.policy:
@@ -98,16 +103,16 @@ def _policy(config: EnforceConfig) -> Iterator[Diagnosis]:
     if policy.guards:
         yield diagnosis.warning(
             "guards", f"the policy names {', '.join(policy.guards)}",
-            "a program must register them; `chio-fast enforce` has none and refuses this policy",
+            "`chio-fast enforce` has none and refuses this policy; `process` takes `guards:`, programs register them",
         )  # fmt: skip
     if config.identity:
         yield from _grants(config, policy)
 
 
-def _grants(config: EnforceConfig, policy: Any) -> Iterator[Diagnosis]:
+def _grants(config: Config, policy: Any) -> Iterator[Diagnosis]:
     """Find topics of which the policy says nothing for this identity, so that all of it would be denied."""
     wanted = [(scope, "consume") for scope in config.scope_map().values()]
-    wanted += [(scope, "produce") for _, scope in config.routes().values()]
+    wanted += [(scope, "produce") for scope in config.targets().values()]
     for scope, kind in wanted:
         rules = policy.explain(config.identity, scope, kind=kind).rules
         if any(rule.effect == "allow" for rule in rules):
@@ -119,7 +124,7 @@ def _grants(config: EnforceConfig, policy: Any) -> Iterator[Diagnosis]:
             )  # fmt: skip
 
 
-def _key(config: EnforceConfig, *, fix: bool) -> Iterator[Diagnosis]:
+def _key(config: RunConfig, *, fix: bool) -> Iterator[Diagnosis]:
     from chio_fast._native import Signer
 
     if not config.signing_key:
@@ -136,7 +141,7 @@ def _key(config: EnforceConfig, *, fix: bool) -> Iterator[Diagnosis]:
     yield diagnosis.ok("key", f"{path}, id {signer.key_id}" + (", made private" if mode & ~PRIVATE else ""))
 
 
-def _log(config: EnforceConfig) -> Iterator[Diagnosis]:
+def _log(config: RunConfig) -> Iterator[Diagnosis]:
     if not config.receipt_log:
         return
     location = LogLocation(config.receipt_log)
@@ -189,7 +194,7 @@ def _sync_ms(folder: Path) -> float:
     return sorted(times)[len(times) // 2]
 
 
-def _kafka(config: EnforceConfig, *, fix: bool) -> Iterator[Diagnosis]:
+def _kafka(config: Config, *, fix: bool) -> Iterator[Diagnosis]:
     from chio_fast.kafka import examine
 
     yield from examine.client()
@@ -206,15 +211,16 @@ def _kafka(config: EnforceConfig, *, fix: bool) -> Iterator[Diagnosis]:
         yield diagnosis.error("brokers", str(error), "check address, network and credentials")
 
 
-def _topics(config: EnforceConfig, cluster: Any, *, fix: bool) -> Iterator[Diagnosis]:
-    sources, targets = list(config.topics), [target for target, _ in config.routes().values()]
-    own = [*dict.fromkeys([*targets, *([config.dlq_topic] if config.dlq_topic else [])])]
+def _topics(config: Config, cluster: Any, *, fix: bool) -> Iterator[Diagnosis]:
+    sources, targets = list(config.topics), list(config.targets())
+    letters = [(name, role) for name, role in ((config.dlq_topic, "DLQ"), (config.error_topic, "error topic")) if name]
+    own = list(dict.fromkeys([*targets, *(name for name, _ in letters)]))
     created = set()
     if fix and (wanted := cluster.missing(own)):
         created = set(wanted)
         yield from cluster.create(wanted, like=next(iter(sources), None))
     roles = [(name, "topic") for name in sources] + [(name, "topic") for name in targets]
-    roles += [(config.dlq_topic, "DLQ")] if config.dlq_topic else []
+    roles += letters
     for name, role in roles:
         if name in created:
             continue

@@ -3,90 +3,59 @@
 from __future__ import annotations
 
 import logging
-import signal
 import sys
 import time
-from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chio_fast.cli import enforce_config, options
+from chio_fast.cli import config_files, enforce_config, options
+from chio_fast.cli.attending import REPORT_SECONDS, attended, reload
 from chio_fast.cli.enforce_config import EnforceConfig
 from chio_fast.cli.output import Output
-from chio_fast.errors import ChioError
+from chio_fast.cli.wishes import Wishes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
+    from chio_fast._native import Event
     from chio_fast.enforcer import Enforcer
     from chio_fast.kafka.forward import Forwarder
+    from chio_fast.kafka.handler_context import HandlerContext
 
 log = logging.getLogger("chio_fast.enforce")
 
 POLL_SECONDS = 0.25
-REPORT_SECONDS = 10.0
-
-
-class Wishes:
-    """What signals have asked for since the loop last looked."""
-
-    def __init__(self) -> None:
-        self.stop = False
-        self.reload = False
-
-    @contextmanager
-    def listening(self) -> Iterator[None]:
-        """Take SIGTERM and SIGINT as a wish to stop, SIGHUP as one to reload."""
-        handlers: dict[int, Any] = {signal.SIGTERM: self._stop, signal.SIGINT: self._stop}
-        if hasattr(signal, "SIGHUP"):
-            handlers[signal.SIGHUP] = self._reload
-        former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
-        try:
-            yield
-        finally:
-            for number, handler in former.items():
-                signal.signal(number, handler)
-
-    def _stop(self, _number: int, _frame: object) -> None:
-        self.stop = True
-
-    def _reload(self, _number: int, _frame: object) -> None:
-        self.reload = True
 
 
 def enforce(
-    config_file: Annotated[
-        Path | None, typer.Option("--config", "-c", help="YAML file; see --example. Flags win over it.")
-    ] = None,
+    config_file: options.OwnConfigFile = None,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
-    group: Annotated[str | None, typer.Option(help="Consumer group.")] = None,
-    identity: Annotated[str | None, typer.Option(envvar="CHIO_IDENTITY", help="Who acts.")] = None,
-    policy: Annotated[str | None, typer.Option(envvar="CHIO_POLICY", help="The policy file.")] = None,
-    receipt_log: Annotated[
-        str | None,
-        typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help="The receipt log: a path, or a URL `postgresql://…`."),
+    group: options.Group = None,
+    identity: options.Identity = None,
+    policy: options.PolicyFile = None,
+    receipt_log: options.OptionalLog = None,
+    signing_key: options.SigningKey = None,
+    dlq_topic: options.DlqTopic = None,
+    error_topic: options.ErrorTopic = None,
+    delivery: Annotated[
+        str | None, typer.Option(help="at-least-once, the default, or exactly-once.", metavar="GUARANTEE")
     ] = None,
-    signing_key: Annotated[str | None, typer.Option(help="Key file; by default the log's own.")] = None,
-    dlq_topic: Annotated[str | None, typer.Option(help="Topic for what is denied.")] = None,
     topics: Annotated[
         list[str] | None,
         typer.Option("--topic", "-t", help="Topic to consume, and where to forward; repeatable.", metavar="FROM[=TO]"),
     ] = None,
-    idle_exit: Annotated[
-        float | None,
-        typer.Option(help="End after so many seconds without an event, partitions being assigned; else run on."),
-    ] = None,
-    example: Annotated[bool, typer.Option("--example", help="Print an example of the file and exit.")] = False,
+    idle_exit: options.IdleExit = None,
+    example: options.Example = False,
     as_json: options.Json = False,
 ) -> None:
     """Consume topics, forward what is allowed, send the rest to the DLQ, with a receipt of every decision.
 
     Both boundaries are decided: consuming (scope `events:consume:TOPIC`) and producing to the target (scope
     `events:produce:TARGET`); other scopes are written into the file. Forwarded events carry X-Chio-Receipt and
-    X-Chio-Scope. Delivery is at least once.
+    X-Chio-Scope.
+
+    Delivery is at least once, or with `--delivery exactly-once` in transactions of offsets, forwarded events and
+    receipts; then what may be consumed and not forwarded goes to the error topic instead of the DLQ.
 
     SIGTERM and Ctrl-C finish the batch, commit and end. SIGHUP reads the policy again; if it is malformed, the former
     one stays.
@@ -98,24 +67,23 @@ def enforce(
     if example:
         sys.stdout.write(enforce_config.EXAMPLE)
         return
-    config = enforce_config.load(config_file)
-    _override(
-        config, identity=identity, policy=policy, receipt_log=receipt_log, signing_key=signing_key, dlq_topic=dlq_topic
+    config = config_files.load(config_file, EnforceConfig)
+    config.take_flags(
+        bootstrap,
+        properties,
+        group,
+        identity=identity,
+        policy=policy,
+        receipt_log=receipt_log,
+        signing_key=signing_key,
+        dlq_topic=dlq_topic,
+        error_topic=error_topic,
+        delivery=delivery,
+        topics=enforce_config.source_topics(topics) if topics else None,
     )
-    if topics:
-        config.topics = enforce_config.source_topics(topics)
-    config.kafka |= enforce_config.client_properties(properties or [])
-    config.kafka |= {"bootstrap.servers": bootstrap} if bootstrap else {}
-    config.kafka |= {"group.id": group} if group else {}
     config.check()
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     run(output, config, idle_exit)
-
-
-def _override(config: EnforceConfig, **flags: str | None) -> None:
-    for name, value in flags.items():
-        if value is not None:
-            setattr(config, name, value)
 
 
 def run(output: Output, config: EnforceConfig, idle_exit: float | None) -> None:
@@ -125,16 +93,55 @@ def run(output: Output, config: EnforceConfig, idle_exit: float | None) -> None:
         ChioError: something must not go on; what was not committed is delivered again.
     """
     from chio_fast.enforcer import Enforcer
+
+    with Enforcer(
+        config.policy, receipt_log=config.receipt_log, signer=config.signing_key, identity=config.identity
+    ) as enforcer:
+        log.info("policy version %s, receipts in %s", enforcer.policy.version, enforcer.receipt_log.location)
+        log.info("consuming %s as `%s`, %s", ", ".join(config.topics), config.identity, config.delivery)
+        work = _exactly_once if config.delivery == "exactly-once" else _at_least_once
+        output.summary(work(config, enforcer, idle_exit))
+
+
+def _exactly_once(config: EnforceConfig, enforcer: Enforcer, idle_exit: float | None) -> dict[str, Any]:
+    from chio_fast.kafka import ChioTransactionalProcessor
+
+    routes = config.routes()
+    processor = ChioTransactionalProcessor(
+        bootstrap_servers=config.kafka["bootstrap.servers"],
+        group_id=config.kafka["group.id"],
+        consume_topics=list(config.topics),
+        consume_scope=config.scope_map(),
+        produce_scope_map=config.targets(),
+        enforcer=enforcer,
+        dlq_topic=config.dlq_topic,
+        error_topic=config.error_topic,
+        batch_size=config.batch_size,
+        max_in_flight=2 * config.batch_size,
+        order="partition",
+        conf=config.kafka,
+    )
+
+    def forward(event: Event, ctx: HandlerContext) -> None:
+        target, _ = routes[event.topic()]
+        ctx.produce(target, event.value(), event.key(), headers=event.headers())
+
+    for topic in config.topics:
+        processor.register(topic, forward if topic in routes else _leave)
+    return attended(processor, enforcer, idle_exit)
+
+
+def _leave(_event: Event, _ctx: HandlerContext) -> None:
+    """Forward nothing: the event is decided and on record."""
+
+
+def _at_least_once(config: EnforceConfig, enforcer: Enforcer, idle_exit: float | None) -> dict[str, Any]:
     from chio_fast.kafka.forward import Forwarder
 
     wishes = Wishes()
     with (
         wishes.listening(),
-        Enforcer(
-            config.policy, receipt_log=config.receipt_log, signer=config.signing_key, identity=config.identity
-        ) as enforcer,
-    ):
-        with Forwarder.from_config(
+        Forwarder.from_config(
             config.kafka,
             enforcer=enforcer,
             scope_map=config.scope_map(),
@@ -142,11 +149,10 @@ def run(output: Output, config: EnforceConfig, idle_exit: float | None) -> None:
             dlq_topic=config.dlq_topic,
             batch_size=config.batch_size,
             evidence=config.evidence,
-        ) as forwarder:
-            log.info("policy version %s, receipts in %s", enforcer.policy.version, enforcer.receipt_log.location)
-            log.info("consuming %s as `%s`", ", ".join(config.topics), config.identity)
-            _loop(forwarder, enforcer, wishes, config.batch_size, idle_exit)
-        _summary(output, forwarder, enforcer)
+        ) as forwarder,
+    ):
+        _loop(forwarder, enforcer, wishes, config.batch_size, idle_exit)
+    return _summary(forwarder, enforcer)
 
 
 def _loop(
@@ -161,7 +167,7 @@ def _loop(
     while not wishes.stop:
         if wishes.reload:
             wishes.reload = False
-            _reload(enforcer)
+            reload(enforcer)
         forwarder.step(batch_size, POLL_SECONDS)
         now = time.monotonic()
         stats = forwarder.consumer.stats()
@@ -177,18 +183,9 @@ def _loop(
     log.info("asked to stop: committing what is done")
 
 
-def _reload(enforcer: Enforcer) -> None:
-    try:
-        version = enforcer.reload()
-    except ChioError:
-        # The enforcer has logged why, and decides on by the former policy.
-        return
-    log.info("policy read again, version %s", version)
-
-
-def _summary(output: Output, forwarder: Forwarder, enforcer: Enforcer) -> None:
+def _summary(forwarder: Forwarder, enforcer: Enforcer) -> dict[str, Any]:
     stats, counts = forwarder.consumer.stats(), forwarder.counts
-    summary = {
+    return {
         "allowed": stats.handed_out,
         "denied": stats.denied,
         "forwarded": counts.forwarded,
@@ -197,7 +194,3 @@ def _summary(output: Output, forwarder: Forwarder, enforcer: Enforcer) -> None:
         "log": str(enforcer.receipt_log.location),
         "policy_version": enforcer.policy.version,
     }
-    if output.as_json:
-        output.json(summary)
-    else:
-        output.fields(list(summary.items()))

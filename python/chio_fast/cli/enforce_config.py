@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal, get_args
 
 import msgspec
 
+from chio_fast.cli.run_config import RunConfig
 from chio_fast.errors import ChioConfigError
-from chio_fast.location import LogLocation
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+Delivery = Literal["at-least-once", "exactly-once"]
 
 EXAMPLE = """\
 identity: order-gateway            # who acts; rules of the policy name it
 policy: policy.yaml                # relative to this file
 receipt_log: receipts.db
 dlq_topic: orders-denied
+delivery: exactly-once             # or at-least-once, the default, which needs no error topic
+error_topic: orders-not-forwarded  # with exactly-once: what may be consumed and not forwarded
 kafka:                             # any setting of the client
   bootstrap.servers: localhost:9092
   group.id: order-gateway
@@ -45,18 +48,15 @@ class SourceTopic(msgspec.Struct, forbid_unknown_fields=True):
     forward_scope: str | None = None
 
 
-class EnforceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+class EnforceConfig(RunConfig, forbid_unknown_fields=True, kw_only=True):
     """Everything that `enforce` needs; see `EXAMPLE`."""
 
-    identity: str = ""
-    policy: str | None = None
-    receipt_log: str | None = None
-    signing_key: str | None = None
-    dlq_topic: str = ""
+    COMMAND: ClassVar[str] = "enforce"
+
+    delivery: Delivery = "at-least-once"
     batch_size: int = 500
     evidence: Literal["before_commit", "before_action"] = "before_commit"
-    kafka: dict[str, Any] = {}
-    topics: dict[str, SourceTopic] = {}
+    topics: dict[str, SourceTopic] = msgspec.field(default_factory=dict)
 
     def scope_map(self) -> dict[str, str]:
         """Source topic → the scope that consuming it needs."""
@@ -70,27 +70,30 @@ class EnforceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
             if topic.forward
         }
 
+    def targets(self) -> dict[str, str]:
+        """Topic that is produced to → the scope that this needs."""
+        return dict(self.routes().values())
+
     def check(self) -> None:
         """Refuse what cannot run.
 
         Raises:
             ChioConfigError: something is missing or contradicts itself.
         """
-        missing = {
-            "the identity": (self.identity, "--identity or `identity:`"),
-            "the DLQ topic": (self.dlq_topic, "--dlq-topic or `dlq_topic:`"),
-            "a topic to consume": (self.topics, "--topic or `topics:`"),
-            "the brokers": (
-                self.kafka.get("bootstrap.servers"),
-                "-b or `kafka: {bootstrap.servers: …}`",
-            ),
-            "the consumer group": (self.kafka.get("group.id"), "--group or `kafka: {group.id: …}`"),
-        }
-        for what, (value, how) in missing.items():
-            if not value:
-                raise ChioConfigError(f"{what} is not given; write {how}, or see `chio-fast enforce --example`")
+        self.require(self.topics)
         if self.batch_size < 1:
             raise ChioConfigError(f"`batch_size` is {self.batch_size}; write a number from 1 on")
+        if self.delivery not in get_args(Delivery):
+            raise ChioConfigError(f"`delivery` is `{self.delivery}`; write `exactly-once` or `at-least-once`")
+        if self.delivery == "exactly-once" and self.evidence == "before_action":
+            raise ChioConfigError(
+                "with `delivery: exactly-once` receipts commit together with what was done; leave `evidence` out"
+            )
+        if self.delivery == "exactly-once" and self.targets() and not self.error_topic:
+            raise ChioConfigError(
+                "with `delivery: exactly-once` events that may be consumed and not forwarded need a topic of their "
+                "own; write --error-topic or `error_topic:`"
+            )
         if self.dlq_topic in self.topics:
             raise ChioConfigError(f"`{self.dlq_topic}` is both consumed and the DLQ topic; use another topic")
         for name, topic in self.topics.items():
@@ -98,41 +101,6 @@ class EnforceConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
                 raise ChioConfigError(
                     f"`{name}` is forwarded to `{topic.forward}`, which is consumed here or is the DLQ topic"
                 )
-
-
-def load(file: Path | None) -> EnforceConfig:
-    """Read the file; its relative paths are relative to it.
-
-    Raises:
-        ChioConfigError: it is malformed.
-        OSError: it cannot be read.
-    """
-    if file is None:
-        return EnforceConfig()
-    try:
-        config = msgspec.yaml.decode(file.read_bytes(), type=EnforceConfig)
-    except msgspec.DecodeError as error:
-        raise ChioConfigError(f"`{file}`: {error}; see `chio-fast enforce --example` for the form") from None
-    for name in ("policy", "receipt_log", "signing_key"):
-        given = getattr(config, name)
-        if given and LogLocation(given).path is not None:
-            setattr(config, name, str(file.parent / Path(given).expanduser()))
-    return config
-
-
-def client_properties(pairs: Iterable[str]) -> dict[str, str]:
-    """Client settings from `name=value` pairs.
-
-    Raises:
-        ChioConfigError: a pair has no `=`.
-    """
-    properties = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise ChioConfigError(f"`{pair}` is no client setting; write `name=value`, as `security.protocol=SSL`")
-        properties[name.strip()] = value.strip()
-    return properties
 
 
 def source_topics(pairs: Iterable[str]) -> dict[str, SourceTopic]:

@@ -15,6 +15,7 @@ class ExitCode(IntEnum):
     LOG = 4
     KAFKA = 5
     OUTCOME_UNKNOWN = 6
+    HANDLER = 7
     BUG = 70
     INTERRUPTED = 130
 
@@ -24,10 +25,12 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.NO: "done, and the answer is no: a case, check or verification failed, or nothing was found",
     ExitCode.USAGE: "the command line is wrong",
     ExitCode.INPUT: "a policy, configuration, key or file is missing, malformed or refused",
-    ExitCode.LOG: "the receipt log refuses or fails",
+    ExitCode.LOG: "the receipt log, or the journal of tool calls, refuses or fails",
     ExitCode.KAFKA: "the cluster cannot be reached, or refuses",
     ExitCode.OUTCOME_UNKNOWN: "`verify`: authentic, but the outcome of its transaction is not known; "
     "`reconcile`: nothing is wrong, but something cannot be verified",
+    ExitCode.HANDLER: "`process`: a handler failed and there is no error topic, "
+    "or nobody knows what became of a tool call",
     ExitCode.BUG: "an error that nobody expected; set CHIO_DEBUG=1 to see where",
     ExitCode.INTERRUPTED: "interrupted from the keyboard",
 }

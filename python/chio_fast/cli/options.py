@@ -11,8 +11,29 @@ from chio_fast.location import LogLocation
 from chio_fast.settings import DEFAULT_RECEIPT_LOG
 
 DEFAULT_LOG = LogLocation(DEFAULT_RECEIPT_LOG)
+LOG_HELP = "The receipt log: a path, or a URL `postgresql://…`."
 
-__all__ = ["DEFAULT_LOG", "Bootstrap", "ConfigFile", "Json", "Limit", "Log", "Property", "Since", "Until"]
+__all__ = [
+    "DEFAULT_LOG",
+    "Bootstrap",
+    "ConfigFile",
+    "DlqTopic",
+    "ErrorTopic",
+    "Example",
+    "Group",
+    "Identity",
+    "IdleExit",
+    "Json",
+    "Limit",
+    "Log",
+    "OptionalLog",
+    "OwnConfigFile",
+    "PolicyFile",
+    "Property",
+    "SigningKey",
+    "Since",
+    "Until",
+]
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON: one document, or one a line for lists.")]
 Log = Annotated[
@@ -20,7 +41,7 @@ Log = Annotated[
     typer.Option(
         "--log",
         envvar="CHIO_RECEIPT_LOG",
-        help="The receipt log: a path, or a URL `postgresql://…`.",
+        help=LOG_HELP,
         metavar="PATH|URL",
         parser=LogLocation.of,
         show_default=str(DEFAULT_RECEIPT_LOG),
@@ -38,5 +59,24 @@ Property = Annotated[
     typer.Option("--property", "-X", help="A client setting, `name=value`; may be repeated.", metavar="NAME=VALUE"),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", "-c", help="The file of `chio-fast enforce`; flags win over it.")
+    Path | None,
+    typer.Option("--config", "-c", help="The file of `chio-fast enforce` or `process`; flags win over it."),
+]
+OwnConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", help="YAML file; see --example. Flags win over it.")
+]
+Example = Annotated[bool, typer.Option("--example", help="Print an example of the file and exit.")]
+Group = Annotated[str | None, typer.Option(help="Consumer group.")]
+Identity = Annotated[str | None, typer.Option(envvar="CHIO_IDENTITY", help="Who acts.")]
+PolicyFile = Annotated[str | None, typer.Option("--policy", envvar="CHIO_POLICY", help="The policy file.")]
+OptionalLog = Annotated[
+    str | None,
+    typer.Option("--log", envvar="CHIO_RECEIPT_LOG", help=LOG_HELP, metavar="PATH|URL"),
+]
+SigningKey = Annotated[str | None, typer.Option(help="Key file; by default the log's own.")]
+DlqTopic = Annotated[str | None, typer.Option(help="Topic for what is denied.")]
+ErrorTopic = Annotated[str | None, typer.Option(help="Topic for events whose handler failed.")]
+IdleExit = Annotated[
+    float | None,
+    typer.Option(help="End after so many seconds without an event, partitions being assigned; else run on."),
 ]

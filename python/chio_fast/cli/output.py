@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 STYLES = {
     "allow": "green",
@@ -85,6 +85,13 @@ class Output:
         width = max(len(name) for name, _ in pairs)
         for name, value in pairs:
             self._out.print(f"[bold]{escape(name.ljust(width))}[/bold]  {_cell(value, plain=False)}")
+
+    def summary(self, members: Mapping[str, Any]) -> None:
+        """Print what was done: one document, or names and values."""
+        if self.as_json:
+            self.json(members)
+        else:
+            self.fields(list(members.items()))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
         """Print rows under column names: a drawn table on a terminal, aligned columns in a pipe."""

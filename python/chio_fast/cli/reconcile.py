@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chio_fast.cli import anchors, enforce_config, options
+from chio_fast.cli import anchors, config_files, options
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
 from chio_fast.cli.receipt import open_log
@@ -66,7 +66,7 @@ def reconcile(
     """
     from chio_fast.kafka.reconcile import reconcile as compare
 
-    output, config = Output(as_json), enforce_config.load(config_file)
+    output, config = Output(as_json), config_files.load_either(config_file)
     settings = anchors.client_settings(config_file, bootstrap, properties)
     if not (group := group or settings.get("group.id")):
         raise ChioConfigError("the consumer group is not given; write `--group`, or `-c` with the file of `enforce`")
@@ -80,7 +80,7 @@ def reconcile(
             receipts,
             group,
             dlq_topics=dlq_topics or ([config.dlq_topic] if config.dlq_topic else []),
-            error_topics=error_topics or [],
+            error_topics=error_topics or ([config.error_topic] if config.error_topic else []),
             output_topics=output_topics,
             progress=advance,
         )

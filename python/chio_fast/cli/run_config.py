@@ -1,0 +1,84 @@
+"""What commands that run on a cluster are told: a YAML file, and flags that win over it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import msgspec
+
+from chio_fast.errors import ChioConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sized
+
+
+class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
+    """What all of them are told.
+
+    Attributes:
+        COMMAND: name of the command.
+        identity: who acts.
+        policy: the policy file.
+        receipt_log: path or URL of the receipt log.
+        signing_key: key file; None is the log's own key.
+        dlq_topic: topic for events that were not authorised.
+        error_topic: topic for events whose handler failed.
+        kafka: settings of the client.
+    """
+
+    COMMAND: ClassVar[str]
+
+    identity: str = ""
+    policy: str | None = None
+    receipt_log: str | None = None
+    signing_key: str | None = None
+    dlq_topic: str = ""
+    error_topic: str | None = None
+    kafka: dict[str, Any] = msgspec.field(default_factory=dict)
+
+    def take_flags(
+        self, bootstrap: str | None, properties: Iterable[str] | None, group: str | None, **flags: Any
+    ) -> None:
+        """Let flags win; those that are None were not given.
+
+        Raises:
+            ChioConfigError: a client setting is malformed.
+        """
+        for name, value in flags.items():
+            if value is not None:
+                setattr(self, name, value)
+        self.kafka |= client_properties(properties or [])
+        self.kafka |= {"bootstrap.servers": bootstrap} if bootstrap else {}
+        self.kafka |= {"group.id": group} if group else {}
+
+    def require(self, topics: Sized) -> None:
+        """Refuse a run without what every run needs.
+
+        Raises:
+            ChioConfigError: something is missing.
+        """
+        missing: dict[str, tuple[object, str]] = {
+            "the identity": (self.identity, "--identity or `identity:`"),
+            "the DLQ topic": (self.dlq_topic, "--dlq-topic or `dlq_topic:`"),
+            "a topic to consume": (topics, "--topic or `topics:`"),
+            "the brokers": (self.kafka.get("bootstrap.servers"), "-b or `kafka: {bootstrap.servers: …}`"),
+            "the consumer group": (self.kafka.get("group.id"), "--group or `kafka: {group.id: …}`"),
+        }
+        for what, (value, how) in missing.items():
+            if not value:
+                raise ChioConfigError(f"{what} is not given; write {how}, or see `chio-fast {self.COMMAND} --example`")
+
+
+def client_properties(pairs: Iterable[str]) -> dict[str, str]:
+    """Client settings from `name=value` pairs.
+
+    Raises:
+        ChioConfigError: a pair has no `=`.
+    """
+    properties = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise ChioConfigError(f"`{pair}` is no client setting; write `name=value`, as `security.protocol=SSL`")
+        properties[name.strip()] = value.strip()
+    return properties
