@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, assert_type
 
 from chio_fast import (
     Allow,
+    AsyncChioProducer,
     CheckRequest,
     ChioDenied,
+    ChioProducerMiddleware,
     Decision,
     Deny,
     Enforcer,
@@ -28,9 +30,12 @@ from chio_fast import (
 )
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Iterator
 
-    from confluent_kafka import Message
+    from confluent_kafka import KafkaError, Message, Producer
+
+    from chio_fast.kafka import ProducerStats
 
 
 class Pii:
@@ -86,6 +91,29 @@ def enforcing(message: Message) -> None:
             assert_type(handled.chio_receipt_id, str | None)
             assert_type(handled.chio_decision, Decision)
             assert_type(handled.topic(), str)
+
+
+def producing(client: Producer, enforcer: Enforcer) -> None:
+    def report(error: KafkaError | None, message: Message) -> None:
+        assert_type(message.topic(), str | None)
+
+    ChioProducerMiddleware(producer=client, sidecar_url="http://sidecar", scope_map={"t": "a:b"}, policy="policy.yaml")
+    producer = ChioProducerMiddleware.from_config({"client.id": "me"}, scope_map={"t": "a:b"}, enforcer=enforcer)
+    with producer:
+        producer.produce("t", b"value", "key", headers=[("a", b"1")], on_delivery=report, parents=["rcpt_"])
+        producer.produce(topic="t", value=None, key=None, headers={"a": None}, partition=1, timestamp=1)
+        assert_type(producer.produce_batch("t", [{"value": "v"}]), int)
+        assert_type((producer.poll(0), producer.flush(1.0), len(producer)), tuple[int, int, int])
+        assert_type(producer.stats(), ProducerStats)
+    assert_type(producer.raw, Producer)
+
+
+async def producing_async() -> None:
+    async with AsyncChioProducer.from_config({}, scope_map={"t": "a:b"}, identity="me") as producer:
+        delivery = await producer.produce("t", b"value", key=b"key", headers={"a": "b"})
+        assert_type(delivery, asyncio.Future[Message])
+        assert_type(await delivery, Message)
+        assert_type(await producer.flush(), int)
 
 
 def reading(log: ReceiptLog, trust: TrustFile) -> Iterator[Receipt]:
