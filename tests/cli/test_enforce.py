@@ -71,12 +71,12 @@ def drain(broker: Broker, topic: str, count: int) -> list[Any]:
 
 @pytest.fixture
 def start(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `chio-fast enforce` in the background."""
+    """Starts `chio-fast enforce`, or another command, in the background."""
     running: list[subprocess.Popen[str]] = []
 
-    def run(*arguments: str | Path) -> subprocess.Popen[str]:
+    def run(*arguments: str | Path, command: str = "enforce") -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, "-m", "chio_fast.cli", "enforce", *map(str, arguments)],
+            [sys.executable, "-m", "chio_fast.cli", command, *map(str, arguments)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -201,7 +201,7 @@ def test_sighup_takes_the_new_policy_over_and_refuses_a_bad_one(
     assert len(drain(broker, topics["target"], 2)) == 2
     policy_file.write_text(text.replace("event.value.amount > 1000", "event.value.amount > 1"))
     process.send_signal(signal.SIGHUP)
-    _await_line(process, "policy read again")
+    await_line(process, "policy read again")
     fill(broker, topics["source"], range(2, 3))
     assert len(drain(broker, topics["denied"], 1)) == 1
     process.send_signal(signal.SIGTERM)
@@ -209,7 +209,7 @@ def test_sighup_takes_the_new_policy_over_and_refuses_a_bad_one(
     assert json.loads(out)["denied"] == 1
 
 
-def _await_line(process: subprocess.Popen[str], text: str) -> None:
+def await_line(process: subprocess.Popen[str], text: str) -> None:
     assert process.stderr is not None
     for line in process.stderr:
         if text in line:

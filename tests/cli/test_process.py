@@ -1,0 +1,320 @@
+"""`chio-fast process`, and `enforce` exactly once, on a real broker: run, stopped and killed."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.cli.conftest import POLICY
+from tests.cli.test_enforce import BROKEN, EVENTS, LARGE, SECRET, await_line, drain, everything, fill, start, topics
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from tests.cli.conftest import Ran
+    from tests.kafka.broker import Broker
+
+__all__ = ["start", "topics"]
+
+HANDLERS = """\
+import os, signal
+from pathlib import Path
+
+CALLS = Path(__file__).with_name("calls")
+FATAL = Path(__file__).with_name("fatal")
+
+
+def forward(event, ctx):
+    import json
+    number = json.loads(event.value())["number"]
+    if number in FAILING:
+        raise RuntimeError(f"{number} cannot be handled")
+    receipt = ctx.chio.invoke(tool="note", scope="tools:note", arguments={"number": number})
+    ctx.produce(topic=TARGET, value=event.value(), key=event.key(), headers=[("noted", receipt)])
+
+
+def note(number, idempotency_key):
+    with CALLS.open("a") as calls:
+        calls.write(f"{number} {idempotency_key}\\n")
+    if FATAL.exists() and FATAL.read_text() == str(number):
+        FATAL.unlink()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return str(number)
+"""
+FAILING = {13, 26}
+DONE = set(range(EVENTS)) - LARGE - BROKEN
+
+
+@pytest.fixture
+def policy_file(tmp_path: Path) -> Path:
+    """The policy of these tests, with the tool; nothing but large and broken events is refused."""
+    path = tmp_path / "policy.yaml"
+    document, _, _ = POLICY.partition("  - id: no-secrets-out")
+    path.write_text(document.replace('"events:produce:**"', '"events:produce:**", "tools:**"'))
+    return path
+
+
+@pytest.fixture
+def errors(new_topic: Callable[..., str]) -> str:
+    return new_topic("errors", partitions=2)
+
+
+@pytest.fixture
+def config(tmp_path: Path, policy_file: Path, topics: dict[str, str], errors: str, broker: Broker) -> Path:
+    """A configuration file for `process`, with the module of its handler beside it."""
+    (tmp_path / "handlers.py").write_text(f"TARGET = {topics['target']!r}\nFAILING = set()\n{HANDLERS}")
+    document = {
+        "identity": "gate",
+        "policy": policy_file.name,
+        "receipt_log": "receipts.db",
+        "dlq_topic": topics["denied"],
+        "error_topic": errors,
+        "member": "a",
+        "kafka": {
+            "bootstrap.servers": broker.bootstrap,
+            "group.id": topics["source"],
+            # A member that was killed keeps its partitions until its session ends.
+            "session.timeout.ms": 1000,
+            "heartbeat.interval.ms": 300,
+        },
+        "topics": {topics["source"]: "handlers:forward"},
+        "produces": {topics["target"]: None},
+        "tools": {"note": "handlers:note"},
+    }
+    path = tmp_path / "process.yaml"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def changed(config: Path, **members: Any) -> None:
+    config.write_text(json.dumps(json.loads(config.read_text()) | members))
+
+
+def calls(config: Path) -> list[list[str]]:
+    return [line.split() for line in config.with_name("calls").read_text().splitlines()]
+
+
+def numbers(broker: Broker, topic: str) -> Counter[int]:
+    """How often each event is in a topic, as readers of committed transactions see it."""
+    return Counter(int(message.key()) for message in everything(broker, topic))
+
+
+def test_events_are_handled_once_and_sigterm_commits_what_is_done(
+    start: Callable[..., Any],
+    chio: Callable[..., Ran],
+    config: Path,
+    topics: dict[str, str],
+    errors: str,
+    broker: Broker,
+) -> None:
+    handlers = config.with_name("handlers.py")
+    handlers.write_text(handlers.read_text().replace("FAILING = set()", f"FAILING = {FAILING}"))
+    changed(config, max_attempts=1)
+    fill(broker, topics["source"])
+    process = start("--config", config, "--json", command="process")
+    assert len(drain(broker, topics["target"], len(DONE - FAILING))) == len(DONE - FAILING)
+    process.send_signal(signal.SIGTERM)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    summary = json.loads(out)
+    assert (summary["denied"], summary["failed"]) == (len(LARGE | BROKEN), len(FAILING))
+    assert summary["committed"] == EVENTS
+
+    again = chio("process", "--config", config, "--idle-exit", "3", "--json")
+    assert again.code == 0, again.err
+    assert (again.documents[0]["allowed"], again.documents[0]["denied"]) == (0, 0)
+    assert numbers(broker, topics["target"]) == Counter(DONE - FAILING)
+    assert numbers(broker, topics["denied"]) == Counter(LARGE | BROKEN)
+    assert numbers(broker, errors) == Counter(FAILING)
+    assert sorted(int(number) for number, _ in calls(config)) == sorted(DONE - FAILING)
+    log = config.with_name("receipts.db")
+    assert chio("verify", "--log", log, "--independent").code == 0
+    last = everything(broker, topics["target"])[-1]
+    chain = chio("receipt", "chain", dict(last.headers())["X-Chio-Receipt"].decode(), "--log", log)
+    assert "note" in chain.out
+    assert f"{topics['source']} consumed by gate" in chain.out
+
+
+def test_a_process_that_is_killed_in_a_tool_calls_again_with_the_same_key(
+    start: Callable[..., Any], chio: Callable[..., Ran], config: Path, topics: dict[str, str], broker: Broker
+) -> None:
+    changed(config, concurrency=1)
+    config.with_name("fatal").write_text("30")
+    fill(broker, topics["source"])
+    process = start("--config", config, command="process")
+    assert process.wait(60) == -signal.SIGKILL
+    again = chio("process", "--config", config, "--idle-exit", "4", "--json")
+    assert again.code == 0, again.err
+    assert numbers(broker, topics["target"]) == Counter(DONE)
+    per_key = Counter(key for _, key in calls(config))
+    assert len(per_key) == len(DONE)
+    assert [number for number, key in calls(config) if per_key[key] > 1] == ["30", "30"]
+    assert chio("reconcile", "-c", config).code == 0
+
+
+def test_a_call_that_nobody_knows_of_can_be_left_to_people(
+    start: Callable[..., Any],
+    chio: Callable[..., Ran],
+    config: Path,
+    topics: dict[str, str],
+    errors: str,
+    broker: Broker,
+) -> None:
+    changed(config, concurrency=1, tools={"note": {"function": "handlers:note", "on_unknown": "escalate"}})
+    config.with_name("fatal").write_text("30")
+    fill(broker, topics["source"])
+    assert start("--config", config, command="process").wait(60) == -signal.SIGKILL
+    again = chio("process", "--config", config, "--idle-exit", "4", "--json")
+    assert again.code == 0, again.err
+    [failed] = everything(broker, errors)
+    assert int(failed.key()) == 30
+    assert json.loads(failed.value())["chio_error"]["type"] == "ChioCallUnknown"
+    assert {number for number, _ in calls(config)} == {str(number) for number in DONE}
+    assert max(Counter(number for number, _ in calls(config)).values()) == 1
+
+
+def test_a_handler_that_fails_without_an_error_topic_ends_the_run(
+    chio: Callable[..., Ran], config: Path, topics: dict[str, str], broker: Broker
+) -> None:
+    handlers = config.with_name("handlers.py")
+    handlers.write_text(handlers.read_text().replace("FAILING = set()", f"FAILING = {FAILING}"))
+    changed(config, error_topic=None, max_attempts=1)
+    fill(broker, topics["source"])
+    ran = chio("process", "-c", config, "--idle-exit", "10")
+    assert ran.code == 7, ran.err
+    assert "cannot be handled" in ran.err
+
+
+def test_sighup_takes_the_new_policy_over(
+    start: Callable[..., Any], config: Path, policy_file: Path, topics: dict[str, str], broker: Broker
+) -> None:
+    process = start("--config", config, "--json", command="process")
+    fill(broker, topics["source"], range(1))
+    assert len(drain(broker, topics["target"], 1)) == 1
+    policy_file.write_text(policy_file.read_text().replace("event.value.amount > 1000", "event.value.amount > 1"))
+    process.send_signal(signal.SIGHUP)
+    await_line(process, "policy read again")
+    fill(broker, topics["source"], range(1, 2))
+    assert len(drain(broker, topics["denied"], 1)) == 1
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert json.loads(out)["denied"] == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"topics": {}}, "a topic to consume"),
+        ({"topics": {"a": "absent:function"}}, "module `absent`"),
+        ({"topics": {"a": "handlers:absent"}}, "no `absent` in module `handlers`"),
+        ({"topics": {"a": "handlers:CALLS"}}, "cannot be called"),
+        ({"tools": {"note": {"function": "handlers:note", "on_unknown": "retry"}}}, "on_unknown"),
+        ({"guards": {"pii": "handlers"}}, "module:name"),
+        ({"colour": 1}, "colour"),
+    ],
+)
+def test_a_configuration_that_cannot_run_is_refused(
+    chio: Callable[..., Ran], tmp_path: Path, policy_file: Path, change: dict[str, Any], expected: str
+) -> None:
+    (tmp_path / "handlers.py").write_text(f"TARGET = 't'\nFAILING = set()\n{HANDLERS}")
+    document = {
+        "identity": "gate",
+        "policy": policy_file.name,
+        "dlq_topic": "denied",
+        "kafka": {"bootstrap.servers": "127.0.0.1:1", "group.id": "g"},
+        "topics": {"a": "handlers:forward"},
+    }
+    (tmp_path / "process.yaml").write_text(json.dumps(document | change))
+    ran = chio("process", "-c", "process.yaml")
+    assert ran.code == 3
+    assert expected in ran.err
+
+
+def test_the_example_of_process_is_one_that_doctor_understands(
+    chio: Callable[..., Ran], tmp_path: Path, policy_file: Path
+) -> None:
+    (tmp_path / "example.yaml").write_text(chio("process", "--example").out)
+    ran = chio("doctor", "-c", "example.yaml", "-b", "127.0.0.1:1", "--identity", "gate", "--json")
+    grants = {line["what"] for line in ran.documents if line["what"].startswith("grant") and line["status"] == "ok"}
+    assert grants == {
+        "grant events:consume:orders",
+        "grant events:consume:refunds:eu",
+        "grant events:produce:payments",
+        "grant events:produce:receipts:eu",
+    }
+
+
+# enforce, exactly once
+
+
+@pytest.fixture
+def gateway(tmp_path: Path, topics: dict[str, str], errors: str, broker: Broker) -> Path:
+    """A configuration file for `enforce`, with the policy that keeps secrets in."""
+    (tmp_path / "gateway.yaml").write_text(POLICY)
+    document = {
+        "identity": "gate",
+        "policy": "gateway.yaml",
+        "receipt_log": "gateway.db",
+        "delivery": "exactly-once",
+        "dlq_topic": topics["denied"],
+        "error_topic": errors,
+        "batch_size": 20,
+        "kafka": {
+            "bootstrap.servers": broker.bootstrap,
+            "group.id": topics["source"],
+            "session.timeout.ms": 1000,
+            "heartbeat.interval.ms": 300,
+        },
+        "topics": {topics["source"]: {"forward": topics["target"]}},
+    }
+    path = tmp_path / "enforce.yaml"
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_what_enforce_forwards_exactly_once_survives_kills_without_loss_and_without_repetition(
+    start: Callable[..., subprocess.Popen[str]],
+    chio: Callable[..., Ran],
+    gateway: Path,
+    topics: dict[str, str],
+    errors: str,
+    broker: Broker,
+) -> None:
+    wanted = range(2000)
+    fill(broker, topics["source"], wanted)
+    for progress in (1, 600):
+        process = start("--config", gateway)
+        assert len(drain(broker, topics["target"], progress)) == progress
+        process.kill()
+        process.wait()
+    last = chio("enforce", "--config", gateway, "--idle-exit", "4", "--json")
+    assert last.code == 0, last.err
+    assert numbers(broker, topics["target"]) == Counter(set(wanted) - LARGE - BROKEN - SECRET)
+    assert numbers(broker, topics["denied"]) == Counter(LARGE | BROKEN)
+    assert numbers(broker, errors) == Counter(SECRET)
+    assert chio("verify", "--log", gateway.with_name("gateway.db"), "--independent").code == 0
+    assert chio("reconcile", "-c", gateway).code == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"delivery": "at-most-once"}, "at-most-once"),
+        ({"error_topic": None}, "error_topic"),
+        ({"evidence": "before_action"}, "evidence"),
+    ],
+)
+def test_an_exactly_once_gateway_that_cannot_run_is_refused(
+    chio: Callable[..., Ran], gateway: Path, change: dict[str, Any], expected: str
+) -> None:
+    changed(gateway, **change)
+    ran = chio("enforce", "-c", gateway)
+    assert ran.code == 3
+    assert expected in ran.err
