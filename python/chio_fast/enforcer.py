@@ -84,6 +84,7 @@ class Enforcer:
         guard_threads: int = DEFAULT_THREADS,
     ) -> None:
         self.identity = identity or settings.identity()
+        self.durability = durability
         self.guards = GuardRunner(
             guards or (), timeout=guard_timeout, concurrency=guard_concurrency, threads=guard_threads
         )

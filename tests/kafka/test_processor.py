@@ -15,8 +15,15 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from chio_fast import ChioRevoked, Event, Policy, Receipt, ReceiptLog, Signer, TrustFile
-from chio_fast.errors import ChioConfigError, ChioDeadLetterError, ChioDeliveryError, ChioDenied, ChioHandlerError
+from chio_fast import ChioRevoked, Enforcer, Event, Policy, Receipt, ReceiptLog, Signer, TrustFile
+from chio_fast.errors import (
+    ChioConfigError,
+    ChioDeadLetterError,
+    ChioDeliveryError,
+    ChioDenied,
+    ChioError,
+    ChioHandlerError,
+)
 from chio_fast.kafka import envelope
 from chio_fast.kafka.processor import ChioTransactionalProcessor
 from tests.kafka.broker import Broker
@@ -441,6 +448,14 @@ def test_a_missing_dlq_topic_stops_the_processor(world: World) -> None:
     assert world.factory._committed().get(0, 0) <= 0
 
 
+def holds(processor: ChioTransactionalProcessor) -> int:
+    """How many partitions a processor has; none before it has started."""
+    try:
+        return len(processor.stats().partitions)
+    except ChioError:
+        return 0
+
+
 def test_members_share_partitions_and_every_event_is_processed_once(world: World) -> None:
     def handle(event: Event, ctx: Any) -> None:
         time.sleep(0.002)
@@ -456,7 +471,7 @@ def test_members_share_partitions_and_every_event_is_processed_once(world: World
         second = world.processor(handle, member="second", batch_size=20, max_in_flight=40)
         with running(second):
             for _ in patiently("both to have a partition"):
-                if len(first.stats().partitions) == 1 and len(second.stats().partitions) == 1:
+                if holds(first) == holds(second) == 1:
                     break
                 time.sleep(0.05)
             produce(range(100, 200))
@@ -518,3 +533,11 @@ def test_run_may_be_awaited(world: World) -> None:
 def test_arguments_that_make_no_sense_are_refused(world: World, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ChioConfigError, match=message), world.processor(forward("x"), **changes) as processor:
         processor.run()
+
+
+def test_receipts_that_do_not_survive_a_crash_are_refused(world: World) -> None:
+    with (
+        Enforcer(Policy.from_yaml(POLICY), receipt_log=world.log_path, identity="a", durability="relaxed") as enforcer,
+        pytest.raises(ChioConfigError, match="durability"),
+    ):
+        world.processor(forward("x"), enforcer=enforcer, policy=None, receipt_log=None, signer=None)

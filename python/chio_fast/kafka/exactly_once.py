@@ -166,8 +166,12 @@ class ExactlyOnce:
     def ended(self, keys: Sequence[Key]) -> None:
         """End the runs of partitions that were given up; what their handlers have begun is on record as an attempt."""
         begun = self._runs.end(keys)
-        if begun:
-            self._gate.attempt([work.event for work in begun])
+        try:
+            if begun:
+                self._gate.attempt([work.event for work in begun])
+        except ChioError as error:
+            # Rebalances are no place to raise: the client would throw away the messages of the running call.
+            self._trouble.stop(error)
 
     def start(self) -> None:
         """Start the thread."""

@@ -1,8 +1,8 @@
 """Places where tests end or disturb the process. Nothing but tests sets `CHIO_TEST_FAILPOINT`.
 
-`CHIO_TEST_FAILPOINT="4:kill@2"` kills the process with SIGKILL right after step 4 of its second transaction; `raise`
-instead of `kill` makes the step fail as if the broker had refused it. Several are joined by commas. The steps are those
-of `exactly_once`.
+`CHIO_TEST_FAILPOINT="4:kill@2"` kills the process with SIGKILL right after step 4 of its second transaction; `pause`
+instead of `kill` stops it with SIGSTOP, and `raise` makes the step fail as if the broker had refused it. Several are
+joined by commas. The steps are those of `exactly_once`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 from chio_fast.errors import ChioError
 
 VARIABLE = "CHIO_TEST_FAILPOINT"
+SIGNALS = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP}
 
 
 class FailpointError(ChioError):
@@ -39,6 +40,7 @@ def reach(step: int) -> None:
     action, nth = _plan[step]
     _reached[step] = _reached.get(step, 0) + 1
     if _reached[step] == nth:
-        if action == "kill":
-            os.kill(os.getpid(), signal.SIGKILL)
+        if action in SIGNALS:
+            os.kill(os.getpid(), SIGNALS[action])
+            return
         raise FailpointError(f"failpoint {step} was reached {nth} times")

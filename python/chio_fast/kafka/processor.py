@@ -155,6 +155,11 @@ class ChioTransactionalProcessor:
             guards=guards,
         )
         self._owns_enforcer = enforcer is None
+        if self.enforcer.durability != "full":
+            raise ChioConfigError(
+                "the enforcer's receipts survive no crash of the machine, while what was committed does; write "
+                "`durability='full'`"
+            )
         if invoker is not None:
             self.enforcer.tools.register_rest(invoker)
 
