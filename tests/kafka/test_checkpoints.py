@@ -15,7 +15,7 @@ from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigErr
 from chio_fast.kafka import checkpoints as module
 from chio_fast.kafka.checkpoints import REQUIRED, Checkpoints, checkpoint_record, read_record
 from chio_fast.kafka.transaction import Transaction
-from tests.kafka.broker import Broker
+from tests.kafka.broker import Broker, Cluster
 from tests.kafka.scenario import patiently
 
 ID = "group-one"
@@ -172,6 +172,22 @@ def test_records_that_are_deleted_while_they_are_read_are_noticed(
     monkeypatch.setattr(checkpoints, "_read", delete_first)
     with pytest.raises(CheckpointsTrimmed):
         checkpoints.find(["aa"], 0, 0, bound)
+
+
+def test_what_was_committed_is_found_after_its_leader_died(cluster: Cluster):
+    """The client answers a question to a dead leader with no offset and no error; that is no watermark."""
+    conf = {"bootstrap.servers": cluster.bootstrap, "group.id": "group", "log_level": 0}
+    topic = cluster.create_topic("checkpoints", config=REQUIRED)
+    checkpoints, transaction = Checkpoints(conf, topic), Transaction(conf, ID, on_error=ignore)
+    transaction.start()
+    write(transaction, topic, "aa")
+    transaction.commit()
+    transaction.close()
+    bound = checkpoints.high_watermark(0)
+    cluster.leader(topic).kill9()
+    assert checkpoints.high_watermark(0) >= bound
+    assert checkpoints.low_watermark(0) == 0
+    assert checkpoints.find(["aa", "zz"], 0, 0, bound) == {"aa": 0}
 
 
 def test_a_topic_that_has_become_shorter_tells_nothing(checkpoints: Checkpoints):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 import zlib
@@ -40,6 +41,9 @@ REQUIRED = {"cleanup.policy": "delete", "retention.bytes": "-1", "retention.ms":
 
 READ_SECONDS = 120.0
 """Seconds that `find` waits for the transactions of others to end, which hide all that follows them."""
+
+WATERMARK_SECONDS = 2.0
+"""Seconds that one question for a watermark takes at most; a leader that is gone is then looked for anew."""
 
 POLL = 0.05
 """Seconds that one wait for a record takes at most."""
@@ -282,11 +286,21 @@ class Checkpoints:
         def ask() -> Any:
             # Of committed data, only the end before the first open transaction would be told.
             asked = self._admin.list_offsets(
-                {place: spec}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=TIMEOUT
+                {place: spec}, isolation_level=IsolationLevel.READ_UNCOMMITTED, request_timeout=WATERMARK_SECONDS
             )
             return asked[place]
 
-        return int(self._ask("watermark", ask).offset)
+        deadline = time.monotonic() + PATIENCE
+        for attempt in itertools.count():
+            offset = int(self._ask("watermark", ask).offset)
+            if offset >= 0:
+                return offset
+            # A question to a leader that is gone is answered with no offset, and without an error.
+            if time.monotonic() > deadline:
+                break
+            time.sleep(backoff(attempt))
+            self._metadata()
+        raise CheckpointsError(f"`{self.topic}`[{partition}] does not tell its watermarks; check its leader")
 
     def _ask(self, what: str, ask: Callable[[], Any], *, worth: Collection[int] = TRANSIENT) -> Any:
         """Give the answer to a question to the cluster, asked again while the error is worth it."""
