@@ -32,6 +32,7 @@ fn main() {
     postgres_keeps_the_promises_of_a_batch_store(&server);
     a_log_needs_a_signer_and_shows_no_password(&server);
     handles_of_one_process_share_a_log(&server);
+    a_reader_needs_no_right_but_to_read(&server);
     a_server_that_loses_what_it_acknowledges_is_refused(&server);
     what_is_no_log_is_left_alone(&server);
     a_lost_session_comes_back_with_its_claim(&server);
@@ -64,6 +65,7 @@ fn urls_are_refused_with_what_to_write() {
         ("postgresql://u:hidden@h/d?sslmode=verify-full", "asks for TLS"),
         ("postgresql:///d", "names no host"),
         ("postgresql://u:hidden@h/d?schema=Two%20Words", "names a schema"),
+        ("postgresql://u:hidden@h/d?patience=0", "`patience`"),
         ("postgresql://u:hidden@h/d?colour=red", "cannot be read"),
         ("postgresql://u:hidden@h:port/d", "cannot be read"),
     ] {
@@ -99,8 +101,9 @@ fn a_log_needs_a_signer_and_shows_no_password(server: &Server) {
 fn handles_of_one_process_share_a_log(server: &Server) {
     let (location, sample) = (server.location("shared"), Sample::new("agents", "orders", 0));
     let first = Log::open(&location, &options("a")).unwrap();
-    // Another way to say the same place.
-    let other = LogLocation::parse(server.url("shared").replace("127.0.0.1", "localhost").as_ref()).unwrap();
+    // Another way to say the same place, with a server before it that does not answer.
+    let other = server.url("shared").replace("@127.0.0.1", "@127.0.0.1:1,localhost");
+    let other = LogLocation::parse(other.as_ref()).unwrap();
     let second = Log::open(&other, &options("a")).unwrap();
     consume(&first, &sample, 0..10, b"v");
     consume(&second, &sample, 10..20, b"v");
@@ -117,6 +120,17 @@ fn handles_of_one_process_share_a_log(server: &Server) {
     assert_eq!(page.receipts.len(), 5);
     let withheld = chio_store::withhold(&location, &[page.receipts[4].id]).unwrap();
     assert_eq!((withheld, verify(&location).withheld), (1, 1));
+}
+
+fn a_reader_needs_no_right_but_to_read(server: &Server) {
+    server.sql("CREATE ROLE auditor LOGIN PASSWORD 'other'");
+    server.sql("GRANT USAGE ON SCHEMA shared TO auditor");
+    server.sql("GRANT SELECT ON ALL TABLES IN SCHEMA shared TO auditor");
+    let url = server.url("shared").replace("chio:se-cret", "auditor:other");
+    let location = LogLocation::parse(url.as_ref()).unwrap();
+    assert_eq!(LogReader::open(&location).unwrap().batches(1, 10).unwrap().len(), 4);
+    let refused = Log::open(&location, &options("b")).unwrap_err();
+    assert!(refused.to_string().contains("permission denied"), "{refused}");
 }
 
 fn a_server_that_loses_what_it_acknowledges_is_refused(server: &Server) {
@@ -292,8 +306,13 @@ fn killed_processes_and_servers_lose_nothing_that_they_acknowledged(server: &mut
 }
 
 fn a_server_that_stays_away_is_told(server: Server) {
-    let location = server.location("away");
+    let location = LogLocation::parse(format!("{}&patience=1", server.url("away")).as_ref()).unwrap();
+    let (log, sample) = (Log::open(&location, &options("a")).unwrap(), Sample::new("agents", "orders", 0));
+    consume(&log, &sample, 0..3, b"v");
     drop(server);
+    let lost = issue(&log, &sample, 3).unwrap_err();
+    assert_eq!(lost.code(), "unavailable", "{lost}");
+    assert_eq!((issue(&log, &sample, 4).unwrap_err(), log.close().unwrap_err()), (lost.clone(), lost));
     let told = Log::open(&location, &options("a")).unwrap_err();
     assert_eq!(told.code(), "unavailable", "{told}");
 }

@@ -5,7 +5,7 @@ use chio_receipts::id::tag;
 use super::connection::{Failure, Session};
 use super::read;
 use crate::batch_store::{Head, NewBatch, OutcomeOf, Rewrite, State};
-use crate::continuity::{self, int};
+use crate::continuity::{self, Ids, int};
 use crate::error::LogError;
 
 /// Locks the log and gives the position of its newest batch. What is checked here can change while a session lives.
@@ -122,12 +122,12 @@ async fn issuer_row(session: &mut Session, name: &str) -> Result<i64, Failure> {
 async fn insert(session: &mut Session, place: u64, head: Option<&Head>, batch: &NewBatch) -> Result<Head, Failure> {
     let meta = &batch.sealed.meta;
     let issuer = issuer_row(session, &meta.issuer).await?;
-    let (min_id, max_id) = continuity::id_range(batch, head);
+    let ids = Ids::of(batch, head);
     session
         .execute(
-            "INSERT INTO batch (batch, issuer, epoch, first_seq, count, running_count, tag, min_id, max_id, key_id,
-                                policy_version, previous, checkpoint, time, state, frame)
-             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)",
+            "INSERT INTO batch (batch, issuer, epoch, first_seq, count, running_count, tag, min_id, max_id, top_id,
+                                key_id, policy_version, previous, checkpoint, time, state, frame)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
             &[
                 &int(place),
                 &issuer,
@@ -136,8 +136,9 @@ async fn insert(session: &mut Session, place: u64, head: Option<&Head>, batch: &
                 &i64::from(meta.count),
                 &int(meta.running_count),
                 &i64::from(tag(&meta.issuer, meta.epoch)),
-                &min_id.to_bytes().as_slice(),
-                &max_id.to_bytes().as_slice(),
+                &ids.min.to_bytes().as_slice(),
+                &ids.max.to_bytes().as_slice(),
+                &ids.top.to_bytes().as_slice(),
                 &meta.key_id.as_slice(),
                 &meta.policy_version.as_slice(),
                 &meta.previous.as_slice(),
@@ -148,8 +149,9 @@ async fn insert(session: &mut Session, place: u64, head: Option<&Head>, batch: &
             ],
         )
         .await?;
+    session.execute("UPDATE log SET widest = $1 WHERE widest < $1", &[&ids.span()]).await?;
     cover(session, place, batch).await?;
-    Ok(continuity::head_after(place, batch, max_id))
+    Ok(continuity::head_after(place, batch, &ids))
 }
 
 /// Writes which offsets a batch covers.

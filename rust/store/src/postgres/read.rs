@@ -7,13 +7,10 @@ use tokio_postgres::Row;
 
 use super::connection::{Failure, Session};
 use crate::batch_store::{BatchInfo, Head, State};
-use crate::continuity::int;
+use crate::continuity::{self, int};
 
 /// Links of key rotations that are followed: more than any log has seen.
 const MAX_ROTATIONS: i64 = 1000;
-
-/// Batches before an id that are looked at.
-const SAME_TAG: i64 = 16;
 
 /// A number that is never negative.
 fn unsigned(row: &Row, column: usize) -> u64 {
@@ -39,7 +36,7 @@ pub(super) async fn log_id(session: &mut Session) -> Result<String, Failure> {
 pub(super) async fn head(session: &mut Session, issuer: &str) -> Result<Option<Head>, Failure> {
     let row = session
         .row(
-            "SELECT batch, epoch, first_seq, count, running_count, checkpoint, key_id, max_id FROM batch
+            "SELECT batch, epoch, first_seq, count, running_count, checkpoint, key_id, top_id FROM batch
              WHERE issuer = (SELECT issuer FROM issuer WHERE name = $1)
              ORDER BY epoch DESC, first_seq DESC LIMIT 1",
             &[&issuer],
@@ -120,15 +117,15 @@ pub(super) async fn find_checkpoint(session: &mut Session, hash: &[u8; 32]) -> R
     Ok(row.map(|row| unsigned(&row, 0)))
 }
 
-/// Ids of one tag ascend with its batches, so the last one that starts at or before an id holds it, if any does. More are
-/// looked at only because two epochs can have the same tag.
+/// Batches of transactions hold ids from all the time that their events took, so ranges overlap; `widest` bounds how far
+/// below an id the range that holds it can begin.
 pub(super) async fn find_id(session: &mut Session, id: ReceiptId) -> Result<Vec<u64>, Failure> {
+    let widest = session.one("SELECT widest FROM log", &[]).await?.get(0);
+    let lowest = continuity::lowest_start(id, widest).to_bytes();
     let rows = session
         .rows(
-            "SELECT batch FROM (SELECT batch, max_id FROM batch WHERE tag = $1 AND min_id <= $2
-                                ORDER BY min_id DESC LIMIT $3) AS near
-             WHERE max_id >= $2 ORDER BY batch",
-            &[&i64::from(id.tag()), &id.to_bytes().as_slice(), &SAME_TAG],
+            "SELECT batch FROM batch WHERE tag = $1 AND min_id BETWEEN $2 AND $3 AND max_id >= $3 ORDER BY batch",
+            &[&i64::from(id.tag()), &lowest.as_slice(), &id.to_bytes().as_slice()],
         )
         .await?;
     Ok(rows.iter().map(|row| unsigned(row, 0)).collect())

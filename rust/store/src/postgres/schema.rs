@@ -21,7 +21,8 @@ CREATE TABLE log (
     format bigint NOT NULL,
     id text NOT NULL,                        -- random, part of every issuer's name
     started bigint NOT NULL DEFAULT 0,       -- Unix ms of the newest claim: ids given later are above it
-    last bigint NOT NULL DEFAULT 0           -- position of the newest batch; who appends locks this row
+    last bigint NOT NULL DEFAULT 0,          -- position of the newest batch; who appends locks this row
+    widest bigint NOT NULL DEFAULT 0         -- ms between the smallest and the largest id of any batch, at most
 );
 CREATE TABLE issuer (
     issuer bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -37,6 +38,7 @@ CREATE TABLE batch (
     tag bigint NOT NULL,                     -- of issuer and epoch, part of every id
     min_id bytea NOT NULL,
     max_id bytea NOT NULL,
+    top_id bytea NOT NULL,                   -- largest of the issuer up to here
     key_id bytea NOT NULL,
     policy_version bytea NOT NULL,
     previous bytea NOT NULL,                 -- hash of the issuer's checkpoint before this one
@@ -47,7 +49,7 @@ CREATE TABLE batch (
     UNIQUE (issuer, epoch, first_seq)
 );
 ALTER TABLE batch ALTER COLUMN frame SET STORAGE EXTERNAL;
-CREATE INDEX batch_by_id ON batch (tag, min_id);
+CREATE INDEX batch_by_id ON batch (tag, min_id, max_id);
 CREATE INDEX batch_prepared ON batch (batch) WHERE state = 'prepared';
 CREATE TABLE coverage (                      -- offsets that the consume receipts of a batch cover
     partition bytea NOT NULL,

@@ -12,9 +12,6 @@ use super::url::PostgresUrl;
 use crate::error::LogError;
 use crate::fork::Generation;
 
-/// How long a piece of work may take in all, with as many sessions as it needs. After that it has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
-
 /// How long to wait before the first new attempt; doubled with each, up to a second.
 const PAUSE: Duration = Duration::from_millis(20);
 
@@ -73,7 +70,7 @@ impl Sessions {
             state: ManuallyDrop::new(Mutex::default()),
         };
         let mut state = sessions.lock();
-        sessions.connect(&mut state, Instant::now() + PATIENCE).map_err(|failure| sessions.give_up(failure))?;
+        sessions.connect(&mut state, Instant::now() + url.patience).map_err(|failure| sessions.give_up(failure))?;
         drop(state);
         Ok(sessions)
     }
@@ -89,13 +86,13 @@ impl Sessions {
         }
     }
 
-    /// Runs `work`, again in a new session when one is lost. `work` is told whether it may have been done before; an
+    /// Runs `work`, again in a new session when one is lost, in all for as long as the URL's patience says. `work` is told whether it may have been done before; an
     /// attempt whose end nobody saw is looked up, never assumed.
     pub(super) fn run<T>(&self, work: impl AsyncFn(&mut Session, bool) -> Result<T, Failure>) -> Result<T, LogError> {
         if !self.opened.is_current() {
             return Err(LogError::Forked { path: self.url.shown().to_path_buf() });
         }
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + self.url.patience;
         let mut state = self.lock();
         let (mut again, mut pause) = (false, PAUSE);
         loop {

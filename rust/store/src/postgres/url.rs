@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
@@ -15,13 +16,21 @@ const SCHEMA: &str = "chio";
 /// The port of a server whose URL names none.
 const PORT: u16 = 5432;
 
-/// `postgresql://user:password@host:port/database?schema=name`, with the parameters that libpq knows beside `schema`.
+/// How long a lost server is waited for when the URL does not say.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The largest patience in seconds: whoever waits for a receipt waits so long.
+const LONGEST_PATIENCE: u64 = 600;
+
+/// `postgresql://user:password@host:port/database?schema=name&patience=30`, with the parameters that libpq knows beside
+/// these two: the schema that holds the log, and for how many seconds a lost server is waited for.
 ///
 /// It is shown without its password.
 #[derive(Clone)]
 pub struct PostgresUrl {
     pub(super) config: Config,
     pub(super) schema: String,
+    pub(super) patience: Duration,
     shown: PathBuf,
 }
 
@@ -36,11 +45,16 @@ impl PostgresUrl {
                 "the URL of the receipt log {detail}; write `postgresql://user:password@host:5432/database?schema={SCHEMA}`"
             ),
         };
-        let (text, schema) = take_schema(text);
+        let (text, schema) = take(text, "schema=");
+        let (text, patience) = take(&text, "patience=");
         let schema = schema.unwrap_or_else(|| SCHEMA.to_owned());
         if !is_plain(&schema) {
             return Err(refuse("names a schema that is not 1 to 63 lower-case letters, digits or `_`"));
         }
+        let seconds = patience.map_or(Some(PATIENCE.as_secs()), |text| text.parse().ok());
+        let Some(seconds) = seconds.filter(|seconds| (1..=LONGEST_PATIENCE).contains(seconds)) else {
+            return Err(refuse(&format!("has a `patience` that is no number of seconds from 1 to {LONGEST_PATIENCE}")));
+        };
         if ["sslmode=require", "sslmode=verify-ca", "sslmode=verify-full"].iter().any(|mode| text.contains(mode)) {
             return Err(refuse_tls());
         }
@@ -53,7 +67,7 @@ impl PostgresUrl {
             return Err(refuse("names no host"));
         }
         let shown = PathBuf::from(show(&config, &schema));
-        Ok(Self { config, schema, shown })
+        Ok(Self { config, schema, patience: Duration::from_secs(seconds), shown })
     }
 
     /// What messages call the log.
@@ -81,22 +95,12 @@ impl fmt::Debug for PostgresUrl {
     }
 }
 
-/// Takes our own parameter out of a URL, which libpq's rules do not know.
-fn take_schema(text: &str) -> (String, Option<String>) {
+/// Takes a parameter of ours out of a URL, which libpq's rules do not know.
+fn take(text: &str, name: &str) -> (String, Option<String>) {
     let Some((before, query)) = text.split_once('?') else { return (text.to_owned(), None) };
-    let mut schema = None;
-    let rest: Vec<&str> = query
-        .split('&')
-        .filter(|parameter| match parameter.strip_prefix("schema=") {
-            Some(name) => {
-                schema = Some(name.to_owned());
-                false
-            }
-            None => true,
-        })
-        .collect();
+    let (ours, rest): (Vec<&str>, Vec<&str>) = query.split('&').partition(|parameter| parameter.starts_with(name));
     let text = if rest.is_empty() { before.to_owned() } else { format!("{before}?{}", rest.join("&")) };
-    (text, schema)
+    (text, ours.last().and_then(|parameter| parameter.strip_prefix(name)).map(str::to_owned))
 }
 
 /// A name that needs no quotes in SQL.
