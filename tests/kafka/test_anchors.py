@@ -127,7 +127,7 @@ def test_a_processor_publishes_and_is_refused_alike(world: World, topic: str, mo
     conf = {"bootstrap.servers": world.broker.bootstrap}
 
     def process(count: int) -> None:
-        world.produce(*[{"n": n, "secret": False} for n in range(count)])
+        world.produce(*[{"n": n} for n in range(count)])
         processor = world.processor(forward(world.target), anchor_topic=topic)
         with running(processor):
             for _ in patiently("transactions and anchors"):

@@ -8,8 +8,9 @@ import pytest
 from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
-from chio_fast import ReceiptLog
+from chio_fast import Enforcer, Policy, ReceiptLog
 from chio_fast.kafka.reconcile import reconcile
+from tests.kafka.scenario import IDENTITY, OPEN_POLICY
 
 if TYPE_CHECKING:
     from chio_fast.kafka.reconciliation import Reconciliation
@@ -103,6 +104,37 @@ class TestOfAConsumer:
         found = compare(scenario)
         assert found.discrepancies == []
         assert whats(found.unverifiable) == {"deleted_events"}
+
+    def test_needs_every_log_of_the_group(self, scenario: Scenario) -> None:
+        first = scenario.log_path
+        scenario.produce(40)
+        with scenario.consumer() as consumer:
+            scenario.finish(consumer)
+        scenario.produce(30)
+        second = scenario.directory / "second.db"
+        with scenario.consumer(receipt_log=second) as consumer:
+            scenario.finish(consumer)
+        assert compare(scenario).discrepancies_found >= 30
+        conf, logs = {"bootstrap.servers": scenario.broker.bootstrap}, [ReceiptLog.open(first), ReceiptLog.open(second)]
+        assert reconcile(conf, logs, scenario.group, dlq_topics=[scenario.dlq]).is_balanced
+
+    def test_finds_events_that_are_not_those_of_their_receipts(self, scenario: Scenario) -> None:
+        events = [(scenario.topic, 0, offset) for offset in range(3)]
+        for _ in events:
+            scenario.raw_produce(b"{}", headers=[("source", b"here")], timestamp=1_700_000_000_000)
+        messages = scenario.broker_messages(scenario.topic)
+        messages[1].set_value(b'{"other": 1}')
+        with Enforcer(
+            Policy.from_yaml(OPEN_POLICY), receipt_log=scenario.log_path, signer=scenario.key_path, identity=IDENTITY
+        ) as enforcer:
+            partition = enforcer.gate.partition(
+                scenario.topic, 0, scope="events:consume:x", identity=IDENTITY, group=scenario.group
+            )
+            admitted, _, _ = enforcer.gate.admit(messages, {(scenario.topic, 0): partition})
+            enforcer.gate.issue(admitted)
+        move_offsets(scenario, {(scenario.topic, 0): 3})
+        [changed] = compare(scenario).discrepancies
+        assert (changed.what, changed.place) == ("changed_event", f"{scenario.topic}/0/1")
 
     def test_says_what_cannot_be_told_without_the_dlq(self, scenario: Scenario) -> None:
         scenario.produce(40, denied=0.5)

@@ -42,6 +42,7 @@ def anchors(
         if as_json:
             told = {"checkpoint": anchor.text.decode(), "signature": anchor.signature.hex()}
             output.json({"place": place, "timestamp": timestamp, **told})
+            continue
         checkpoint = anchor.checkpoint
         row = (clock(timestamp), checkpoint.issuer, checkpoint.epoch, checkpoint.running_count)
         rows.append((*row, anchor.checkpoint_hash.hex()))

@@ -76,7 +76,7 @@ def verify(
         typer.Option(
             "--anchors",
             metavar="FILE|TOPIC",
-            help="Anchors to which the log must lead: a file, or with -b or -c a topic.",
+            help="Anchors to which the log must lead: a file, or if there is none, a topic of this name.",
         ),
     ] = None,
     bootstrap: options.Bootstrap = None,
@@ -102,8 +102,8 @@ def verify(
     receipts = open_log(log)
     check = None
     if anchored is not None:
-        from_topic = bootstrap or config_file or properties
-        settings = anchors.client_settings(config_file, bootstrap, properties) if from_topic else None
+        is_file = Path(anchored).is_file()
+        settings = None if is_file else anchors.client_settings(config_file, bootstrap, properties)
         check = read_anchors(anchors.read(anchored, settings), trusted, receipts)
     total = sum(batch.count for batch in receipts.batches())
     with output.progress("verifying", total) as advance:

@@ -44,6 +44,7 @@ class Balance:
         spans: what each partition of them holds.
         committed: the group's committed offsets.
         hidden: topics whose end cannot be read, because a transaction is open.
+        compacted: topics that do not keep every record.
         withheld: how many records of the logs have no body.
         former: how many receipts of which topic are of one that was deleted since and created anew.
     """
@@ -57,6 +58,7 @@ class Balance:
         committed: Mapping[Key, int],
         *,
         hidden: Collection[str],
+        compacted: Collection[str],
         withheld: int,
         former: Mapping[str, int],
     ) -> None:
@@ -67,6 +69,7 @@ class Balance:
         self._committed = committed
         self._withheld = withheld
         self._former = former
+        self._compacted = frozenset(compacted)
         lossy = {key[0] for key, span in spans.items() if span.first > 0} | set(hidden)
         self._lossy = {role for role, topics in roles.items() if lossy & topics}
         self._result = Reconciliation(group=books.group, withheld=withheld)
@@ -110,7 +113,8 @@ class Balance:
     def _note(self, check: Check, place: str | None, receipt: str | None, number: Any = None) -> None:
         finding = Finding(check.what, check.detail.format(number=number), place, receipt)
         is_lost = check.role in self._lossy and not (isinstance(number, int) and number > 1)
-        if is_lost or (check.of_bodies and self._withheld):
+        is_compacted = check.of_whole_topics and place is not None and place.rsplit("/", 2)[0] in self._compacted
+        if is_lost or is_compacted or (check.of_bodies and self._withheld):
             self._unverifiable(finding)
         else:
             self._wrong(finding)

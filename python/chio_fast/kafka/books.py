@@ -32,6 +32,7 @@ CREATE TABLE topic_ids (topic TEXT PRIMARY KEY, id TEXT) WITHOUT ROWID;
 CREATE TABLE taken_back (id TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE events (topic TEXT, partition INTEGER, offset INTEGER, timestamp INTEGER,
     PRIMARY KEY (topic, partition, offset)) WITHOUT ROWID;
+CREATE TABLE altered (topic TEXT, partition INTEGER, offset INTEGER);
 CREATE TABLE letters (place TEXT, receipt TEXT, topic TEXT, partition INTEGER, offset INTEGER, fresh INTEGER);
 CREATE TABLE failures (place TEXT, receipt TEXT, fresh INTEGER);
 CREATE TABLE outputs (place TEXT, topic TEXT, receipt TEXT, digest INTEGER, fresh INTEGER);

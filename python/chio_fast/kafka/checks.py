@@ -14,6 +14,7 @@ class Check(NamedTuple):
         detail: what is wrong, with `{number}`.
         role: rows are unverifiable if topics of this role lost records, or some cannot be read yet.
         of_bodies: rows are unverifiable if bodies are withheld.
+        of_whole_topics: rows are unverifiable if the topic of the place is compacted.
     """
 
     what: str
@@ -21,6 +22,7 @@ class Check(NamedTuple):
     detail: str
     role: str = ""
     of_bodies: bool = False
+    of_whole_topics: bool = False
 
 
 # Where `fresh` is asked for, the other side may have come after it was read.
@@ -66,6 +68,7 @@ CHECKS = (
         WHERE c.kind = 'consume' AND c.offset >= s.low AND NOT EXISTS (SELECT 1 FROM events e
         WHERE e.topic = c.topic AND e.partition = c.partition AND e.offset = c.offset)""",
         "this consume receipt is of an event that the topic does not show",
+        of_whole_topics=True,
     ),
     Check(
         "changed_event",
@@ -73,6 +76,11 @@ CHECKS = (
         FROM counted c JOIN events e USING (topic, partition, offset)
         WHERE c.kind = 'consume' AND c.timestamp <> e.timestamp""",
         "the event has timestamp {number}, its consume receipt another one: the topic was created anew, or rewritten",
+    ),
+    Check(
+        "changed_event",
+        "SELECT place(a.topic, a.partition, a.offset), NULL FROM altered a",
+        "the event's digest is not the one in its consume receipt",
     ),
     Check(
         "dead_letters",

@@ -162,8 +162,11 @@ class Recognition:
         now = time.monotonic()
         for event in events:
             name, receipt = self._id_of(event), event.chio_receipt_id
-            if name is not None and receipt is not None and self._original(name, now) is None:
-                self._seen[name] = _Original((event.topic(), event.partition(), event.offset()), receipt, now)
+            if name is None or receipt is None:
+                continue
+            place, known = (event.topic(), event.partition(), event.offset()), self._original(name, now)
+            if known is None or known.place == place:
+                self._seen[name] = _Original(place, receipt, now)
         limit = self._how.window if isinstance(self._how.window, int) else MAX_REMEMBERED
         while len(self._seen) > limit:
             self._seen.popitem(last=False)

@@ -11,8 +11,8 @@ import itertools
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from chio_fast.errors import CheckpointsError, ChioConfigError
 from chio_fast.kafka import digests, scan
@@ -71,7 +71,8 @@ def reconcile(
         # 1. What the logs hold so far says which topics there are.
         loaded = [books.load(number, log) for number, log in enumerate(logs)]
         named = {"dlq": set(dlq_topics), "error": set(error_topics)}
-        roles, ids = _roles(conf, books, {**named, "output": None if output_topics is None else set(output_topics)})
+        admin = AdminClient(admin_config(conf))
+        roles, ids = _roles(admin, books, {**named, "output": None if output_topics is None else set(output_topics)})
         # 2. The ends of the topics and the committed offsets, from before the rest of the logs is read.
         everything = sorted(set().union(*roles.values()))
         before = scan.spans(conf, everything, "read_committed")
@@ -82,6 +83,7 @@ def reconcile(
             books.refresh(number, log)
             loaded[number] = rest._replace(withheld=so_far.withheld + rest.withheld)
         books.index()
+        former = books.forget_former_topics(ids)
         count(books.one("SELECT COUNT(*) FROM receipts"))
         # 4. The ends of the topics after that, and what they hold up to there.
         after = scan.spans(conf, everything, "read_committed")
@@ -91,18 +93,25 @@ def reconcile(
         while chunk := list(itertools.islice(messages, CHUNK)):
             _take(books, roles, before, chunk)
             count(len(chunk))
-        former = books.forget_former_topics(ids)
-        withheld = sum(log.withheld for log in loaded)
-        return Balance(books, logs, roles, after, committed, hidden=hidden, withheld=withheld, former=former).strike()
+        return Balance(
+            books,
+            logs,
+            roles,
+            after,
+            committed,
+            hidden=hidden,
+            compacted=_compacted(admin, roles["source"]),
+            withheld=sum(log.withheld for log in loaded),
+            former=former,
+        ).strike()
 
 
-def _roles(conf: Mapping[str, Any], books: Books, named: Mapping[str, set[str] | None]) -> tuple[Roles, dict[str, str]]:
+def _roles(admin: AdminClient, books: Books, named: Mapping[str, set[str] | None]) -> tuple[Roles, dict[str, str]]:
     """Give the topics by role, and the ids that they have now; those that the logs alone name may be gone."""
     sources = {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM receipts WHERE kind = 'consume'")}
     sources |= {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM ranges")}
     if not sources:
         raise ChioConfigError(f"the receipt logs hold nothing of group `{books.group}`; `--group` names another one")
-    admin = AdminClient(admin_config(conf))
     metadata = admin.list_topics(timeout=scan.TIMEOUT)
     query = "SELECT DISTINCT json_extract(CAST(attestation AS TEXT), '$.checkpoint_topic') FROM transactions"
     produced = {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM receipts WHERE kind = 'produce'")}
@@ -118,6 +127,17 @@ def _roles(conf: Mapping[str, Any], books: Books, named: Mapping[str, set[str] |
     return roles, {topic: found for topic in roles["source"] if (found := cluster.topic_id(topic))}
 
 
+def _compacted(admin: AdminClient, topics: Iterable[str]) -> set[str]:
+    """Give the topics that are compacted, as far as their settings may be read."""
+    resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
+    found = set()
+    for resource, future in admin.describe_configs(resources, request_timeout=scan.TIMEOUT).items():
+        with suppress(KafkaException):
+            if "compact" in future.result()["cleanup.policy"].value:
+                found.add(resource.name)
+    return found
+
+
 def _committed(conf: Mapping[str, Any], group: str, keys: Iterable[Key]) -> dict[Key, int]:
     """Give the group's committed offsets; `read_committed` makes the broker wait for transactions that hold some."""
     settings = {"group.id": group, "isolation.level": "read_committed", "enable.auto.commit": False}
@@ -131,13 +151,16 @@ def _committed(conf: Mapping[str, Any], group: str, keys: Iterable[Key]) -> dict
 
 def _take(books: Books, roles: Roles, before: Mapping[Key, Span], messages: Iterable[Message]) -> None:
     """Enter records of the topics."""
-    rows: dict[str, list[tuple[Any, ...]]] = {"events": [], "letters": [], "failures": [], "outputs": [], "shown": []}
+    tables = ("events", "altered", "letters", "failures", "outputs", "shown")
+    rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in tables}
     for message in messages:
         key, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
         topic = key[0]
         place, fresh = f"{topic}/{key[1]}/{offset}", offset >= before[key].end
         if topic in roles["source"]:
             rows["events"].append((*key, offset, message.timestamp()[1]))
+            if not _is_as_consumed(books, message):
+                rows["altered"].append((*key, offset))
         if topic in roles["checkpoint"]:
             rows["shown"].extend(_shown(message, place, fresh=fresh))
             continue
@@ -176,6 +199,16 @@ def _origin(headers: list[tuple[str, Any]]) -> tuple[str | None, int | None, int
         return topic, int(partition), int(offset)
     except ValueError:
         return topic, None, None
+
+
+def _is_as_consumed(books: Books, message: Message) -> bool:
+    """Say whether nothing speaks against an event being what its consume receipts were given for."""
+    query = """SELECT DISTINCT digest FROM receipts WHERE kind = 'consume' AND topic = :topic AND partition = :partition
+        AND offset = :offset AND digest IS NOT NULL"""
+    if books.has_digest_key:
+        return True
+    found = books.ask(query, topic=message.topic(), partition=message.partition(), offset=message.offset())
+    return all(digests.is_content_of(digest, message) is not False for (digest,) in found)
 
 
 def _is_as_receipted(books: Books, message: Message, receipt: str | None) -> bool | None:
