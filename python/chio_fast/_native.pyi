@@ -509,6 +509,24 @@ class Gate:
             TypeError: key, value or headers are of another type than a client takes.
         """
 
+    def authorise(
+        self,
+        outlet: Outlet,
+        key: bytes | str | None,
+        value: bytes | str | None,
+        headers: OutputHeaders | None,
+        partition: int | None,
+        event: Event | None,
+        parents: Iterable[str] | None,
+        correlation: str | None,
+        /,
+    ) -> Check:
+        """Do what `output` does and issue the receipt at once, unless guards have to run first.
+
+        Raises:
+            LogError: the receipt cannot be issued.
+        """
+
     def issue_checks(self, checks: Sequence[Check]) -> list[Check]:
         """Give receipts to checks, as `issue` does to events.
 

@@ -88,10 +88,11 @@ class AsyncChioProducer:
             await asyncio.to_thread(producer.outbox.await_progress, SLICE)
         delivery: Delivery = self._loop.create_future()
         outlets = producer.outlets
-        check = outlets.decide(topic, value, key, partition, headers, parents, correlation)
         size = outlets.size_of(topic, value, key)
-        while due := outlets.issue([check]):
-            await producer.enforcer.guards.arun(due)
+        check = outlets.authorise(topic, value, key, partition, headers, parents, correlation)
+        while check.guards_due:
+            await producer.enforcer.guards.arun([check])
+            outlets.issue([check])
         outlets.require_allowed([check])
         arrive = partial(self._arrive, delivery)
         producer.outbox.put([(check, topic, value, key, partition, arrive, timestamp)], size)

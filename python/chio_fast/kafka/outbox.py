@@ -105,7 +105,7 @@ class Outbox:
         """
         if self._failure is not None:
             raise self._failure.with_traceback(None)
-        if self.is_full:
+        if len(self._waiting) + self._taken >= self._max_messages or self._bytes >= MAX_BYTES:
             raise BufferError("the queue of the producer is full: call poll() or flush(), then produce again")
 
     def put(self, parcels: Sequence[Parcel], size: int) -> None:

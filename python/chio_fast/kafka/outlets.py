@@ -13,7 +13,7 @@ from chio_fast.errors import ChioConfigError, ChioDenied, ChioRevoked
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from chio_fast._native import Check, Gate, Outlet
+    from chio_fast._native import Check, Event, Gate, Outlet
     from chio_fast.enforcer import Enforcer
     from chio_fast.kafka.outbox import Content, OnDelivery, Parcel
     from chio_fast.message import OutputHeaders
@@ -64,7 +64,7 @@ class Outlets:
         self._max_bytes = max_bytes
         self._known: dict[tuple[str, str], Outlet] = {}
 
-    def decide(  # noqa: PLR0917 - the forms of `produce` pass on what they got
+    def authorise(  # noqa: PLR0917 - what `produce` was given, passed on at its speed
         self,
         topic: str,
         value: Content,
@@ -74,44 +74,37 @@ class Outlets:
         parents: Iterable[str],
         correlation: str | None,
     ) -> Check:
-        """Decide on one output, without a receipt yet.
+        """Decide on one output and issue its receipt, unless guards have to run first.
 
         Raises:
             ChioRevoked: the partition of the event being handled was revoked, lost or sought.
             TypeError: key, value or headers are of another type than the client takes.
+            LogError: the receipt cannot be issued.
         """
-        handling = context.current()
-        event = None
-        identity = self._identity or self._fallback
-        if handling is not None:
-            event = handling.event
-            if not event.is_current:
-                raise ChioRevoked(
-                    f"`{event.request}` is not this consumer's any longer: its partition was revoked, lost or sought, "
-                    f"so nothing was produced to `{topic}`"
-                )
-            identity = self._identity or event.identity
-            if handling.calls:
-                parents = (*parents, *handling.calls)
-        return self._gate.output(
-            self._known.get((topic, identity or "")) or self._outlet(topic, identity or settings.identity()),
-            key=key,
-            value=value,
-            headers=headers,
-            partition=None if partition < 0 else partition,
-            event=event,
-            parents=parents,
-            correlation=correlation,
-        )
+        outlet, event, parents = self._aim(topic, parents)
+        number = None if partition < 0 else partition
+        return self._gate.authorise(outlet, key, value, headers, number, event, parents, correlation)
 
     def decide_all(
         self, topic: str, messages: Iterable[Mapping[str, Any]], partition: int, on_delivery: OnDelivery | None
     ) -> list[Parcel]:
-        """Decide on the messages of a batch; what one does not say, `partition` and `on_delivery` say."""
+        """Decide on the messages of a batch, without receipts yet.
+
+        What a message does not say, `partition` and `on_delivery` say. Raises what `authorise` raises.
+        """
         parcels: list[Parcel] = []
         for message in messages:
             value, key, number = message.get("value"), message.get("key"), message.get("partition", partition)
-            check = self.decide(topic, value, key, number, message.get("headers"), (), None)
+            outlet, event, parents = self._aim(topic, ())
+            check = self._gate.output(
+                outlet,
+                key=key,
+                value=value,
+                headers=message.get("headers"),
+                partition=None if number < 0 else number,
+                event=event,
+                parents=parents,
+            )
             callback = message.get("on_delivery", message.get("callback", on_delivery))
             parcels.append((check, topic, value, key, number, callback, message.get("timestamp", 0)))
         return parcels
@@ -147,6 +140,24 @@ class Outlets:
             self.denied += len(refused)
             self._gate.rollback_checks([check for check in checks if check.is_allowed])
             raise ChioDenied(refused[0].decision)
+
+    def _aim(self, topic: str, parents: Iterable[str]) -> tuple[Outlet, Event | None, Iterable[str]]:
+        """Give the outlet for whoever produces now, the event being handled, and what led to the output beside it."""
+        handling = context.current()
+        if handling is None:
+            event, identity = None, self._identity or self._fallback or ""
+        else:
+            event = handling.event
+            if not event.is_current:
+                raise ChioRevoked(
+                    f"`{event.request}` is not this consumer's any longer: its partition was revoked, lost or sought, "
+                    f"so nothing was produced to `{topic}`"
+                )
+            identity = self._identity or event.identity
+            if handling.calls:
+                parents = (*parents, *handling.calls)
+        outlet = self._known.get((topic, identity)) or self._outlet(topic, identity or settings.identity())
+        return outlet, event, parents
 
     def _outlet(self, topic: str, identity: str | None) -> Outlet:
         """Make the outlet of a topic for an identity, or a closed one, which is not kept."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Self
 from confluent_kafka import Producer
 
 from chio_fast.errors import ChioDeliveryError
-from chio_fast.kafka import config, wiring
+from chio_fast.kafka import anchors, config, wiring
 from chio_fast.kafka.outbox import Outbox
 from chio_fast.kafka.outlets import Outlets, fallback_identity
 from chio_fast.kafka.stats import ProducerStats
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from chio_fast._native import Policy, Signer, StrPath
     from chio_fast.enforcer import Enforcer
     from chio_fast.guards import Guards
-    from chio_fast.kafka.outbox import Content, OnDelivery, Parcel
+    from chio_fast.kafka.outbox import Content, OnDelivery
     from chio_fast.log import ReceiptLog
     from chio_fast.message import OutputHeaders
     from chio_fast.policy import PolicyWatcher
@@ -45,6 +45,7 @@ class ChioProducerMiddleware:
         guards: a list, each of which always runs, or a dictionary, each of which runs where a rule names it.
         enforcer: instead of the four before; it is not closed with the producer.
         conf: the configuration that `producer` was built from, where it is known.
+        anchor_topic: where heads of the receipt log are published, which takes `conf`; None for nowhere.
 
     Raises:
         ChioConfigError: arguments are missing or contradictory.
@@ -65,6 +66,7 @@ class ChioProducerMiddleware:
         guards: Guards | None = None,
         enforcer: Enforcer | None = None,
         conf: Mapping[str, Any] | None = None,
+        anchor_topic: str | None = anchors.TOPIC,
     ) -> None:
         wiring.warn_of_sidecar(sidecar_url)
         conf = conf or {}
@@ -87,6 +89,7 @@ class ChioProducerMiddleware:
             max_bytes=int(conf.get("message.max.bytes", MAX_MESSAGE_BYTES)) if conf else None,
         )
         self.outbox = Outbox(producer, self.enforcer.gate, conf.get("on_delivery"))
+        self._anchors = anchors.begin_alone(self.enforcer.log, self.enforcer.receipt_log, conf, anchor_topic)
 
     @classmethod
     def from_config(cls, conf: Mapping[str, Any], **arguments: Any) -> Self:
@@ -137,8 +140,14 @@ class ChioProducerMiddleware:
             LogError: receipts cannot be issued or made durable any longer; nothing more is sent.
         """
         self.outbox.require_room()
-        check = self.outlets.decide(topic, value, key, partition, headers, parents, correlation)
-        self._take([(check, topic, value, key, partition, on_delivery or callback, timestamp)])
+        size = self.outlets.size_of(topic, value, key)
+        check = self.outlets.authorise(topic, value, key, partition, headers, parents, correlation)
+        while check.guards_due:
+            self.enforcer.guards.run([check])
+            self.outlets.issue([check])
+        if not check.is_allowed:
+            self.outlets.require_allowed([check])
+        self.outbox.put([(check, topic, value, key, partition, on_delivery or callback, timestamp)], size)
 
     def produce_batch(
         self,
@@ -161,7 +170,12 @@ class ChioProducerMiddleware:
         """
         self.outbox.require_room()
         parcels = self.outlets.decide_all(topic, messages, partition, on_delivery)
-        self._take(parcels)
+        size = sum(self.outlets.size_of(topic, parcel[2], parcel[3]) for parcel in parcels)
+        checks = [parcel[0] for parcel in parcels]
+        while due := self.outlets.issue(checks):
+            self.enforcer.guards.run(due)
+        self.outlets.require_allowed(checks)
+        self.outbox.put(parcels, size)
         return len(parcels)
 
     def poll(self, timeout: float = -1) -> int:
@@ -201,6 +215,8 @@ class ChioProducerMiddleware:
             return
         left = self.flush(timeout)
         self.outbox.close()
+        if self._anchors is not None:
+            self._anchors.close()
         if self._owns_enforcer:
             self.enforcer.close()
         if left:
@@ -211,12 +227,3 @@ class ChioProducerMiddleware:
 
     def __exit__(self, *exc: object) -> None:
         self.close()
-
-    def _take(self, parcels: Sequence[Parcel]) -> None:
-        """Have receipts issued for messages that are sent together, then take them."""
-        size = sum(self.outlets.size_of(topic, value, key) for _, topic, value, key, *_ in parcels)
-        checks = [parcel[0] for parcel in parcels]
-        while due := self.outlets.issue(checks):
-            self.enforcer.guards.run(due)
-        self.outlets.require_allowed(checks)
-        self.outbox.put(parcels, size)

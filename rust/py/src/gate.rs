@@ -292,6 +292,25 @@ impl Gate {
         Ok(Check::new(Asked::Output(output), &self.always, ruling))
     }
 
+    #[pyo3(signature = (outlet, key, value, headers, partition, event, parents, correlation, /))]
+    #[expect(clippy::too_many_arguments, reason = "these are the arguments of the Python method")]
+    fn authorise<'py>(
+        &self,
+        outlet: &Bound<'py, Outlet>,
+        key: Option<Bound<'py, PyAny>>,
+        value: Option<Bound<'py, PyAny>>,
+        headers: Option<&Bound<'py, PyAny>>,
+        partition: Option<i32>,
+        event: Option<Bound<'py, Event>>,
+        parents: Option<&Bound<'py, PyAny>>,
+        correlation: Option<String>,
+    ) -> PyResult<Bound<'py, Check>> {
+        let check = self.output(outlet, key, value, headers, partition, event, parents, correlation)?;
+        let check = Bound::new(outlet.py(), check)?;
+        crate::issue::checks(self, outlet.py(), vec![check.clone()])?;
+        Ok(check)
+    }
+
     fn issue_checks<'py>(&self, py: Python<'py>, checks: Vec<Bound<'py, Check>>) -> PyResult<Vec<Bound<'py, Check>>> {
         crate::issue::checks(self, py, checks)
     }

@@ -150,13 +150,9 @@ impl Output {
                 return Err(record::content_type_error(content, ROLE, name));
             }
         }
-        let headers = given.headers.map(carried).transpose()?.flatten();
-        let mut origin = Origin { correlation: given.correlation, ..Origin::default() };
-        if origin.correlation.is_none()
-            && let Some(headers) = &headers
-        {
-            origin.correlation = inbound::correlation_in(&record::headers(headers, ROLE)?, correlation);
-        }
+        let (headers, text) =
+            given.headers.map(|headers| carried(headers, correlation)).transpose()?.unwrap_or_default();
+        let mut origin = Origin { correlation: given.correlation.or(text), ..Origin::default() };
         if let Some(event) = &given.event {
             let issued = event.get().ruling().issued;
             if let Some(issued) = issued {
@@ -319,25 +315,45 @@ impl Output {
     }
 }
 
-/// The caller's headers as immutable pairs, without those that say what receipts say.
-fn carried<'py>(given: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyTuple>>> {
-    let py = given.py();
-    let given = match given.cast::<PyDict>() {
+/// The caller's headers as immutable pairs, without those that say what receipts say; and the correlation text among them,
+/// that of the header which comes first in `names`.
+fn carried<'py>(
+    given: &Bound<'py, PyAny>,
+    names: &[String],
+) -> PyResult<(Option<Bound<'py, PyTuple>>, Option<String>)> {
+    let wrong = || record::headers_error(ROLE);
+    let pairs = match given.cast::<PyDict>() {
         Ok(members) => members.items().into_any(),
         Err(_) => given.clone(),
     };
-    let mut kept = Vec::new();
-    for pair in given.try_iter().map_err(|_| record::headers_error(ROLE))? {
-        let pair = pair?;
-        let (name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>) =
-            pair.extract().map_err(|_| record::headers_error(ROLE))?;
-        let Ok(name) = name.cast::<PyString>() else { return Err(record::headers_error(ROLE)) };
-        if record::bytes_of(&value)?.is_none() {
+    let (mut kept, mut text, mut rank) = (Vec::new(), None, names.len());
+    for pair in pairs.try_iter().map_err(|_| wrong())? {
+        let pair = match pair?.cast_into_exact::<PyTuple>() {
+            Ok(pair) => pair,
+            Err(other) => other
+                .into_inner()
+                .extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()
+                .map_err(|_| wrong())?
+                .into_pyobject(given.py())?,
+        };
+        if pair.len() != 2 {
+            return Err(wrong());
+        }
+        let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
+        let name = name.cast::<PyString>().map_err(|_| wrong())?.to_str()?;
+        let Some(bytes) = record::bytes_of(&value)? else {
             return Err(record::content_type_error(&value, ROLE, "headers"));
+        };
+        if matches!(name, PARENT_HEADER | SCOPE_HEADER) {
+            continue;
         }
-        if !matches!(name.to_str()?, PARENT_HEADER | SCOPE_HEADER) {
-            kept.push((name.clone(), value));
+        if let Some(found) = names.iter().take(rank).position(|known| known == name)
+            && let Some(bytes) = bytes
+        {
+            (rank, text) = (found, Some(inbound::correlation_text(bytes).into_owned()));
         }
+        kept.push(pair);
     }
-    if kept.is_empty() { Ok(None) } else { PyTuple::new(py, kept).map(Some) }
+    let kept = if kept.is_empty() { None } else { Some(PyTuple::new(given.py(), kept)?) };
+    Ok((kept, text))
 }
