@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from chio_fast.errors import CheckpointsError, CheckpointsTrimmed
 from chio_fast.kafka.attestation import Attestation
@@ -18,6 +18,18 @@ if TYPE_CHECKING:
 
 WATERMARK_SECONDS = 5.0
 """Age up to which a watermark of the checkpoint topic is used: a reader that begins lower only reads more."""
+
+
+class Attested(NamedTuple):
+    """What a transaction covers.
+
+    Attributes:
+        stretches: its events.
+        ordinals: of the last receipt of each of its batches.
+    """
+
+    stretches: list[Stretch]
+    ordinals: list[int]
 
 
 class Attesting:
@@ -46,11 +58,11 @@ class Attesting:
         self._high_watermark: int | None = None
         self._asked_at = 0.0
 
-    def attest(self, stretches: Sequence[Stretch]) -> list[SignedCheckpoint]:
-        """Make the receipts of `stretches` durable as `prepared`; give the checkpoints, one per policy version.
+    def begin(self, stretches: list[Stretch]) -> Attested:
+        """Hand the receipts of `stretches` to the log, one batch per policy version.
 
         Raises:
-            LogError: they cannot be made durable.
+            LogError: the log takes none.
             CheckpointsError: the checkpoint topic cannot be asked.
         """
         works = [work for stretch in stretches for work in stretch.works]
@@ -61,8 +73,16 @@ class Attesting:
             transactional_id=self._member.transactional_id,
             attestation=self._attestation(stretches).to_json(),
         )
-        self._log.wait_durable(max(ordinals))
-        return [self._log.checkpoint(ordinal) for ordinal in ordinals]
+        return Attested(stretches, ordinals)
+
+    def finish(self, attested: Attested) -> list[SignedCheckpoint]:
+        """Wait until they are durable; give the checkpoints of the batches.
+
+        Raises:
+            LogError: they cannot be made durable.
+        """
+        self._log.wait_durable(max(attested.ordinals))
+        return [self._log.checkpoint(ordinal) for ordinal in attested.ordinals]
 
     def _attestation(self, stretches: Sequence[Stretch]) -> Attestation:
         return Attestation(

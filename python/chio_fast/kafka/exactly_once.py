@@ -12,6 +12,7 @@ the same numbers.
 7. commit
 8. outcome `committed`
 
+While the records of one transaction are on their way, the batch of the next one is attested, if it is full already.
 A batch enters at most one transaction. After a failure in 3 to 7 it is resolved by reading; unless that shows it
 committed, the partitions are sought back to their frontiers and their events are taken again, with other ids.
 """
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
     from chio_fast._native import Event, Gate, SignedCheckpoint
     from chio_fast.kafka.assignment import Assigned, Key
-    from chio_fast.kafka.attesting import Attesting
+    from chio_fast.kafka.attesting import Attested, Attesting
     from chio_fast.kafka.calls import ToolCaller
     from chio_fast.kafka.checkpoints import Checkpoints
     from chio_fast.kafka.errands import Errands
@@ -118,6 +119,7 @@ class ExactlyOnce:
         self._make_run = make_run
         self._dlq_topic = dlq_topic
         self._running = False
+        self._ahead: Attested | None = None  # the next transaction's batch, used by the thread alone
         self._thread = threading.Thread(target=self._run, name="chio-transactions", daemon=True)
 
     # The committer of the intake: on the thread that uses the client.
@@ -191,12 +193,13 @@ class ExactlyOnce:
     def _run(self) -> None:
         try:
             while self._trouble.failure is None:
-                stretches = self._runs.pick(self._retreat.limit)
-                if stretches is None:
+                attested = self._ahead or self._attest(self._runs.pick(self._retreat.limit))
+                self._ahead = None
+                if attested is None:
                     return
                 self._running = True
                 try:
-                    self._transact(stretches)
+                    self._transact(attested)
                 finally:
                     self._running = False
                     self._errands.poke()
@@ -206,15 +209,23 @@ class ExactlyOnce:
             log.exception("the transaction thread failed")
             self._trouble.stop(ChioError(f"the transaction thread failed: {error!r}"))
 
-    def _transact(self, stretches: list[Stretch]) -> None:
-        """Do the steps; see the module."""
+    def _attest(self, stretches: list[Stretch] | None) -> Attested | None:
+        """Steps 1 and 2, up to where the log has the receipts and they are not durable yet."""
+        if stretches is None:
+            return None
         failpoint.reach(1)
-        checkpoints = self._attesting.attest(stretches)
+        return self._attesting.begin(stretches)
+
+    def _transact(self, attested: Attested) -> None:
+        """Do the other steps; see the module."""
+        stretches, checkpoints = attested.stretches, self._attesting.finish(attested)
         failpoint.reach(2)
         try:
             self._transaction.begin()
             failpoint.reach(3)
             self._produce(stretches)
+            self._ahead = self._attest(self._runs.pick_ahead(self._retreat.limit))
+            self._transaction.flush()
             failpoint.reach(4)
             self._send_offsets(stretches)
             failpoint.reach(5)
@@ -223,15 +234,27 @@ class ExactlyOnce:
             self._transaction.commit()
             failpoint.reach(7)
         except (Aborted, Unclean, failpoint.FailpointError) as error:
-            if not self._retreat.after(error, checkpoints):
-                self.aborts += 1
-                self._errands.ask(lambda: self._rewind(stretches))
-                return
+            self._failed(attested, checkpoints, error)
+        else:
+            self._recovery.committed(checkpoints, {})
+            failpoint.reach(8)
             self._succeeded(stretches)
-            return
-        self._recovery.committed(checkpoints, {})
-        failpoint.reach(8)
-        self._succeeded(stretches)
+
+    def _failed(self, attested: Attested, checkpoints: Sequence[SignedCheckpoint], error: Exception) -> None:
+        """Resolve a failed transaction, and with it the batch that was to be next: it enters none."""
+        abandoned, self._ahead = self._ahead, None
+        if abandoned is not None:
+            self._attesting.finish(abandoned)
+        if self._retreat.after(error, checkpoints):
+            self._succeeded(attested.stretches)
+            sought = []
+        else:
+            self.aborts += 1
+            sought = attested.stretches
+        if abandoned is not None:
+            sought = [*sought, *abandoned.stretches]
+        if sought:
+            self._errands.ask(lambda: self._rewind(sought))
 
     def _produce(self, stretches: list[Stretch]) -> None:
         """Step 4."""
@@ -250,7 +273,6 @@ class ExactlyOnce:
                     )
                 if work.denied or work.failure is not None:
                     self._produce_letter(work)
-        self._transaction.flush()
 
     def _produce_letter(self, work: Work) -> None:
         """Produce the record of an event that was denied, or whose handler failed."""

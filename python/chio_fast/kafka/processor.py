@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 DLQ_TOPIC = "chio-dlq"
 BATCH_SIZE = 500
+MAX_IN_FLIGHT = 3 * BATCH_SIZE
+"""One batch is committed, the next one attested, and another one handled meanwhile."""
 
 
 class ChioTransactionalProcessor:
@@ -103,7 +105,7 @@ class ChioTransactionalProcessor:
         max_attempts: int = MAX_ATTEMPTS,
         batch_size: int = BATCH_SIZE,
         max_batch_ms: int = 100,
-        max_in_flight: int = 2 * BATCH_SIZE,
+        max_in_flight: int = MAX_IN_FLIGHT,
         concurrency: int = 16,
         order: Order = "key",
         member: str | None = None,

@@ -74,6 +74,7 @@ class Retreat:
             ChioError: the processor cannot go on.
         """
         log.warning("a transaction failed: %s", error)
+        self._count_fenced(error)
         self._patiently(lambda: self._end(error))
         committed = self._patiently(lambda: self._resolve({each.hash for each in checkpoints}))
         if committed:
@@ -89,15 +90,14 @@ class Retreat:
         return False
 
     def _end(self, error: Exception) -> None:
-        self._count_fenced(error)
-        if isinstance(error, Unclean):
-            self._transaction.renew()
-            return
-        try:
-            self._transaction.abort()
-        except Unclean as unclean:
-            self._count_fenced(unclean)
-            self._transaction.renew()
+        if not isinstance(error, Unclean):
+            try:
+                self._transaction.abort()
+            except Unclean as unclean:
+                self._count_fenced(unclean)
+            else:
+                return
+        self._transaction.renew()
 
     def _count_fenced(self, error: Exception) -> None:
         if not isinstance(error, Fenced) or error.timed_out:
@@ -132,6 +132,7 @@ class Retreat:
             except (Unclean, CheckpointsError) as error:
                 if self._trouble.failure is not None:
                     raise
+                self._count_fenced(error)
                 log.warning("a failed transaction is not resolved yet: %s", error)
             time.sleep(backoff(attempt))
             attempt += 1

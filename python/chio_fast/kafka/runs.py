@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from chio_fast.kafka.frontier import NOTHING
@@ -26,10 +27,10 @@ class Run:
         held: its assignment.
         handler: what handles its events.
         is_async: whether the handler is awaited.
-        works: in the order of their offsets, those of a running transaction included.
+        works: in the order of their offsets, picked ones included.
         lanes: the last work of each lane that has unfinished ones.
-        next: offset up to which everything is committed, `NOTHING` before the first event.
-        picked: how many works, from the first one on, are part of the running transaction.
+        next: offset up to which everything is picked or committed, `NOTHING` before the first event.
+        picked: how many works, from the first one on, are part of the running transaction or the one after it.
         unproven: how many of the next events may be those that ended the process before.
         generation: the group's, when the partition was assigned.
         alive: False once nothing of it may be committed any more.
@@ -192,6 +193,12 @@ class Runs:
                 self._changed.wait(max(0.0, left) if self._open else None)
             return None
 
+    def pick_ahead(self, limit: int) -> list[Stretch] | None:
+        """Give what the next transaction will commit if it is a full one; never waits."""
+        with self.lock:
+            is_full = self._open and self._pending >= min(limit, self._batch_size)
+            return self._take(limit) if is_full else None
+
     def committed(self, stretches: Iterable[Stretch]) -> None:
         """Let go of what was committed."""
         with self.lock:
@@ -201,12 +208,10 @@ class Runs:
                     continue
                 for _ in stretch.works:
                     run.works.popleft()
-                run.next = run.held.frontier.committed = stretch.next
-                self.taken -= run.picked
-                self._picked -= run.picked
-                run.picked = 0
-                if run.works and run.works[0].state == FINISHED:
-                    self._note_finished(run.works[0])
+                run.held.frontier.committed = stretch.next
+                run.picked -= len(stretch.works)
+                self._picked -= len(stretch.works)
+                self.taken -= len(stretch.works)
 
     def hurry(self, *, awaited: bool) -> None:
         """Commit what is finished at once, however few they are, until `awaited` is false again."""
@@ -231,7 +236,7 @@ class Runs:
 
     def _note_finished(self, work: Work) -> None:
         run = work.run
-        if run.works[0] is work:
+        if run.works[run.picked] is work:
             if not self._open:
                 self._open_since = time.monotonic()
             self._open[run.key] = run
@@ -242,12 +247,17 @@ class Runs:
         return (
             self._awaited
             or not self.unfinished
-            or self.taken - self.unfinished - self._picked >= self._batch_size
+            or self._pending >= self._batch_size
             or time.monotonic() >= self._open_since + self._max_batch_s
         )
 
+    @property
+    def _pending(self) -> int:
+        """How many works are finished and not picked."""
+        return self.taken - self.unfinished - self._picked
+
     def _tell_if_due(self) -> None:
-        if self._open and not self._picked and self._is_due():
+        if self._open and self._is_due():
             self._changed.notify()
 
     def _take(self, limit: int) -> list[Stretch]:
@@ -255,16 +265,19 @@ class Runs:
         stretches: list[Stretch] = []
         for run in list(self._open.values()):
             works: list[Work] = []
-            for work in run.works:
+            for work in islice(run.works, run.picked, None):
                 if work.state != FINISHED or len(works) >= limit:
                     break
                 works.append(work)
             if not works:
                 break
-            first = works[0].event.offset() if run.next == NOTHING else run.next
-            stretches.append(Stretch(run, works, first, works[-1].event.offset() + 1))
-            run.picked = len(works)
             del self._open[run.key]
-            self._picked += run.picked
-            limit -= run.picked
+            first = works[0].event.offset() if run.next == NOTHING else run.next
+            run.next = works[-1].event.offset() + 1
+            stretches.append(Stretch(run, works, first, run.next))
+            run.picked += len(works)
+            self._picked += len(works)
+            limit -= len(works)
+            if len(run.works) > run.picked and run.works[run.picked].state == FINISHED:
+                self._note_finished(run.works[run.picked])
         return stretches
