@@ -203,12 +203,14 @@ class ToolCalls:
             if answer is not None:
                 self._effect(check, None, keeper.note, result=answer.result)
                 return answer.value
-        return (yield from self._run(check, tool, request.arguments, keeper))
+        return (yield from self._run(check, tool, request, keeper))
 
-    def _run(self, check: Check, tool: Tool, arguments: Mapping[str, Any], keeper: Keeper | None) -> Steps[Any]:
+    def _run(self, check: Check, tool: Tool, request: CheckRequest, keeper: Keeper | None) -> Steps[Any]:
         started = time.monotonic()
         try:
-            result = yield tool.call(arguments, None if keeper is None else keeper.key)
+            # Whoever holds the event by now has seen that this call begins, or begins it instead.
+            _require_current(request)
+            result = yield tool.call(request.arguments, None if keeper is None else keeper.key)
         except BaseException as error:
             try:
                 # A call that was cancelled, or cannot tell, stays begun: nobody knows whether it did its work.

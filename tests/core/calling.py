@@ -73,6 +73,11 @@ class Member:
         """Take the partition of the last event away."""
         self.partition.stamp += 1
 
+    def effects(self) -> list[Any]:
+        """The receipts of what became of calls so far, in order."""
+        self.enforcer.seal()
+        return list(self.enforcer.receipt_log.query(kind="effect"))
+
     def close(self) -> None:
         self.journal.close()
         self.enforcer.close()

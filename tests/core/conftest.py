@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from chio_fast import Enforcer, Policy
+from tests.core.calling import Counter
 
 IDENTITY = "research-agents"
 DOCUMENT = """
@@ -90,3 +91,9 @@ def enforcers(unguarded: Policy, log_path: Path) -> Iterator[Callable[..., Enfor
 def enforcer(enforcers: Callable[..., Enforcer]) -> Enforcer:
     """An enforcer without guards."""
     return enforcers()
+
+
+@pytest.fixture
+def counter(tmp_path: Path) -> Counter:
+    """The system behind a tool."""
+    return Counter(tmp_path)

@@ -46,12 +46,17 @@ def test_the_time_of_a_start_is_that_of_the_clock(tmp_path: Path) -> None:
     journal.close()
 
 
-def test_a_result_counts_only_for_the_start_that_it_belongs_to(journal: Journal) -> None:
-    journal.start(CALL).result()
-    journal.start(CALL._replace(receipt="rcpt_2")).result()
-    journal.complete(CALL, result=b"1", digest=b"d").result()
+def test_a_call_is_begun_by_one_attempt_and_its_result_is_that_ones(journal: Journal) -> None:
+    second = CALL._replace(receipt="rcpt_2")
+    assert journal.start(CALL).result()
+    assert not journal.start(second).result()
     [recorded] = journal.recorded(CALL.partition, CALL.offset)
-    assert (recorded.call.receipt, recorded.state) == ("rcpt_2", "started")
+    assert recorded.call == CALL
+    assert journal.start(second, replaces=recorded).result()
+    assert not journal.start(CALL._replace(receipt="rcpt_3"), replaces=recorded).result()
+    assert not journal.complete(CALL, result=b"1", digest=b"d").result()
+    [recorded] = journal.recorded(CALL.partition, CALL.offset)
+    assert (recorded.call, recorded.state) == (second, "started")
 
 
 def test_starts_that_wait_together_become_durable_together(journal: Journal) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
-import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,34 +11,14 @@ from typing import Any
 import pytest
 
 from chio_fast.errors import (
-    ChioCallDiverged,
     ChioCallUnknown,
     ChioConfigError,
     ChioDenied,
     ChioRevoked,
 )
 from chio_fast.kafka.calls import ToolCaller
-from chio_fast.kafka.keeping import MAX_RESULT, idempotency_key
+from chio_fast.kafka.keeping import idempotency_key
 from tests.core.calling import POLICY, Counter, Member, member
-
-
-@pytest.fixture
-def counter(tmp_path: Path) -> Counter:
-    return Counter(tmp_path)
-
-
-def killed(folder: Path, moment: str) -> None:
-    """A process that called the tool `charge` with an amount of 5 and was killed."""
-    command = [sys.executable, "-m", "tests.core.calling", str(folder), moment]
-    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
-
-
-def effects(running: Member) -> list[Any]:
-    running.enforcer.seal()
-    return list(running.enforcer.receipt_log.query(kind="effect"))
-
-
-# Answering.
 
 
 def test_an_event_that_comes_again_gets_the_result_and_the_tool_is_called_once(
@@ -56,7 +33,7 @@ def test_an_event_that_comes_again_gets_the_result_and_the_tool_is_called_once(
         assert calls.invoke("charge", "tools:charge", {"amount": 5}) == given == {"charged": 5}
         calls.ended()
         assert second.caller.replayed == 1
-        done, replayed = effects(second)
+        done, replayed = second.effects()
         assert replayed.reason.startswith("replayed: tool `charge` was called by rcpt_")
         assert replayed.digest == done.digest
         assert replayed.parents == (calls.receipts[0], done.parents[0])
@@ -138,201 +115,6 @@ def test_a_result_is_the_same_whether_called_or_answered(tmp_path: Path) -> None
         assert running.caller.replayed == 2
 
 
-# What is not known.
-
-
-def test_a_call_whose_process_was_killed_after_the_result_is_answered(tmp_path: Path, counter: Counter) -> None:
-    killed(tmp_path, "after")
-    with member(tmp_path) as running:
-        running.tool("charge", counter.charge)
-        assert running.attempt().invoke("charge", "tools:charge", {"amount": 5}) == {"charged": 5}
-    assert len(counter.calls) == 1
-
-
-def test_a_call_whose_process_was_killed_in_the_tool_is_made_again_with_the_same_key(
-    tmp_path: Path, counter: Counter
-) -> None:
-    killed(tmp_path, "during")
-    with member(tmp_path) as running:
-        running.tool("charge", counter.charge)  # it takes the key, so that is the default
-        assert running.attempt().invoke("charge", "tools:charge", {"amount": 5}) == {"charged": 5}
-        assert running.caller.unknown == 1
-        [again] = effects(running)
-        assert again.reason.startswith("call again: ")
-    [first, second] = counter.calls
-    assert first == second
-
-
-@pytest.mark.parametrize("on_unknown", ["escalate", "stop"])
-def test_a_call_whose_process_was_killed_in_the_tool_can_be_left_to_people(
-    tmp_path: Path, counter: Counter, on_unknown: str
-) -> None:
-    killed(tmp_path, "during")
-    for _ in range(2):
-        with member(tmp_path) as running:
-            running.tool("charge", counter.charge, on_unknown=on_unknown)
-            with pytest.raises(ChioCallUnknown, match="whether it did its work is not known"):
-                running.attempt().invoke("charge", "tools:charge", {"amount": 5})
-            assert [type(error) for error in running.stopped] == [ChioCallUnknown] * (on_unknown == "stop")
-            assert effects(running)[-1].error == "ChioCallUnknown"
-    assert len(counter.calls) == 1
-
-
-def test_a_tool_that_takes_no_key_is_not_called_again_by_default(tmp_path: Path) -> None:
-    with member(tmp_path) as running:
-        running.tool("send", lambda: None, result="off")
-        event = running.deliver()
-        running.caller.of(event).invoke("send", "tools:send")
-        with pytest.raises(ChioCallUnknown, match="its result was not kept"):
-            running.caller.of(event).invoke("send", "tools:send")
-
-
-def test_a_tool_that_raised_is_called_again_with_the_same_key(tmp_path: Path) -> None:
-    keys = []
-
-    def flaky(idempotency_key: str) -> str:
-        keys.append(idempotency_key)
-        if len(keys) == 1:
-            raise ConnectionError("refused")
-        return "done"
-
-    with member(tmp_path) as running:
-        running.tool("flaky", flaky, on_unknown="stop")
-        event = running.deliver()
-        with pytest.raises(ConnectionError):
-            running.caller.of(event).invoke("flaky", "tools:flaky")
-        assert running.caller.of(event).invoke("flaky", "tools:flaky") == "done"
-        assert effects(running)[-1].reason.endswith("failed with ConnectionError")
-    assert keys[0] == keys[1]
-
-
-def test_a_tool_that_cannot_tell_says_so(tmp_path: Path) -> None:
-    def vague() -> None:
-        raise ChioCallUnknown("no answer in time")
-
-    with member(tmp_path) as running:
-        running.tool("vague", vague)
-        event = running.deliver()
-        with pytest.raises(ChioCallUnknown, match="no answer in time"):
-            running.caller.of(event).invoke("vague", "tools:vague")
-        with pytest.raises(ChioCallUnknown, match="whether it did its work is not known"):
-            running.caller.of(event).invoke("vague", "tools:vague")
-
-
-def test_a_digest_shows_that_a_call_gave_another_result_this_time(tmp_path: Path) -> None:
-    numbers = iter(range(2))
-    with member(tmp_path) as running:
-        running.tool("count", lambda: next(numbers), result="digest", on_unknown="call again")
-        event = running.deliver()
-        for number in range(2):
-            assert running.caller.of(event).invoke("count", "tools:count") == number
-        assert effects(running)[-1].reason.endswith("the result is another one")
-        assert b"result" not in running.journal.path.read_bytes()
-
-
-@pytest.mark.parametrize("result", [object(), "x" * MAX_RESULT])
-def test_a_result_that_cannot_be_kept_is_given_and_the_call_is_unknown_the_next_time(
-    tmp_path: Path, result: object, caplog: pytest.LogCaptureFixture
-) -> None:
-    with member(tmp_path) as running:
-        running.tool("big", lambda: result)
-        event = running.deliver()
-        assert running.caller.of(event).invoke("big", "tools:big") is result
-        assert "results of tool `big` are not kept" in caplog.text
-        with pytest.raises(ChioCallUnknown):
-            running.caller.of(event).invoke("big", "tools:big")
-
-
-# What diverges.
-
-OTHERS = {
-    "tool": ("search", "tools:charge", {"amount": 5}),
-    "scope": ("charge", "tools:other", {"amount": 5}),
-    "arguments": ("charge", "tools:charge", {"amount": 6}),
-}
-
-
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-@pytest.mark.parametrize("on_divergence", ["stop", "call"])
-def test_another_call_in_the_place_of_a_recorded_one_diverges(
-    tmp_path: Path, counter: Counter, other: Any, on_divergence: Any
-) -> None:
-    with member(tmp_path, on_divergence=on_divergence) as running:
-        running.tool("charge", counter.charge)
-        running.tool("search", lambda amount: amount)
-        event = running.deliver()
-        before = running.caller.of(event)
-        before.invoke("charge", "tools:charge", {"amount": 5})
-        calls = running.caller.of(event)
-        if on_divergence == "stop":
-            with pytest.raises(ChioCallDiverged, match="call_id"):
-                calls.invoke(*other)
-            assert [type(error) for error in running.stopped] == [ChioCallDiverged]
-        else:
-            calls.invoke(*other)
-            assert running.stopped == []
-        named = effects(running)[-1]
-        assert named.reason.startswith("diverged: tool `charge` was called by ")
-        assert named.parents == (calls.receipts[0], before.receipts[0])
-        assert running.caller.replayed == 0
-
-
-@pytest.mark.parametrize("on_divergence", ["stop", "call"])
-def test_a_call_that_is_not_repeated_diverges_when_the_handler_returns(
-    tmp_path: Path, counter: Counter, on_divergence: Any
-) -> None:
-    with member(tmp_path) as first:
-        first.tool("charge", counter.charge)
-        first.attempt().invoke("charge", "tools:charge", {"amount": 5})
-    with member(tmp_path, on_divergence=on_divergence) as second:
-        calls = second.attempt()
-        if on_divergence == "stop":
-            with pytest.raises(ChioCallDiverged, match="was not repeated"):
-                calls.ended()
-        else:
-            calls.ended()
-        assert effects(second)[-1].reason.endswith("and was not repeated")
-        assert len(second.stopped) == (on_divergence == "stop")
-
-
-def test_a_handler_may_do_more_than_the_time_before_and_something_else_after_a_failure(
-    tmp_path: Path, counter: Counter
-) -> None:
-    def refuse(amount: int) -> None:
-        raise ValueError(amount)
-
-    with member(tmp_path) as running:
-        running.tool("charge", counter.charge)
-        running.tool("refuse", refuse)
-        event = running.deliver()
-        calls = running.caller.of(event)
-        calls.invoke("charge", "tools:charge", {"amount": 1})
-        with pytest.raises(ValueError, match="2"):
-            calls.invoke("refuse", "tools:refuse", {"amount": 2})
-        calls = running.caller.of(event)
-        calls.invoke("charge", "tools:charge", {"amount": 1})
-        calls.invoke("charge", "tools:charge", {"amount": 3})
-        calls.ended()
-        assert (running.caller.replayed, running.caller.diverged) == (1, 0)
-    assert [amount for amount, _ in counter.calls] == ["1", "3"]
-
-
-def test_calls_with_an_id_have_no_order(tmp_path: Path, counter: Counter) -> None:
-    with member(tmp_path) as running:
-        running.tool("charge", counter.charge)
-        event = running.deliver()
-        for order in ("abc", "bca"):
-            calls = running.caller.of(event)
-            for name in order:
-                calls.invoke("charge", "tools:charge", {"amount": ord(name)}, call_id=name)
-            calls.ended()
-        with pytest.raises(ValueError, match="used for another call"):
-            calls.invoke("charge", "tools:charge", {"amount": 1}, call_id="a")
-        with pytest.raises(ChioCallDiverged):
-            running.caller.of(event).invoke("charge", "tools:charge", {"amount": 1}, call_id="a")
-    assert len(counter.calls) == 3
-
-
 # Async, and the rest of the surface.
 
 
@@ -373,7 +155,7 @@ async def test_a_call_that_was_cancelled_is_unknown(tmp_path: Path) -> None:
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert effects(running)[-1].error == "CancelledError"
+        assert running.effects()[-1].error == "CancelledError"
         with pytest.raises(ChioCallUnknown):
             await running.caller.of(event).ainvoke("endless", "tools:endless")
 

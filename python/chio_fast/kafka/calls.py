@@ -10,13 +10,13 @@ import itertools
 import logging
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NoReturn, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from chio_fast.checks import CheckRequest
 from chio_fast.errors import (
     ChioCallDiverged,
-    ChioCallUnknown,
     ChioConfigError,
+    ChioError,
     GuardError,
     JournalError,
     LogError,
@@ -78,7 +78,7 @@ class ToolCaller:
         self.replayed = 0
         self.unknown = 0
         self.diverged = 0
-        self._begun: dict[bytes, tuple[int, set[int]]] = {}  # guarded by the lock, as is what it holds
+        self._begun: dict[bytes, tuple[int | None, set[int]]] = {}  # guarded by the lock, as is what it holds
         self._lock = threading.Lock()
         self._warned: set[str] = set()
 
@@ -90,12 +90,16 @@ class ToolCaller:
         """Forget the calls of committed events: partition key → the next offset."""
         if self.journal is None:
             return
-        self.journal.committed(offsets)
+        forgotten = {}
         with self._lock:
             for partition, offset in offsets.items():
-                stamp, begun = self._begun.get(partition, (0, None))
+                stamp, begun = self._begun.get(partition, (None, None))
+                if begun is None or any(other < offset for other in begun):
+                    forgotten[partition] = offset
                 if begun:
                     self._begun[partition] = stamp, {other for other in begun if other >= offset}
+        if forgotten:
+            self.journal.committed(forgotten)
 
     def has_begun(self, event: Event, *, begins: bool = False) -> bool:
         """Whether calls of an event may be recorded; `begins` notes that they are from now on."""
@@ -105,7 +109,7 @@ class ToolCaller:
         with self._lock:
             known, begun = self._begun.get(partition, (None, set[int]()))
             if known != stamp:
-                begun = self.journal.offsets(partition)
+                begun |= self.journal.offsets(partition)
                 self._begun[partition] = stamp, begun
             found = offset in begun
             if begins:
@@ -117,15 +121,6 @@ class ToolCaller:
         if tool not in self._warned:
             self._warned.add(tool)
             log.warning("results of tool `%s` are not kept, so its calls are not answered from them: %s", tool, message)
-
-    @contextmanager
-    def guarding(self) -> Iterator[None]:
-        """Stop the processor for what is no fault of the event."""
-        try:
-            yield
-        except FATAL as error:
-            self.stop(error)
-            raise
 
 
 class EventCalls:
@@ -143,6 +138,7 @@ class EventCalls:
         "_occurrences",
         "_positions",
         "_recorded",
+        "_refusal",
         "_repeated",
         "receipts",
     )
@@ -156,6 +152,7 @@ class EventCalls:
         self._occurrences: dict[tuple[str, bytes], Iterator[int]] = {}
         self._positions = itertools.count(1)
         self._recorded: dict[bytes, Recorded] | None = None
+        self._refusal: ChioError | None = None
         self._repeated: set[bytes] = set()
 
     def invoke(
@@ -180,7 +177,7 @@ class EventCalls:
             Exception: whatever the tool raises.
         """
         request, kept = self._prepare(tool, scope, arguments, call_id)
-        with self._caller.guarding():
+        with self._guarding():
             return self._caller.enforcer.tools.run(request, kept)
 
     def ainvoke(
@@ -194,20 +191,26 @@ class EventCalls:
 
         Raises:
             ChioCallDiverged: there are some, and `on_divergence` is `stop`.
+            ChioError: a call was refused for such a reason before, and the handler went on nevertheless.
         """
         caller = self._caller
+        if self._refusal is not None:
+            raise self._refusal
         if not caller.has_begun(self._event):
             return
         missing = [former for key, former in self.recorded().items() if key not in self._repeated and counts(former)]
         for former in missing:
             caller.diverged += 1
             note = Note(f"diverged: {spell(former)} and was not repeated", _receipts(former, self._event))
-            with caller.guarding():
+            with self._guarding():
                 tools, request = caller.enforcer.tools, self._request(former.call.tool, former.call.scope, None)
                 tools.remark(caller.enforcer.request(request), note)
             log.warning("%s: %s", self._event.request, note.reason)
         if missing and caller.on_divergence == "stop":
-            self.refuse(ChioCallDiverged(f"{self._event.request}: {spell(missing[0])} and was not repeated; {ADVICE}"))
+            raise self.refused(
+                ChioCallDiverged(f"{self._event.request}: {spell(missing[0])} and was not repeated; {ADVICE}"),
+                stop=True,
+            )
 
     def recorded(self) -> dict[bytes, Recorded]:
         """Give the calls of attempts before this one by their keys, without those for another content of the event."""
@@ -238,10 +241,17 @@ class EventCalls:
         """Count the calls of one tool with the same arguments."""
         return next(self._occurrences.setdefault((tool, arguments), itertools.count(1)))
 
-    def refuse(self, error: ChioCallDiverged | ChioCallUnknown) -> NoReturn:
-        """Stop the processor with `error`, and raise it."""
-        self._caller.stop(error)
-        raise error
+    def refused(self, error: ChioError, *, stop: bool) -> ChioError:
+        """Give `error` to be raised, and let the handler fail even if it goes on.
+
+        Args:
+            error: why a call is neither made nor answered.
+            stop: whether the processor stops.
+        """
+        self._refusal = error
+        if stop:
+            self._caller.stop(error)
+        return error
 
     def _prepare(
         self, tool: str, scope: str, arguments: Mapping[str, Any] | None, call_id: str | None
@@ -266,8 +276,17 @@ class EventCalls:
             arguments=dict(arguments or {}),
         )
 
+    @contextmanager
+    def _guarding(self) -> Iterator[None]:
+        """Stop the processor for what is no fault of the event."""
+        try:
+            yield
+        except FATAL as error:
+            self.refused(error, stop=True)
+            raise
+
     async def _ainvoke(self, request: CheckRequest, kept: KeptCall) -> Any:
-        with self._caller.guarding():
+        with self._guarding():
             return await self._caller.enforcer.tools.arun(request, kept)
 
 

@@ -55,18 +55,19 @@ CREATE TABLE calls (
     PRIMARY KEY (partition, offset, key)
 ) WITHOUT ROWID
 """
+COLUMNS = "partition, offset, key, event, position, call_id, tool, scope, identity, receipt, started, state"
 START = (
-    "INSERT OR REPLACE INTO calls (partition, offset, key, event, position, call_id, tool, scope, identity, receipt, "
-    "started, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'started')"
+    f"INSERT INTO calls ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'started') ON CONFLICT DO UPDATE SET "  # noqa: S608
+    "event = excluded.event, position = excluded.position, call_id = excluded.call_id, tool = excluded.tool, "
+    "scope = excluded.scope, identity = excluded.identity, receipt = excluded.receipt, started = excluded.started, "
+    "state = excluded.state, result = NULL, digest = NULL, error = NULL "
+    "WHERE calls.receipt IS ? OR calls.event != excluded.event"
 )
 FINISH = (
     "UPDATE calls SET state = ?, result = ?, digest = ?, error = ? "
     "WHERE partition = ? AND offset = ? AND key = ? AND receipt = ?"
 )
-RECORDED = (
-    "SELECT partition, offset, key, event, position, call_id, tool, scope, identity, receipt, started, state, result, "
-    "digest, error FROM calls WHERE partition = ? AND offset = ?"
-)
+RECORDED = f"SELECT {COLUMNS}, result, digest, error FROM calls WHERE partition = ? AND offset = ?"  # noqa: S608
 OFFSETS = "SELECT DISTINCT offset FROM calls WHERE partition = ?"
 FORGET = "DELETE FROM calls WHERE partition = ? AND offset < ?"
 
@@ -122,11 +123,11 @@ class Recorded(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One change that waits to be written, and who waits for it."""
+    """One change that waits to be written, and what tells whoever waits whether it changed anything."""
 
     statement: str
     values: tuple[Any, ...]
-    written: Future[None]
+    written: Future[bool]
 
 
 class Journal:
@@ -188,15 +189,20 @@ class Journal:
         """
         return {offset for (offset,) in self._read(OFFSETS, (partition,))}
 
-    def start(self, call: Call) -> Future[None]:
-        """Record that a call begins; the tool may be called once the future is done.
+    def start(self, call: Call, replaces: Recorded | None = None) -> Future[bool]:
+        """Record that a call begins; the tool may be called once the future gives True.
 
-        A call with the same key that was recorded before is replaced. The future raises `JournalError` if nothing was
-        recorded.
+        It gives False if another attempt at the event has begun the same call meanwhile, and raises `JournalError` if
+        nothing was recorded.
+
+        Args:
+            call: the call.
+            replaces: what was recorded under its key, if the call is made again.
         """
-        return self._put(START, (*call, round(self._clock() * 1000)))
+        former = None if replaces is None else replaces.call.receipt
+        return self._put(START, (*call, round(self._clock() * 1000), former))
 
-    def complete(self, call: Call, *, result: bytes | None, digest: bytes | None) -> Future[None]:
+    def complete(self, call: Call, *, result: bytes | None, digest: bytes | None) -> Future[bool]:
         """Record that a call gave a result; it may be given to the handler once the future is done.
 
         Args:
@@ -206,7 +212,7 @@ class Journal:
         """
         return self._put(FINISH, ("completed", result, digest, None, *call[:3], call.receipt))
 
-    def fail(self, call: Call, error: str) -> Future[None]:
+    def fail(self, call: Call, error: str) -> Future[bool]:
         """Record that the tool raised, so that the call may be made again."""
         return self._put(FINISH, ("failed", None, None, error, *call[:3], call.receipt))
 
@@ -244,8 +250,8 @@ class Journal:
         except sqlite3.Error as error:
             raise JournalError(f"`{self.path}` cannot be read: {error}") from error
 
-    def _put(self, statement: str, values: tuple[Any, ...]) -> Future[None]:
-        written: Future[None] = Future()
+    def _put(self, statement: str, values: tuple[Any, ...]) -> Future[bool]:
+        written: Future[bool] = Future()
         with self._changed:
             self._require_open()
             self._waiting.append(Entry(statement, values, written))
@@ -269,8 +275,7 @@ class Journal:
         db = self._writer
         try:
             db.execute("BEGIN IMMEDIATE")
-            for entry in entries:
-                db.execute(entry.statement, entry.values)
+            changed = [db.execute(entry.statement, entry.values).rowcount > 0 for entry in entries]
             db.executemany(FORGET, committed.items())
             db.execute("COMMIT")
         except Exception as error:  # noqa: BLE001 - whoever waits is told, whatever it was
@@ -281,8 +286,8 @@ class Journal:
             return
         self.commits += bool(entries)
         self.entries += len(entries)
-        for entry in entries:
-            entry.written.set_result(None)
+        for entry, has_changed in zip(entries, changed, strict=True):
+            entry.written.set_result(has_changed)
 
 
 def _create(path: Path) -> None:

@@ -10,7 +10,7 @@ import msgspec
 from blake3 import blake3
 
 from chio_fast import steps
-from chio_fast.errors import ChioCallDiverged, ChioCallUnknown
+from chio_fast.errors import ChioCallDiverged, ChioCallUnknown, ChioError
 from chio_fast.kafka.journal import Call
 from chio_fast.tools import Answer, Note
 
@@ -108,8 +108,8 @@ class KeptCall:
             receipt,
         )
         answer = self._settle(calls.repeat(key))
-        if answer is None:
-            yield steps.future(journal.start(self._call))
+        if answer is None and not (yield steps.future(journal.start(self._call, self._former))):
+            raise ChioError(f"{event.request}: another attempt at the event has just begun to call tool `{tool.name}`")
         return answer
 
     def complete(self, result: Any, encoded: bytes | None) -> Steps[Any]:
@@ -120,7 +120,7 @@ class KeptCall:
         value, kept = self._keep(result, encoded) if tool.result == "full" else (result, None)
         digest = None if encoded is None or tool.result == "off" else blake3(encoded).digest()
         former = self._former
-        if former is not None and former.digest not in {None, digest}:
+        if former is not None and former.digest not in {None, digest} and former.state == "completed":
             self.note = self.note._replace(reason=f"{self.note.reason}; the result is another one")
         yield steps.future(journal.complete(self._call, result=kept, digest=digest))
         return value
@@ -136,17 +136,19 @@ class KeptCall:
         if former is not None and (former.call.scope, former.call.identity) == (call.scope, call.identity):
             self._former = former
             return self._repeat(former)
+        self._former = former  # another call with the same key, if any, is replaced
         other = former or self._calls.in_place_of(call)
         if other is not None:
             self._caller.diverged += 1
             self.note = Note(f"diverged: {spell(other)}", (other.call.receipt,))
             log.warning("%s: tool `%s` is called where %s", self._event.request, call.tool, spell(other))
             if self._caller.on_divergence == "stop":
-                self._calls.refuse(
+                raise self._calls.refused(
                     ChioCallDiverged(
                         f"{self._event.request}: tool `{call.tool}` is called with scope `{call.scope}` where "
                         f"{spell(other)}; {ADVICE}"
-                    )
+                    ),
+                    stop=True,
                 )
         return None
 
@@ -173,9 +175,7 @@ class KeptCall:
             f"{self._event.request}: {spell(former)}, {why}; look what the tool did, or register it with "
             "`on_unknown='call again'` if it can be called twice with one idempotency key"
         )
-        if tool.on_unknown == "stop":
-            self._calls.refuse(refusal)
-        raise refusal
+        raise self._calls.refused(refusal, stop=tool.on_unknown == "stop")
 
     def _keep(self, result: Any, encoded: bytes | None) -> tuple[Any, bytes | None]:
         """Give the result as it will be read from the journal, and what is kept there."""
