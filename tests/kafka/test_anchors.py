@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import Producer
 
-from chio_fast import ChioError, ReceiptLog, Signer, TrustFile
+from chio_fast import ChioError, ChioProducerMiddleware, Policy, ReceiptLog, Signer, TrustFile
 from chio_fast.errors import LogBehindError
 from chio_fast.kafka import anchors
 from chio_fast.verify import AnchorCheck, load_trust, read_anchor
@@ -145,6 +145,22 @@ def test_a_processor_publishes_and_is_refused_alike(world: World, topic: str, mo
     put_back(world, kept)
     with pytest.raises(LogBehindError), running(world.processor(forward(world.target), anchor_topic=topic)):
         pass
+
+
+def test_a_producer_publishes_alike(scenario: Scenario, topic: str) -> None:
+    policy = 'chio: policy/v1\nidentities:\n  writers:\n    capabilities: ["events:produce:*"]\n'
+    with ChioProducerMiddleware.from_config(
+        {"bootstrap.servers": scenario.broker.bootstrap},
+        scope_map={scenario.topic: "events:produce:x"},
+        identity="writers",
+        policy=Policy.from_yaml(policy),
+        receipt_log=scenario.log_path,
+        signer=scenario.key_path,
+        anchor_topic=topic,
+    ) as producer:
+        producer.produce(scenario.topic, b"value")
+    *_, last = ReceiptLog.open(scenario.log_path).batches()
+    assert read_anchor(records(scenario, topic)[-1]).checkpoint_hash.hex() == last.checkpoint
 
 
 class TestStarting:

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 from confluent_kafka import KafkaException, Producer
+from confluent_kafka.admin import AdminClient
 
 from chio_fast.errors import ChioError, LogBehindError
 from chio_fast.kafka import scan
-from chio_fast.kafka.config import producer_config
+from chio_fast.kafka.config import admin_config, producer_config
 from chio_fast.kafka.scan import Span
 from chio_fast.verify.anchors import Anchor, log_id_of, read_anchor
 from chio_fast.verify.errors import MalformedError
@@ -49,6 +50,8 @@ EVERY = 5.0
 """Seconds between two looks at the head."""
 LAST_WORD = 2.0
 """Seconds that a close waits for the last anchor."""
+ANSWER = 3.0
+"""Seconds that a start waits for brokers of which it needs nothing else."""
 LOOK_BACK = 5.0
 """Seconds that a start searches for the last anchor."""
 FIRST_WINDOW = 1000
@@ -200,6 +203,27 @@ def begin(
     partitions = len(known.partitions)
     accepted = None if conf is None else _compare(conf, topic, partitions, receipts, stored)
     return AnchorPublisher(receipts, producer(), topic, partitions, accepted=accepted)
+
+
+def begin_alone(
+    receipts: Log, stored: ReceiptLog, conf: Mapping[str, Any], topic: str | None = TOPIC
+) -> AnchorPublisher | None:
+    """Do what `begin` does with clients of its own, for issuers whose clients are the application's.
+
+    Raises:
+        LogBehindError: the log does not hold the checkpoint that was anchored last.
+    """
+    if topic is None:
+        return None
+    if not conf.get("bootstrap.servers"):
+        log.info("`%s` is not anchored: the client's configuration is not known; use `from_config`", receipts.issuer)
+        return None
+    try:
+        metadata = AdminClient(admin_config(conf)).list_topics(timeout=ANSWER)
+    except KafkaException as error:
+        log.warning("`%s` is not anchored: the brokers do not answer: %s", receipts.issuer, error.args[0])
+        return None
+    return begin(receipts, stored, producer=lambda: own_producer(conf), conf=conf, metadata=metadata, topic=topic)
 
 
 def own_producer(conf: Mapping[str, Any]) -> Producer:
