@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import textwrap
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +37,31 @@ WORKER = """
             event = {"topic": "tasks", "partition": 0, "offset": number, "value": b"{}"}
             decision = enforcer.check("events:consume:tasks", event=event, durable=True)
             print(decision.receipt_id, flush=True)
+"""
+
+FORKING = """
+    import os, sys
+    from chio_fast import Enforcer, Policy, Signer
+    from chio_fast.errors import LogForkedError
+
+    url, key = sys.argv[1:]
+    capabilities = {"agents": {"capabilities": ["events:consume:tasks"]}}
+    policy = Policy.from_dict({"chio": "policy/v1", "identities": capabilities})
+    enforcer = Enforcer(policy, receipt_log=url, signer=Signer.from_file(key), identity="agents", issuer="parent")
+    enforcer.check("events:consume:tasks", durable=True)
+    list(enforcer.receipt_log.query())
+    child = os.fork()
+    if child == 0:
+        try:
+            enforcer.check("events:consume:tasks")
+        except LogForkedError:
+            # Another session of the child's own; the parent's stays the parent's.
+            print(f"child {os.getpid()} read {len(list(enforcer.receipt_log.query()))}", flush=True)
+            sys.stdin.readline()
+        os._exit(0)
+    enforcer.check("events:consume:tasks", durable=True)
+    print("parent", flush=True)
+    sys.stdin.read()
 """
 
 
@@ -201,3 +227,28 @@ def test_a_chain_over_hosts_is_verified_once_their_logs_are_merged(postgres: Pos
                 chain = merged.chain(start.receipt_id or "", direction)  # type: ignore[arg-type]
                 assert [link.kind for link in chain.links] == ["verified"]
             assert merged.verify(trust).receipts == 2
+
+
+def test_a_forked_child_neither_uses_nor_keeps_what_is_its_parents(postgres: PostgresServer, key: Path) -> None:
+    url = postgres.url("forked")
+    command = [sys.executable, "-c", textwrap.dedent(FORKING), url, str(key)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin
+        assert parent.stdout
+        heard = sorted(parent.stdout.readline().split()[0] for _ in range(2))
+        assert heard == ["child", "parent"]
+        with pytest.raises(LogClaimedError, match=f"process {parent.pid} on"):
+            enforcer(url, key, issuer="parent")
+        parent.kill()
+        parent.wait()
+        # The child lives on, and the claim does not.
+        deadline = time.monotonic() + 10
+        while True:
+            try:
+                enforcer(url, key, issuer="parent").close()
+                break
+            except LogClaimedError:
+                assert time.monotonic() < deadline, "the child keeps its parent's claim"
+                time.sleep(0.02)
+        parent.stdin.close()
+    assert len(list(ReceiptLog.open(url).query())) == 2
