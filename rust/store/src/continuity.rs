@@ -56,15 +56,36 @@ pub(crate) fn continues(head: Option<&Head>, batch: &NewBatch, issuer: &str) -> 
     Err(superseded(issuer, format!("epoch {} seq {} does not continue its chain", meta.epoch, meta.first_seq)))
 }
 
-/// The smallest and largest id of a batch. One whose bodies are all withheld stands where its issuer's last id is.
-pub(crate) fn id_range(batch: &NewBatch, head: Option<&Head>) -> (ReceiptId, ReceiptId) {
-    let last = head.map_or_else(|| ReceiptId::from_bytes([0; 16]), |head| head.max_id);
-    let meta = &batch.sealed.meta;
-    (meta.min_id.unwrap_or(last), meta.max_id.unwrap_or(last))
+/// The ids that a batch is found by.
+pub(crate) struct Ids {
+    pub(crate) min: ReceiptId,
+    pub(crate) max: ReceiptId,
+    /// The largest one of its issuer up to here: those of transactions lie below ids that are stored already.
+    pub(crate) top: ReceiptId,
+}
+
+impl Ids {
+    /// A batch whose bodies are all withheld stands where its issuer's largest id is.
+    pub(crate) fn of(batch: &NewBatch, head: Option<&Head>) -> Self {
+        let before = head.map_or_else(|| ReceiptId::from_bytes([0; 16]), |head| head.max_id);
+        let meta = &batch.sealed.meta;
+        let (min, max) = (meta.min_id.unwrap_or(before), meta.max_id.unwrap_or(before));
+        Self { min, max, top: before.max(max) }
+    }
+
+    /// How much older the smallest id is than the largest, ms.
+    pub(crate) fn span(&self) -> i64 {
+        int(self.max.ms().saturating_sub(self.min.ms()))
+    }
+}
+
+/// The smallest id that a batch can begin with, if it holds `id` and no batch spans more than `widest` ms.
+pub(crate) fn lowest_start(id: ReceiptId, widest: i64) -> ReceiptId {
+    ReceiptId::from_parts(id.ms().saturating_sub(widest.unsigned_abs()), id.tag(), 0)
 }
 
 /// Where the issuer's chain ends with `batch` at `place`.
-pub(crate) fn head_after(place: u64, batch: &NewBatch, max_id: ReceiptId) -> Head {
+pub(crate) fn head_after(place: u64, batch: &NewBatch, ids: &Ids) -> Head {
     let meta = &batch.sealed.meta;
     Head {
         batch: place,
@@ -73,7 +94,7 @@ pub(crate) fn head_after(place: u64, batch: &NewBatch, max_id: ReceiptId) -> Hea
         running_count: meta.running_count,
         checkpoint: meta.checkpoint_hash,
         key_id: meta.key_id,
-        max_id,
+        max_id: ids.top,
     }
 }
 

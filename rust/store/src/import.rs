@@ -17,7 +17,7 @@ use chio_receipts::{Durability, KeyId, Sealed, hex};
 
 use crate::batch_store::{BatchStore, Head, NewBatch, OutcomeOf};
 use crate::claim;
-use crate::continuity;
+use crate::continuity::{self, Ids};
 use crate::error::LogError;
 use crate::location::LogLocation;
 use crate::registry::{configured_name, is_own};
@@ -148,7 +148,7 @@ impl<'a> Examination<'a> {
         if continuity::continues(head, &batch, &meta.issuer).is_err() {
             return Err(self.broken_chain(bytes, &batch, head));
         }
-        let next = continuity::head_after(0, &batch, continuity::id_range(&batch, head).1);
+        let next = continuity::head_after(0, &batch, &Ids::of(&batch, head));
         self.verifier.feed(bytes);
         self.heads.insert(meta.issuer.clone(), Some(next));
         self.fresh.insert(blake3::hash(bytes));

@@ -7,7 +7,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::read;
 use crate::batch_store::{Head, NewBatch, OutcomeOf, Rewrite, State};
-use crate::continuity::{self, int};
+use crate::continuity::{self, Ids, int};
 use crate::error::LogError;
 
 /// Why nothing was appended.
@@ -146,13 +146,13 @@ fn insert(transaction: &Transaction<'_>, head: Option<&Head>, batch: &NewBatch) 
     let meta = &batch.sealed.meta;
     let issuer = issuer_row(transaction, &meta.issuer)?;
     let place = 1 + read::last(transaction)?;
-    let (min_id, max_id) = continuity::id_range(batch, head);
+    let ids = Ids::of(batch, head);
     let place_row = int(place);
     transaction
         .prepare_cached(
-            "INSERT INTO batch (batch, issuer, epoch, first_seq, count, running_count, tag, min_id, max_id, key_id,
-                                policy_version, previous, checkpoint, time, state)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+            "INSERT INTO batch (batch, issuer, epoch, first_seq, count, running_count, tag, min_id, max_id, top_id,
+                                key_id, policy_version, previous, checkpoint, time, state)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(rusqlite::params![
             place_row,
@@ -162,8 +162,9 @@ fn insert(transaction: &Transaction<'_>, head: Option<&Head>, batch: &NewBatch) 
             meta.count,
             int(meta.running_count),
             tag(&meta.issuer, meta.epoch),
-            min_id.to_bytes(),
-            max_id.to_bytes(),
+            ids.min.to_bytes(),
+            ids.max.to_bytes(),
+            ids.top.to_bytes(),
             meta.key_id,
             meta.policy_version,
             meta.previous,
@@ -174,6 +175,7 @@ fn insert(transaction: &Transaction<'_>, head: Option<&Head>, batch: &NewBatch) 
     transaction
         .prepare_cached("INSERT INTO frame (batch, bytes) VALUES (?1, ?2)")?
         .execute((place_row, &batch.sealed.frame))?;
+    transaction.prepare_cached("UPDATE log SET widest = ?1 WHERE widest < ?1")?.execute([ids.span()])?;
     for covered in &meta.coverage {
         let partition = covered.partition.0;
         transaction
@@ -187,7 +189,7 @@ fn insert(transaction: &Transaction<'_>, head: Option<&Head>, batch: &NewBatch) 
             )?
             .execute((partition, covered.last, covered.last.saturating_sub(covered.first)))?;
     }
-    Ok(continuity::head_after(place, batch, max_id))
+    Ok(continuity::head_after(place, batch, &ids))
 }
 
 /// Applies an outcome record of the batch at `place` to the batch that it names, by compare-and-set. False when the log

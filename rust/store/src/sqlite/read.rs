@@ -6,15 +6,12 @@ use chio_receipts::{KeyId, PartitionKey, ReceiptId};
 use rusqlite::{Connection, OptionalExtension, Row};
 
 use crate::batch_store::{BatchInfo, Head, State};
-use crate::continuity::int;
+use crate::continuity::{self, int};
 use crate::database::Database;
 use crate::error::LogError;
 
 /// Links of key rotations that are followed: more than any log has seen.
 const MAX_ROTATIONS: u32 = 1000;
-
-/// Batches before an id that are looked at.
-const SAME_TAG: u32 = 16;
 
 /// A number that is never negative.
 fn unsigned(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
@@ -30,7 +27,7 @@ fn id(row: &Row<'_>, column: usize) -> rusqlite::Result<ReceiptId> {
 pub(super) fn head(connection: &Connection, issuer: &str) -> rusqlite::Result<Option<Head>> {
     connection
         .prepare_cached(
-            "SELECT batch, epoch, first_seq, count, running_count, checkpoint, key_id, max_id FROM batch
+            "SELECT batch, epoch, first_seq, count, running_count, checkpoint, key_id, top_id FROM batch
              WHERE issuer = (SELECT issuer FROM issuer WHERE name = ?1)
              ORDER BY epoch DESC, first_seq DESC LIMIT 1",
         )?
@@ -121,17 +118,16 @@ pub(super) fn find_checkpoint(database: &Database, hash: &[u8; 32]) -> Result<Op
     })
 }
 
-/// Ids of one tag ascend with its batches, so the last one that starts at or before an id holds it, if any does. More are
-/// looked at only because two epochs can have the same tag.
+/// Batches of transactions hold ids from all the time that their events took, so ranges overlap; `widest` bounds how far
+/// below an id the range that holds it can begin.
 pub(super) fn find_id(database: &Database, id: ReceiptId) -> Result<Vec<u64>, LogError> {
-    let bytes = id.to_bytes();
     database.run(|c| {
+        let widest = c.prepare_cached("SELECT widest FROM log")?.query_row([], |row| row.get(0))?;
+        let lowest = continuity::lowest_start(id, widest).to_bytes();
         c.prepare_cached(
-            "SELECT batch FROM (SELECT batch, max_id FROM batch WHERE tag = ?1 AND min_id <= ?2
-                                ORDER BY min_id DESC LIMIT ?3)
-             WHERE max_id >= ?2 ORDER BY batch",
+            "SELECT batch FROM batch WHERE tag = ?1 AND min_id BETWEEN ?2 AND ?3 AND max_id >= ?3 ORDER BY batch",
         )?
-        .query_map((id.tag(), bytes, SAME_TAG), |row| unsigned(row, 0))?
+        .query_map((id.tag(), lowest, id.to_bytes()), |row| unsigned(row, 0))?
         .collect()
     })
 }

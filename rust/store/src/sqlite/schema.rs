@@ -11,7 +11,8 @@ pub(super) const VERSION: i64 = 1;
 pub(super) const TABLES: &str = "
 CREATE TABLE log (
     id TEXT NOT NULL,                        -- random, part of every issuer's name
-    started INTEGER NOT NULL DEFAULT 0       -- Unix ms of the newest claim: ids given later are above it
+    started INTEGER NOT NULL DEFAULT 0,      -- Unix ms of the newest claim: ids given later are above it
+    widest INTEGER NOT NULL DEFAULT 0        -- ms between the smallest and the largest id of any batch, at most
 ) STRICT;
 
 CREATE TABLE issuer (
@@ -29,6 +30,7 @@ CREATE TABLE batch (
     tag INTEGER NOT NULL,                    -- of issuer and epoch, part of every id
     min_id BLOB NOT NULL,
     max_id BLOB NOT NULL,
+    top_id BLOB NOT NULL,                    -- largest of the issuer up to here
     key_id BLOB NOT NULL,
     policy_version BLOB NOT NULL,
     previous BLOB NOT NULL,                  -- hash of the issuer's checkpoint before this one
@@ -37,7 +39,7 @@ CREATE TABLE batch (
     state TEXT NOT NULL,                     -- recorded | attempt | prepared | committed | rolled_back
     UNIQUE (issuer, epoch, first_seq)
 ) STRICT;
-CREATE INDEX batch_by_id ON batch (tag, min_id);
+CREATE INDEX batch_by_id ON batch (tag, min_id, max_id);
 CREATE INDEX batch_prepared ON batch (batch) WHERE state = 'prepared';
 
 CREATE TABLE frame (

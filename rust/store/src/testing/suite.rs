@@ -4,7 +4,7 @@
 
 use chio_receipts::{
     Attempt, AttemptQuery, Chain, Compression, Content, Draft, Durability, IdSource, Mode, OutcomeDraft, OutcomeWord,
-    PartitionKey, Pending, SealContext, Shown, Signer, seal,
+    PartitionKey, Pending, ReceiptId, SealContext, Shown, Signer, seal,
 };
 use zeroize::Zeroizing;
 
@@ -18,7 +18,7 @@ pub type Open<'a> = &'a dyn Fn(&str) -> Box<dyn BatchStore>;
 pub type Case = fn(Open<'_>, &str);
 
 /// Every case, by the promise that it holds.
-pub const CASES: [(&str, Case); 15] = [
+pub const CASES: [(&str, Case); 16] = [
     ("a new log has no head and no batches", new_log),
     ("what is appended is there after opening again", survives),
     ("an append on another head than the newest appends nothing", conditional),
@@ -27,6 +27,7 @@ pub const CASES: [(&str, Case); 15] = [
     ("a new epoch follows the last batch of the one before", epochs),
     ("issuers have chains of their own", issuers),
     ("ids lead to their batch", ids),
+    ("ids of transactions may lie below those of earlier batches", late_ids),
     ("offsets lead to the batches that cover them", coverage),
     ("an outcome resolves a prepared batch once", outcomes),
     ("a rewritten frame replaces the former one", rewrites),
@@ -84,15 +85,20 @@ impl Issuer {
 
     /// A batch of `count` consume receipts at the next offsets.
     fn batch_of(&mut self, count: i64, mode: Mode) -> NewBatch {
+        let ids: Vec<ReceiptId> = (0..count).map(|_| self.ids.next(NOW)).collect();
+        self.batch_with(&ids, mode)
+    }
+
+    /// A batch of consume receipts with these ids at the next offsets.
+    fn batch_with(&mut self, ids: &[ReceiptId], mode: Mode) -> NewBatch {
         let sample = Sample::new("agents", "orders", 0);
         let mut pending = Pending::new();
-        for _ in 0..count {
-            let id = self.ids.next(NOW);
+        for id in ids {
             let draft = Draft {
                 offset: Some(self.offset),
                 content: Content::Event { key: None, headers: &[], value: Some(b"v") },
                 attempt: Attempt::Ask,
-                ..Draft::new(id, NOW, &sample.template, &sample.target)
+                ..Draft::new(*id, NOW, &sample.template, &sample.target)
             };
             pending.push(&draft).unwrap();
             self.offset += 1;
@@ -246,6 +252,24 @@ fn ids(open: Open<'_>, name: &str) {
     assert_eq!(store.find_checkpoint(&[5; 32]).unwrap(), None);
 }
 
+fn late_ids(open: Open<'_>, name: &str) {
+    let mut issuer = Issuer::new("a");
+    let ids: Vec<ReceiptId> = (0..40).map(|i| issuer.ids.next(NOW + 1000 * i)).collect();
+    let mut batches: Vec<NewBatch> = ids[2..36].iter().map(|id| issuer.batch_with(&[*id], Mode::Recorded)).collect();
+    batches.push(issuer.batch_with(&[ids[0], ids[38]], transaction()));
+    batches.push(issuer.batch_with(&ids[1..2], Mode::Attempt));
+    let mut store = open(name);
+    let head = store.append(None, &batches).unwrap();
+    assert_eq!(head.max_id, ids[38]);
+    assert_eq!(store.head("a").unwrap().as_ref(), Some(&head));
+    let found = |place: usize| store.find_id(ids[place]).unwrap();
+    assert_eq!((found(0), found(1)), (vec![35], vec![35, 36]));
+    assert_eq!((found(2), found(35)), (vec![1, 35], vec![34, 35]));
+    assert_eq!((found(38), found(39)), (vec![35], vec![]));
+    let next = store.append(Some(&head), &[issuer.batch_with(&ids[36..37], Mode::Recorded)]).unwrap();
+    assert_eq!((next.batch, next.max_id), (37, ids[38]));
+}
+
 fn coverage(open: Open<'_>, name: &str) {
     let mut issuer = Issuer::new("a");
     let mut store = open(name);
@@ -274,8 +298,11 @@ fn outcomes(open: Open<'_>, name: &str) {
     let states = |store: &dyn BatchStore| {
         store.scan(1, 3).unwrap().iter().map(|info| (info.state, info.resolved_by)).collect::<Vec<_>>()
     };
+    let prepared =
+        |store: &dyn BatchStore| store.prepared().unwrap().iter().map(|info| info.checkpoint).collect::<Vec<_>>();
     let open_states = [(State::Prepared, None), (State::Prepared, None), (State::Recorded, None)];
     assert_eq!(states(store.as_ref()), open_states);
+    assert_eq!(prepared(store.as_ref()), [first, second]);
 
     let unknown = issuer.outcome(first, OutcomeWord::Unknown, None);
     head = store.append(Some(&head), &[unknown]).unwrap();
@@ -286,6 +313,7 @@ fn outcomes(open: Open<'_>, name: &str) {
     head = store.append(Some(&head), &[committed, rolled_back]).unwrap();
     let resolved = [(State::Committed, Some(5)), (State::RolledBack, Some(6)), (State::Recorded, None)];
     assert_eq!(states(store.as_ref()), resolved);
+    assert_eq!(prepared(store.as_ref()), [[0u8; 32]; 0]);
 
     // The same again is no harm; another one, or one for a batch that needs none, appends nothing.
     head = store.append(Some(&head), &[issuer.outcome(first, OutcomeWord::Committed, None)]).unwrap();
