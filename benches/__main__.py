@@ -21,7 +21,7 @@ from benches.figures import Figure, Results
 HERE = Path(__file__).resolve().parent
 LATEST = HERE / "results" / "latest.json"
 BASELINE = HERE / "baseline.json"
-ORDER = ["decision", "engine", "end to end", "latency", "memory", "verify", "users"]
+ORDER = ["decision", "engine", "end to end", "exactly once", "latency", "memory", "verify", "users"]
 
 
 def main() -> int:

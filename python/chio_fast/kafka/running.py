@@ -34,12 +34,18 @@ def run(main: Callable[[], None], stop: Callable[[], None]) -> Coroutine[Any, An
         main: what blocks until it is over.
         stop: has `main` come to its end; called on SIGTERM, and when the awaiting task is cancelled.
     """
+    if _is_on_a_loop():
+        return _run_in_thread(main, stop)
+    _run_here(main, stop)
+    return Ran()
+
+
+def _is_on_a_loop() -> bool:
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        _run_here(main, stop)
-        return Ran()
-    return _run_in_thread(main, stop)
+        return False
+    return True
 
 
 def _run_here(main: Callable[[], None], stop: Callable[[], None]) -> None:

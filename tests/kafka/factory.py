@@ -1,0 +1,323 @@
+"""The world of the exactly-once drills: inputs with keys, processors that may die, and the books at the end."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from chio_fast import Receipt, ReceiptLog, Signer
+from chio_fast.kafka import envelope
+from tests.kafka import receipts
+from tests.kafka.processor_worker import ProcessorSettings, ProcessorWorker
+from tests.kafka.scenario import Place, letter_place, patiently
+
+IDENTITY = "works"
+POLICY = """
+chio: policy/v1
+identities:
+  works:
+    capabilities: ["events:consume:*", "events:produce:*", "tools:count"]
+rules:
+  - id: no-secrets
+    effect: deny
+    identities: [works]
+    scopes: ["events:consume:*"]
+    when: event.value.fate == "deny"
+"""
+WAIT = 30.0
+
+
+class Task(msgspec.Struct):
+    """The value of an input.
+
+    Attributes:
+        n: its number.
+        fate: `pass`, `deny` (by the policy), `tool` (one tool call), `fail` (its handler always raises), `once` (its
+            handler raises at the first attempt).
+        pad: makes sizes differ.
+    """
+
+    n: int
+    fate: str
+    pad: str
+
+
+class Product(msgspec.Struct):
+    """The value of an output: which input it is of."""
+
+    topic: str
+    partition: int
+    offset: int
+    n: int
+
+
+@dataclass
+class Factory:
+    """Topics, inputs and processors of one drill.
+
+    Attributes:
+        bootstrap: of the brokers.
+        directory: for log, key and the tool's counter.
+        source: the topic that is consumed.
+        target: the topic of the outputs.
+        dlq: for denied inputs.
+        errors: for inputs whose handler failed.
+        group: of the processors.
+        inputs: every input by its place.
+    """
+
+    bootstrap: str
+    directory: Path
+    source: str
+    target: str
+    dlq: str
+    errors: str
+    group: str
+    inputs: dict[Place, Task] = field(default_factory=dict)
+    keys: dict[Place, bytes] = field(default_factory=dict)
+
+    @property
+    def log_path(self) -> Path:
+        """Where the receipts go."""
+        return self.directory / "receipts.db"
+
+    @property
+    def key_path(self) -> Path:
+        """The key that signs them."""
+        return self.directory / "signing.key"
+
+    @property
+    def calls_path(self) -> Path:
+        """Gets a line per tool call: the idempotency key."""
+        return self.directory / "calls.txt"
+
+    def prepare(self) -> None:
+        """Make the key that all processors share."""
+        Signer.generate(self.key_path)
+
+    def settings(self, **changes: Any) -> ProcessorSettings:
+        """What a processor of this factory is told."""
+        return ProcessorSettings(
+            **{
+                "bootstrap": self.bootstrap,
+                "group": self.group,
+                "source": self.source,
+                "target": self.target,
+                "dlq": self.dlq,
+                "errors": self.errors,
+                "policy": POLICY,
+                "receipt_log": str(self.log_path),
+                "signer": str(self.key_path),
+                "calls": str(self.calls_path),
+                "identity": IDENTITY,
+                **changes,
+            }
+        )
+
+    def start(self, **changes: Any) -> ProcessorWorker:
+        """Start a processor in a process of its own."""
+        return ProcessorWorker(self.settings(**changes))
+
+    def produce(self, count: int, *, seed: int, fates: dict[str, float] | None = None) -> None:
+        """Write `count` inputs; `fates` gives the share of those that do not simply pass."""
+        generator = random.Random(seed)
+        shares = fates if fates is not None else {"deny": 0.05, "tool": 0.05, "once": 0.01, "fail": 0.01}
+        producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5, "acks": "all"})
+        partitions = len(producer.list_topics(self.source, timeout=WAIT).topics[self.source].partitions)
+
+        def note(task: Task, key: bytes) -> Callable[[Any, Any], None]:
+            def delivered(error: Any, message: Any) -> None:
+                assert error is None, error
+                place = (message.topic(), message.partition(), message.offset())
+                self.inputs[place], self.keys[place] = task, key
+
+            return delivered
+
+        for n in range(count):
+            drawn, fate = generator.random(), "pass"
+            for name, share in shares.items():
+                if drawn < share:
+                    fate = name
+                    break
+                drawn -= share
+            task = Task(n, fate, "x" * generator.randrange(200))
+            key = str(generator.randrange(50)).encode()
+            producer.produce(
+                self.source,
+                key=key,
+                value=msgspec.json.encode(task),
+                partition=int(key) % partitions,
+                on_delivery=note(task, key),
+            )
+            producer.poll(0)
+        assert producer.flush(WAIT) == 0
+
+    def done(self) -> int:
+        """How many inputs are committed."""
+        committed = self._committed()
+        return sum(offset < committed.get(partition, 0) for _, partition, offset in self.inputs)
+
+    def await_done(self, worker: ProcessorWorker, timeout: float = 120.0) -> None:
+        """Return when every input is committed; fail when the processor ends before that."""
+        for _ in patiently("every input to be committed", timeout):
+            if self.done() == len(self.inputs):
+                return
+            assert worker.process.poll() is None, worker.errors()
+            time.sleep(0.1)
+
+    def audit(self, *, unknown_calls: bool = False) -> dict[str, int]:
+        """Check the books: inputs, outputs, receipts, tool calls.
+
+        Args:
+            unknown_calls: whether calls may have been made again because nobody knew what became of them.
+        """
+        expected: dict[str, set[Place]] = defaultdict(set)
+        for where, task in self.inputs.items():
+            expected[{"deny": "dlq", "fail": "errors"}.get(task.fate, "target")].add(where)
+        outputs = self.read(self.target)
+        products = [msgspec.json.decode(message.value(), type=Product) for message in outputs]
+        places = [(product.topic, product.partition, product.offset) for product in products]
+        dead = [letter_place(envelope.decode(message.value())) for message in self.read(self.dlq)]
+        failed = [_original_place(message) for message in self.read(self.errors)]
+        for name, found in (("target", places), ("dlq", dead), ("errors", failed)):
+            twice = [where for where, times in Counter(found).items() if times > 1]
+            assert not twice, f"{name}: {len(twice)} inputs twice, such as {twice[:3]}"
+            missing, strange = expected[name] - set(found), set(found) - expected[name]
+            assert not missing, f"{name}: {len(missing)} inputs are missing, such as {sorted(missing)[:3]}"
+            assert not strange, f"{name}: {len(strange)} inputs do not belong here, such as {sorted(strange)[:3]}"
+        self._audit_order(outputs, places)
+        self.assert_no_transaction_is_open()
+        receipts.verify(self.log_path, Signer.from_file(self.key_path).public_key)
+        found_receipts = list(ReceiptLog.open(self.log_path).query())
+        consumed = self._audit_consume_receipts(found_receipts)
+        self._audit_produce_receipts(outputs, places, found_receipts, consumed)
+        calls = self._audit_calls(unknown_calls=unknown_calls)
+        states = Counter(receipt.batch.state for receipt in found_receipts)
+        assert not states["prepared"], f"{states['prepared']} receipts are still prepared"
+        return {
+            "events": len(self.inputs),
+            "outputs": len(outputs),
+            "dead letters": len(dead),
+            "failed": len(failed),
+            "rolled back receipts": states["rolled_back"],
+            "tool calls": calls,
+        }
+
+    def read(self, topic: str) -> list[Any]:
+        """Every committed record of a topic, in the order of each partition."""
+        reader = Consumer(
+            {
+                "bootstrap.servers": self.bootstrap,
+                "group.id": f"audit-{time.monotonic_ns()}",
+                "isolation.level": "read_committed",
+                "enable.partition.eof": True,
+                "enable.auto.commit": False,
+            }
+        )
+        try:
+            open_ends = set(reader.list_topics(topic, timeout=WAIT).topics[topic].partitions)
+            reader.assign([TopicPartition(topic, number, 0) for number in open_ends])
+            found: list[Any] = []
+            for _ in patiently(f"the end of {topic}"):
+                if not open_ends:
+                    return found
+                for message in reader.consume(1000, 0.2):
+                    if message.error() is None:
+                        found.append(message)
+                    else:
+                        open_ends.discard(message.partition())
+            return found
+        finally:
+            reader.close()
+
+    def assert_no_transaction_is_open(self) -> None:
+        """Readers of committed data see everything up to the end of every topic."""
+        admin = AdminClient({"bootstrap.servers": self.bootstrap})
+        for topic in (self.target, self.dlq, self.errors):
+            partitions = admin.list_topics(topic, timeout=WAIT).topics[topic].partitions
+            asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}
+            ends = {
+                level: {
+                    (part.topic, part.partition): future.result(WAIT).offset
+                    for part, future in admin.list_offsets(asked, isolation_level=level).items()
+                }
+                for level in (IsolationLevel.READ_COMMITTED, IsolationLevel.READ_UNCOMMITTED)
+            }
+            stable, true = ends[IsolationLevel.READ_COMMITTED], ends[IsolationLevel.READ_UNCOMMITTED]
+            assert stable == true, f"a transaction is open in `{topic}`"
+
+    def _committed(self) -> dict[int, int]:
+        observer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group, "log_level": 2})
+        try:
+            for _ in patiently("the group's coordinator"):
+                try:
+                    numbers = observer.list_topics(self.source, timeout=WAIT).topics[self.source].partitions
+                    asked = [TopicPartition(self.source, number) for number in numbers]
+                    return {part.partition: part.offset for part in observer.committed(asked, timeout=WAIT)}
+                except KafkaException:  # a broker that comes back is not at once the coordinator
+                    time.sleep(0.1)
+            raise AssertionError  # `patiently` has raised
+        finally:
+            observer.close()
+
+    def _audit_order(self, outputs: list[Any], places: list[Place]) -> None:
+        """Outputs of one key stand in the order of their inputs."""
+        last: dict[bytes, int] = {}
+        for message, (_, _, offset) in zip(outputs, places, strict=True):
+            key = message.key()
+            assert last.get(key, -1) < offset, f"outputs of key {key} are out of order at input offset {offset}"
+            last[key] = offset
+
+    def _audit_consume_receipts(self, found: list[Receipt]) -> dict[Place, str]:
+        """Exactly one committed consume receipt per input."""
+        committed: dict[Place, str] = {}
+        for receipt in found:
+            if receipt.kind == "consume" and receipt.batch.state == "committed":
+                target = receipt.target
+                where = (target.topic or "", target.partition or 0, int(target.offset or 0))
+                assert where not in committed, f"{where} has two committed consume receipts"
+                assert (receipt.verdict == "deny") == (self.inputs[where].fate == "deny")
+                committed[where] = receipt.id
+        assert set(committed) == set(self.inputs), "committed consume receipts"
+        return committed
+
+    @staticmethod
+    def _audit_produce_receipts(
+        outputs: list[Any], places: list[Place], found: list[Receipt], consumed: dict[Place, str]
+    ) -> None:
+        """Each output names its own committed produce receipt, whose parent is the input's consume receipt."""
+        produced = {receipt.id: receipt for receipt in found if receipt.kind == "produce"}
+        seen: set[str] = set()
+        for message, where in zip(outputs, places, strict=True):
+            named = [value.decode() for name, value in message.headers() or [] if name == envelope.HEADER_RECEIPT]
+            assert len(named) == 1, f"output of {where} names {len(named)} receipts"
+            receipt = produced[named[0]]
+            assert receipt.batch.state == "committed"
+            assert consumed[where] in receipt.parents
+            assert receipt.id not in seen, f"receipt {receipt.id} stands on two outputs"
+            seen.add(receipt.id)
+
+    def _audit_calls(self, *, unknown_calls: bool) -> int:
+        """Every input of fate `tool` had its call; its key was used once, unless nobody knew what became of it."""
+        lines = self.calls_path.read_text().split() if self.calls_path.exists() else []
+        wanted = sum(task.fate == "tool" for task in self.inputs.values())
+        used = Counter(lines)
+        assert len(used) == wanted, f"{len(used)} idempotency keys were used for {wanted} calls"
+        again = {key: times for key, times in used.items() if times > 1}
+        assert unknown_calls or not again, f"{len(again)} calls were made more than once"
+        return len(lines)
+
+
+def _original_place(message: Any) -> Place:
+    """Where an event of the error topic came from."""
+    letter = msgspec.json.decode(message.value(), type=dict[str, Any])
+    return letter["original_topic"], letter["original_partition"], letter["original_offset"]
