@@ -29,8 +29,8 @@ def load(file: Path | None, form: type[Form]) -> Form:
         config = msgspec.yaml.decode(file.read_bytes(), type=form)
     except msgspec.DecodeError as error:
         raise ChioConfigError(f"`{file}`: {error}; see `chio-fast {form.COMMAND} --example` for the form") from None
-    for name in ("policy", "receipt_log", "signing_key"):
-        given = getattr(config, name)
+    for name in ("policy", "receipt_log", "signing_key", "journal"):
+        given = getattr(config, name, None)
         if given and LogLocation(given).path is not None:
             setattr(config, name, str(file.parent / Path(given).expanduser()))
     return config

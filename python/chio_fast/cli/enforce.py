@@ -119,6 +119,7 @@ def _exactly_once(config: EnforceConfig, enforcer: Enforcer, idle_exit: float | 
         batch_size=config.batch_size,
         max_in_flight=2 * config.batch_size,
         order="partition",
+        journal=False,  # nothing is called
         conf=config.kafka,
     )
 

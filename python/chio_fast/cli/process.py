@@ -43,6 +43,9 @@ def process(
         str | None,
         typer.Option(envvar="CHIO_MEMBER", help="Name of this instance, the same after a restart; else host and slot."),
     ] = None,
+    journal: Annotated[
+        str | None, typer.Option(help="File of the tool calls; by default beside the receipt log.", metavar="PATH")
+    ] = None,
     concurrency: Annotated[int | None, typer.Option(help="Handlers that run at the same time.", min=1)] = None,
     idle_exit: options.IdleExit = None,
     example: options.Example = False,
@@ -80,6 +83,7 @@ def process(
         dlq_topic=dlq_topic,
         error_topic=error_topic,
         member=member,
+        journal=journal,
         concurrency=concurrency,
         topics=process_config.handled_topics(topics) if topics else None,
         produces=process_config.produced_topics(produces) if produces else None,
@@ -126,6 +130,7 @@ def run(output: Output, config: ProcessConfig, idle_exit: float | None) -> None:
             concurrency=config.concurrency,
             order=config.order,
             member=config.member,
+            journal=config.journal,
             on_divergence=config.on_divergence,
             conf=config.kafka,
         )

@@ -81,6 +81,7 @@ class ProcessConfig(RunConfig, forbid_unknown_fields=True, kw_only=True):
     on_handler_error: Literal["retry", "error_topic", "stop"] = "retry"
     max_attempts: int = 5
     on_divergence: Literal["stop", "call"] = "stop"
+    journal: str | None = None
     topics: dict[str, HandledTopic | str] = msgspec.field(default_factory=dict)
     produces: dict[str, str | None] = msgspec.field(default_factory=dict)
     tools: dict[str, ConfiguredTool | str] = msgspec.field(default_factory=dict)

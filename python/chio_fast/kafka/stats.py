@@ -82,6 +82,9 @@ class ProcessorStats(msgspec.Struct, frozen=True):
         aborts: those that were not.
         retried: attempts of handlers that failed and were made again.
         failed: events that went to the error topic.
+        calls_replayed: tool calls that were answered from the journal.
+        calls_unknown: those of which it was not known what had become of them.
+        calls_diverged: those that were not the recorded ones, or were recorded and not repeated.
         dropped: prefetched events that were given up unseen, because their partition was revoked, lost or sought.
         buffered: prefetched events that wait to be taken.
         throttled: whether fetching is paused because enough is prefetched.
@@ -106,6 +109,9 @@ class ProcessorStats(msgspec.Struct, frozen=True):
     aborts: int
     retried: int
     failed: int
+    calls_replayed: int
+    calls_unknown: int
+    calls_diverged: int
     dropped: int
     buffered: int
     throttled: bool
