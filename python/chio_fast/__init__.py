@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from chio_fast.decision import Allow, Decision, Deny, Explanation, GuardRun, RuleError
     from chio_fast.enforcer import Enforcer
     from chio_fast.errors import (
+        ChioCallDiverged,
+        ChioCallUnknown,
         ChioConfigError,
         ChioDeadLetterError,
         ChioDenied,
@@ -44,6 +46,8 @@ __all__ = [
     "AsyncChioConsumer",
     "AsyncChioProducer",
     "CheckRequest",
+    "ChioCallDiverged",
+    "ChioCallUnknown",
     "ChioConfigError",
     "ChioConsumerMiddleware",
     "ChioDeadLetterError",
@@ -82,6 +86,8 @@ _HOMES = {
     "decision": ("Allow", "Decision", "Deny", "Explanation", "GuardRun", "RuleError"),
     "enforcer": ("Enforcer",),
     "errors": (
+        "ChioCallDiverged",
+        "ChioCallUnknown",
         "ChioConfigError",
         "ChioDeadLetterError",
         "ChioDenied",

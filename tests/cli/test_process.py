@@ -151,6 +151,7 @@ def test_a_process_that_is_killed_in_a_tool_calls_again_with_the_same_key(
     assert process.wait(60) == -signal.SIGKILL
     again = chio("process", "--config", config, "--idle-exit", "4", "--json")
     assert again.code == 0, again.err
+    assert again.documents[0]["calls_unknown"] == 1
     assert numbers(broker, topics["target"]) == Counter(DONE)
     per_key = Counter(key for _, key in calls(config))
     assert len(per_key) == len(DONE)
