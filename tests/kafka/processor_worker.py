@@ -197,8 +197,18 @@ class ProcessorWorker:
         """Let it go on."""
         self.process.send_signal(signal.SIGCONT)
 
+    def _await_handler(self) -> None:
+        """Wait until it is far enough to hear SIGTERM."""
+        status = Path(f"/proc/{self.process.pid}/status")
+        while self.process.poll() is None:
+            caught = next(line for line in status.read_text().splitlines() if line.startswith("SigCgt:"))
+            if int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1:
+                return
+            time.sleep(0.02)
+
     def stop(self, timeout: float = 60) -> None:
         """Ask it to end; fail if it does not end well."""
+        self._await_handler()
         self.process.send_signal(signal.SIGTERM)
         code = self.process.wait(timeout)
         assert code == 0, f"it ended with {code}: {self.errors()}"
