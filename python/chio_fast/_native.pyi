@@ -215,7 +215,11 @@ class Log:
         """
 
     def head(self) -> SignedCheckpoint | None:
-        """Give the issuer's newest durable checkpoint, of whatever epoch; None before its first."""
+        """Give the issuer's newest durable checkpoint, of whatever epoch; None before its first.
+
+        Raises:
+            LogError: the log is closed, or was opened before a fork.
+        """
 
     def close(self) -> None:
         """Seal, wait until it is durable, give the claim back; further calls raise."""
@@ -262,6 +266,9 @@ class Reader:
     def verify(self, trust: bytes, progress: Callable[[int], None] | None = None) -> bytes: ...
     def highest_offset(self, partition: Partition) -> int | None:
         """Give the highest offset of the partition, as this consumer sees it, that any consume receipt names."""
+
+    def consumed(self, partition: Partition, first: int, last: int) -> bytes:
+        """Give the consume receipts of the partition, as this consumer sees it, at offsets `first` to `last`; JSON."""
 
     def rebuild_index(self) -> None: ...
 

@@ -120,6 +120,8 @@ def batch(rng: Random, issuer: str, members: dict[str, Any], records: list[dict[
         members = members | {"attestation": hashing.keyed(hashing.ATTESTATION, attestation).hex()}
     if forge.rarely(rng, 3):
         members = members | {"mode": "transaction", "group": "g", "transactional_id": "t"}
+    elif forge.rarely(rng, 3):
+        members = members | {"mode": "attempt"}
     text = forge.render(rng, forge.checkpoint(issuer, key, leaves, **members))
     signer = forge.KEYS[2] if forge.rarely(rng, 20) else key
     hidden = [None if forge.rarely(rng, 8) else body for body in bodies]
@@ -185,10 +187,15 @@ def logs(rng: Random) -> tuple[bytes, bytes]:
         if forge.rarely(rng, 3) and at[2]:
             at[0], at[1] = at[0] + rng.choice([1, 1, 1, 2]), 0
         count = rng.randint(1, 3)
-        records = [forge.receipt(issuer, at[0], at[1] + n, at[4] + n) for n in range(count)]
+        given = range(at[4], at[4] + count)
+        if forge.rarely(rng, 3):
+            # Ids that were given before or will be; most often in ascending order, as within a batch they must be.
+            late = rng.sample(range(at[4] + 9), count)
+            given = sorted(late) if rng.randint(0, 5) else late
+        records = [forge.receipt(issuer, at[0], at[1] + n, counter) for n, counter in enumerate(given)]
         if heads and rng.choice([False, True]):
             of, resolved = rng.choice(heads)
-            records[-1] = forge.outcome(issuer, at[0], at[1] + count - 1, at[4] + count - 1, resolved, of)
+            records[-1] = forge.outcome(issuer, at[0], at[1] + count - 1, given[-1], resolved, of)
         members: dict[str, Any] = {"epoch": at[0], "first_seq": at[1], "running_count": at[2] + count}
         members["previous"] = at[3].hex()
         if forge.rarely(rng, 15):

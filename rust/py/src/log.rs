@@ -138,8 +138,9 @@ impl Log {
         Ok(SignedCheckpoint { inner })
     }
 
-    fn head(&self) -> Option<SignedCheckpoint> {
-        self.inner.head().map(|inner| SignedCheckpoint { inner })
+    fn head(&self, py: Python<'_>) -> PyResult<Option<SignedCheckpoint>> {
+        let head = self.inner.head().map_err(|error| errors::log(py, &error))?;
+        Ok(head.map(|inner| SignedCheckpoint { inner }))
     }
 
     fn close(&self, py: Python<'_>) -> PyResult<()> {

@@ -139,16 +139,21 @@ impl Log {
     /// The checkpoint of the transaction's batch that holds the receipt with this ordinal.
     ///
     /// # Errors
-    /// `NotFound` when it is not durable yet, is no transaction's, or is none of the recent ones.
+    /// `NotFound` when it is not durable yet, is no transaction's, or is none of the recent ones; `Closed`, `Forked`.
     pub fn checkpoint(&self, ordinal: u64) -> Result<SignedCheckpoint, LogError> {
+        self.usable()?;
         self.shared.checkpoint(ordinal).ok_or_else(|| LogError::NotFound {
             what: format!("recent transaction whose receipts hold ordinal {ordinal} and are durable"),
         })
     }
 
     /// The issuer's newest durable checkpoint, of whatever epoch; `None` before its first.
-    pub fn head(&self) -> Option<SignedCheckpoint> {
-        self.shared.head()
+    ///
+    /// # Errors
+    /// `Closed`, `Forked`.
+    pub fn head(&self) -> Result<Option<SignedCheckpoint>, LogError> {
+        self.usable()?;
+        Ok(self.shared.head())
     }
 
     /// The issuer's full name: configured or default name, `@`, the log's id.
