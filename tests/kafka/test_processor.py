@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
+import signal
 import threading
 import time
 from collections import Counter
@@ -64,7 +67,13 @@ class World:
 
     def processor(self, handler: Callable[..., Any], **changes: Any) -> ChioTransactionalProcessor:
         """A processor with one handler."""
-        arguments: dict[str, Any] = {
+        processor = ChioTransactionalProcessor(**self.arguments(**changes))
+        processor.register(self.source, handler)
+        return processor
+
+    def arguments(self, **changes: Any) -> dict[str, Any]:
+        """What a processor of this world is told."""
+        return {
             "bootstrap_servers": self.broker.bootstrap,
             "group_id": self.group,
             "consume_topics": [self.source],
@@ -77,10 +86,8 @@ class World:
             "error_topic": self.errors,
             "max_batch_ms": 20,
             "conf": {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500},
+            **changes,
         }
-        processor = ChioTransactionalProcessor(**arguments | changes)
-        processor.register(self.source, handler)
-        return processor
 
     def produce(self, *values: Any, key: str | None = None, partition: int = 0, **more: Any) -> None:
         """Write events."""
@@ -454,6 +461,45 @@ def holds(processor: ChioTransactionalProcessor) -> int:
         return len(processor.stats().partitions)
     except ChioError:
         return 0
+
+
+def process_poison(arguments: dict[str, Any], source: str, target: str, policy: str) -> None:
+    """Process in a process of its own, which events of one kind kill."""
+
+    def handle(event: Event, ctx: Any) -> None:
+        if b"poison" in event.value():
+            os.kill(os.getpid(), signal.SIGKILL)
+        ctx.produce(topic=target, value=event.value())
+
+    processor = ChioTransactionalProcessor(**arguments, policy=Policy.from_yaml(policy))
+    processor.register(source, handle)
+    processor.run()
+
+
+def test_an_event_that_ends_the_process_is_given_up_and_those_beside_it_are_not(world: World) -> None:
+    world.produce(*({"n": n} for n in range(5)), {"n": 5, "poison": True}, *({"n": n} for n in range(6, 10)))
+    arguments = world.arguments(max_attempts=4)
+    del arguments["policy"]
+    spawn = multiprocessing.get_context("spawn")
+    killed = 0
+    for _ in patiently("the last start"):
+        process = spawn.Process(target=process_poison, args=(arguments, world.source, world.target, POLICY))
+        process.start()
+        while process.is_alive() and len(world.outputs()) < 9:
+            time.sleep(0.1)
+        if process.is_alive():
+            process.terminate()
+            process.join(60)
+            assert process.exitcode == 0
+            break
+        process.join()
+        killed += 1
+    assert killed == 4
+    assert sorted(value["n"] for value in world.outputs()) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
+    [failed] = world.outputs(world.errors)
+    assert (failed["original_offset"], failed["chio_error"]["type"]) == (5, "ProcessEnded")
+    assert not world.receipts(state="prepared")
+    world.verify()
 
 
 def test_members_share_partitions_and_every_event_is_processed_once(world: World) -> None:

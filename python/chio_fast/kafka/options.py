@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from chio_fast.errors import ChioConfigError
-from chio_fast.kafka import anchors, wiring
+from chio_fast.kafka import anchors, checkpoints, wiring
+from chio_fast.kafka.failures import MAX_ATTEMPTS
 from chio_fast.kafka.journal import Journal
 
 if TYPE_CHECKING:
@@ -22,25 +23,45 @@ if TYPE_CHECKING:
     from chio_fast.log import ReceiptLog
 
 
-@dataclass(frozen=True)
-class Options:
-    """The arguments of `ChioTransactionalProcessor`, and what follows from them.
+DLQ_TOPIC = "chio-dlq"
+BATCH_SIZE = 500
+BATCHES_IN_FLIGHT = 3
+"""One is committed, the next one attested, and another one handled meanwhile."""
 
-    Raises:
-        ChioConfigError: they make no sense; the message says what to write instead.
+
+class ProcessorSettings(TypedDict, total=False):
+    """Arguments of `ChioTransactionalProcessor` by keyword.
+
+    Attributes:
+        dlq_topic: for events that were not authorised; by default `chio-dlq`.
+        error_topic: for events whose handler failed.
+        on_handler_error: `retry`, the default: with backoff, `max_attempts` times, then the error topic, or stop if
+            there is none; `error_topic`: at once; `stop`: at once.
+        max_attempts: how often a handler is tried, attempts that ended the process included; by default 5.
+        batch_size: events of one transaction at most; by default 500.
+        max_batch_ms: milliseconds after which what is finished is committed, however little it is; by default 100.
+        max_in_flight: events that may be taken and not committed; by default three batches.
+        concurrency: handlers of either kind, sync and async, that run at the same time; by default 16.
+        order: events of the same `key`, the default, or of the same `partition`, are handled one after the other.
+        member: name of this instance, the same after a restart; see `chio_fast.kafka.member`.
+        checkpoint_topic: where the signed checkpoints go that make commits visible; created if it is missing.
+        journal: file of the tool calls, shared by the members of a host; by default beside the receipt log, False for
+            none, so that calls of events that come again are made again.
+        on_divergence: what to do when a handler does not repeat its calls: `stop`, the default, or `call`.
+        drain_timeout: seconds that `stop` gives handlers to finish; by default 30.
+        on_replay: an event that the log holds already is decided anew (`re-evaluate`), or as before (`honor`).
+        duplicates: how events with the same id of the producer's are recognised; None if they are not.
+        anchor_topic: where heads of the receipt log are published, so that cutting it off shows; None for nowhere.
+        on_error: hears errors that the client deals with by itself.
     """
 
-    conf: dict[str, Any]
-    identity: str
-    consume_scopes: dict[str, str]
-    produce_scopes: dict[str, str]
     dlq_topic: str
     error_topic: str | None
     on_handler_error: OnHandlerError
     max_attempts: int
     batch_size: int
     max_batch_ms: int
-    max_in_flight: int
+    max_in_flight: int | None
     concurrency: int
     order: Order
     member: str | None
@@ -48,10 +69,42 @@ class Options:
     journal: StrPath | Literal[False] | None
     on_divergence: OnDivergence
     drain_timeout: float
+    on_replay: OnReplay
+    duplicates: Duplicates | None
+    anchor_topic: str | None
     on_error: Callable[[KafkaError], None] | None
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a processor is told, and what follows from it.
+
+    Raises:
+        ChioConfigError: it makes no sense; the message says what to write instead.
+    """
+
+    conf: dict[str, Any]
+    identity: str
+    consume_scopes: dict[str, str]
+    produce_scopes: dict[str, str]
+    dlq_topic: str = DLQ_TOPIC
+    error_topic: str | None = None
+    on_handler_error: OnHandlerError = "retry"
+    max_attempts: int = MAX_ATTEMPTS
+    batch_size: int = BATCH_SIZE
+    max_batch_ms: int = 100
+    max_in_flight: int | None = None
+    concurrency: int = 16
+    order: Order = "key"
+    member: str | None = None
+    checkpoint_topic: str = checkpoints.TOPIC
+    journal: StrPath | Literal[False] | None = None
+    on_divergence: OnDivergence = "stop"
+    drain_timeout: float = 30.0
     on_replay: OnReplay = "re-evaluate"
     duplicates: Duplicates | None = None
     anchor_topic: str | None = anchors.TOPIC
+    on_error: Callable[[KafkaError], None] | None = None
 
     def __post_init__(self) -> None:
         wiring.check_topics(self.consume_scopes, self.dlq_topic)
@@ -66,9 +119,9 @@ class Options:
         for topic in self.produce_scopes:
             if topic in own:
                 raise ChioConfigError(f"`{topic}` is written by the processor itself; leave it out of the scope map")
-        if not 1 <= self.batch_size <= self.max_in_flight:
+        if not 1 <= self.batch_size <= self.in_flight:
             raise ChioConfigError(
-                f"`batch_size` is {self.batch_size} and `max_in_flight` {self.max_in_flight}; write at least 1, and no "
+                f"`batch_size` is {self.batch_size} and `max_in_flight` {self.in_flight}; write at least 1, and no "
                 "more than may be in flight"
             )
         if self.max_batch_ms < 0:
@@ -78,6 +131,11 @@ class Options:
     def group(self) -> str:
         """The consumer group."""
         return str(self.conf["group.id"])
+
+    @property
+    def in_flight(self) -> int:
+        """How many events may be taken and not committed."""
+        return BATCHES_IN_FLIGHT * self.batch_size if self.max_in_flight is None else self.max_in_flight
 
     @property
     def written(self) -> list[str]:

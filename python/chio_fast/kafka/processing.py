@@ -95,7 +95,7 @@ class Processing:
         self._recognition = Recognition(
             enforcer.receipt_log, options.on_replay, options.duplicates, is_keyed=enforcer.has_digest_key
         )
-        self.runs = Runs(options.batch_size, options.max_batch_ms / 1000, options.max_in_flight)
+        self.runs = Runs(options.batch_size, options.max_batch_ms / 1000, options.in_flight)
         self._inheritance = Inheritance(options.conf, options.group, self._recovery, self.runs, self.trouble)
         self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
         self.assignments = Assignments(options.consume_scopes, self._make_partition, track_returned=False)
@@ -288,7 +288,7 @@ class Processing:
 
     def _make_run(self, held: Assigned, next_offset: int, fresh: bool) -> Run:
         handler = self._handlers[held.key[0]]
-        unproven = self._options.max_in_flight if fresh else 0
+        unproven = self._options.in_flight if fresh else 0
         return Run(
             held,
             handler,

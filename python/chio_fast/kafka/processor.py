@@ -3,36 +3,25 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from chio_fast.errors import ChioConfigError, ChioError
-from chio_fast.kafka import anchors, checkpoints, running, wiring
-from chio_fast.kafka.failures import MAX_ATTEMPTS
+from chio_fast.kafka import running, wiring
 from chio_fast.kafka.options import Options, consume_scopes
 from chio_fast.kafka.processing import Processing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping, Sequence
 
-    from confluent_kafka import KafkaError
-
     from chio_fast._native import Policy, Signer, StrPath
     from chio_fast.enforcer import Enforcer
     from chio_fast.guards import Guards
-    from chio_fast.kafka.calls import OnDivergence
-    from chio_fast.kafka.dispatcher import Order
-    from chio_fast.kafka.failures import OnHandlerError
+    from chio_fast.kafka.options import ProcessorSettings
     from chio_fast.kafka.processing import Handler
-    from chio_fast.kafka.recognition import Duplicates, OnReplay
     from chio_fast.kafka.stats import ProcessorStats
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
     from chio_fast.tools import Keeping
-
-DLQ_TOPIC = "chio-dlq"
-BATCH_SIZE = 500
-MAX_IN_FLIGHT = 3 * BATCH_SIZE
-"""One batch is committed, the next one attested, and another one handled meanwhile."""
 
 
 class ChioTransactionalProcessor:
@@ -55,27 +44,8 @@ class ChioTransactionalProcessor:
         guards: a list, each of which always runs, or a dictionary, each of which runs where a rule names it.
         enforcer: instead of the four before; it is not closed with the processor.
         invoker: calls tools that are not registered, as `invoker(tool, arguments, idempotency_key)`.
-        dlq_topic: for events that were not authorised.
-        error_topic: for events whose handler failed.
-        on_handler_error: `retry`: with backoff, `max_attempts` times, then the error topic, or stop if there is none;
-            `error_topic`: at once; `stop`: at once.
-        max_attempts: how often a handler is tried, attempts that ended the process included.
-        batch_size: events of one transaction at most.
-        max_batch_ms: milliseconds after which what is finished is committed, however little it is.
-        max_in_flight: events that may be taken and not committed.
-        concurrency: handlers of either kind, sync and async, that run at the same time.
-        order: events of the same `key`, or of the same `partition`, are handled one after the other, in order.
-        member: name of this instance, the same after a restart; see `chio_fast.kafka.member`.
-        checkpoint_topic: where the signed checkpoints go that make commits visible; created if it is missing.
-        journal: file of the tool calls, shared by the members of a host; by default beside the receipt log, False for
-            none, so that calls of events that come again are made again.
-        on_divergence: what to do when a handler does not repeat its calls: `stop`, or `call`, see `kafka.calls`.
-        drain_timeout: seconds that `stop` gives handlers to finish.
-        on_replay: an event that the log holds already is decided anew (`re-evaluate`), or as before (`honor`).
-        duplicates: how events with the same id of the producer's are recognised; None if they are not.
-        anchor_topic: where heads of the receipt log are published, so that cutting it off shows; None for nowhere.
-        on_error: hears errors that the client deals with by itself.
         conf: further settings of the confluent clients, such as security.
+        settings: the rest, see `ProcessorSettings`.
 
     Raises:
         ChioConfigError: arguments are missing, contradictory or unsafe.
@@ -99,25 +69,8 @@ class ChioTransactionalProcessor:
         guards: Guards | None = None,
         enforcer: Enforcer | None = None,
         invoker: Callable[..., Any] | None = None,
-        dlq_topic: str = DLQ_TOPIC,
-        error_topic: str | None = None,
-        on_handler_error: OnHandlerError = "retry",
-        max_attempts: int = MAX_ATTEMPTS,
-        batch_size: int = BATCH_SIZE,
-        max_batch_ms: int = 100,
-        max_in_flight: int = MAX_IN_FLIGHT,
-        concurrency: int = 16,
-        order: Order = "key",
-        member: str | None = None,
-        checkpoint_topic: str = checkpoints.TOPIC,
-        journal: StrPath | Literal[False] | None = None,
-        on_divergence: OnDivergence = "stop",
-        drain_timeout: float = 30.0,
-        on_replay: OnReplay = "re-evaluate",
-        duplicates: Duplicates | None = None,
-        anchor_topic: str | None = anchors.TOPIC,
-        on_error: Callable[[KafkaError], None] | None = None,
         conf: Mapping[str, Any] | None = None,
+        **settings: Unpack[ProcessorSettings],
     ) -> None:
         wiring.warn_of_sidecar(sidecar_url)
         self.identity = identity or (enforcer.identity if enforcer else None) or group_id
@@ -126,24 +79,7 @@ class ChioTransactionalProcessor:
             identity=self.identity,
             consume_scopes=consume_scopes(list(consume_topics), consume_scope),
             produce_scopes=dict(produce_scope_map or {}),
-            dlq_topic=dlq_topic,
-            error_topic=error_topic,
-            on_handler_error=on_handler_error,
-            max_attempts=max_attempts,
-            batch_size=batch_size,
-            max_batch_ms=max_batch_ms,
-            max_in_flight=max_in_flight,
-            concurrency=concurrency,
-            order=order,
-            member=member,
-            checkpoint_topic=checkpoint_topic,
-            journal=journal,
-            on_divergence=on_divergence,
-            drain_timeout=drain_timeout,
-            on_error=on_error,
-            on_replay=on_replay,
-            duplicates=duplicates,
-            anchor_topic=anchor_topic,
+            **settings,
         )
         self._handlers: dict[str, Handler] = {}
         self._processing: Processing | None = None
