@@ -359,10 +359,18 @@ class Gate:
 
         Returns:
             Allowed events, denied ones, and those with guards that are due and have not run. If there are any of the
-            last kind, no receipt was issued at all: run the guards, then call again.
+            last kind, no receipt was issued at all: run the guards, then call again. A list whose events are all
+            allowed is itself the list of the allowed ones.
 
         Raises:
             LogError: sealing failed, or the log is closed or was opened before a fork.
+        """
+
+    def hand_out(self, event: Event) -> bool:
+        """Give one event its receipt, as `issue` does, if that is all that its hand-out takes.
+
+        Returns:
+            False if the event is void, not allowed, or has guards due; then nothing was done, and `issue` tells which.
         """
 
     def take(self, events: Sequence[Event]) -> tuple[list[Event], list[Event], list[Event]]:

@@ -119,17 +119,13 @@ class Intake:
                     return self._first(timeout)
             event = self._ready.popleft()
             try:
-                allowed, denied, _ = self._issue([event])
+                if self._gate.hand_out(event):
+                    self.handed_out += 1
+                    return event
             except LogError as error:
                 self._trouble.stop(error)
                 raise
-            if allowed:
-                self.handed_out += 1
-                return event
-            if denied:
-                self._deny(denied)
-            elif event.is_current:
-                self._ready.appendleft(event)
+            self._ready.appendleft(event)
         return self._first(timeout)
 
     def consume(self, count: int, timeout: float | None = None) -> list[Event | Message]:

@@ -71,7 +71,7 @@ pub fn admit<'py>(
             let decision = decide(&message, &read, place, resolved, now, scratch)?;
             let ruling = Ruling::new(Arc::clone(&generation), decision, now);
             place.admitted.store(offset + 1, Ordering::Release);
-            out.events.push(Bound::new(message.py(), Event::new(&message, read, place, &gate.always, ruling))?);
+            out.events.push(Event::new(&message, read, place, &gate.always, ruling).into_object(message.py())?);
         }
         Ok(out)
     })

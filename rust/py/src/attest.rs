@@ -193,7 +193,7 @@ struct Entry<'a> {
 impl<'a> Work<'a> {
     fn add(&mut self, gate: &Gate, py: Python<'_>, place: usize, taken: Taken<'a>) {
         let Taken { event, issued, generation } = taken;
-        let reading = Reading::new(gate, py, event, &generation, &mut self.inbound);
+        let reading = Reading::new(gate, py, event, &event.place.resolved(&generation), &mut self.inbound);
         self.batch(&generation).entries.push(Entry { place, issued, reading });
     }
 

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
+use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -19,8 +20,14 @@ use crate::reader;
 use crate::record::{self, Header};
 use crate::ruling::{Issued, Recalled, Ruling};
 
+/// Events that were freed and whose memory is used again: those of a batch in hand and of the next one.
+const SPARE: usize = 1024;
+
 /// A decided message.
-#[pyclass(frozen, module = "chio_fast._native")]
+///
+/// With a free list an allocation is no news to the cyclic garbage collector, which would otherwise look at the whole heap
+/// again and again while events come and go.
+#[pyclass(frozen, freelist = SPARE, module = "chio_fast._native")]
 pub struct Event {
     /// The client's own message.
     pub raw: Py<PyAny>,
@@ -86,6 +93,19 @@ impl Event {
             ruling: Mutex::new(ruling),
             changed: AtomicBool::new(false),
         }
+    }
+
+    /// The event as a Python object, which the cyclic garbage collector does not look at.
+    ///
+    /// A reference cycle would have to lead through what an event holds: the client's message, key and value. Those are
+    /// bytes or str, and a message holds nothing else but what the client read; so no cycle comes about, and a collector
+    /// that visits every buffered event finds nothing, for a tenth of the time that a hand-out takes.
+    pub fn into_object(self, py: Python<'_>) -> PyResult<Bound<'_, Self>> {
+        let object = Bound::new(py, self)?;
+        // SAFETY: the object is alive and was made by `Bound::new`, which leaves it tracked; the GIL is held. When it is
+        // freed it is untracked once more, which does nothing then.
+        unsafe { ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
+        Ok(object)
     }
 
     /// The ruling; no Python code may run while it is held.

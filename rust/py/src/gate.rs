@@ -164,11 +164,20 @@ impl Gate {
     fn issue<'py>(
         &self,
         py: Python<'py>,
-        events: Vec<Bound<'py, Event>>,
+        events: &Bound<'py, PyAny>,
         before_action: bool,
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, Bound<'py, PyList>)> {
-        let issued = crate::issue::events(self, py, events, before_action)?;
-        Ok((PyList::new(py, issued.allowed)?, PyList::new(py, issued.denied)?, PyList::new(py, issued.due)?))
+        let issued = crate::issue::events(self, py, events.extract()?, before_action)?;
+        let allowed = match events.cast::<PyList>() {
+            // All of them allowed is the rule.
+            Ok(given) if given.len() == issued.allowed.len() => given.clone(),
+            _ => PyList::new(py, issued.allowed)?,
+        };
+        Ok((allowed, PyList::new(py, issued.denied)?, PyList::new(py, issued.due)?))
+    }
+
+    fn hand_out(&self, py: Python<'_>, event: &Bound<'_, Event>) -> PyResult<bool> {
+        crate::issue::hand_out(self, py, event)
     }
 
     fn take<'py>(

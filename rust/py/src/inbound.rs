@@ -27,7 +27,8 @@ pub fn is_digested(names: &HeaderNames, name: &str) -> bool {
 
 /// The correlation text of a header's value.
 pub fn correlation_text(value: &[u8]) -> Cow<'_, str> {
-    String::from_utf8_lossy(value.get(..LONGEST_CORRELATION).unwrap_or(value))
+    let value = value.get(..LONGEST_CORRELATION).unwrap_or(value);
+    str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed)
 }
 
 /// The correlation text of one message: of the first header of `names` that is there.

@@ -15,7 +15,9 @@ use crate::errors;
 use crate::event::Event;
 use crate::gate::{Gate, wait_for_room};
 use crate::inbound::{Inbound, Part};
+use crate::place::Place;
 use crate::record;
+use crate::resolved::Resolved;
 use crate::ruling::{Generation, Issued, Ruling};
 
 /// What became of a list of events.
@@ -58,6 +60,26 @@ pub fn events<'py>(
     Ok(Handed::sort(live))
 }
 
+/// Gives the event its receipt if that is all that its hand-out takes; false, and nothing was done, if it is void, not
+/// allowed, or has guards due.
+pub fn hand_out(gate: &Gate, py: Python<'_>, given: &Bound<'_, Event>) -> PyResult<bool> {
+    wait_for_room(gate, py)?;
+    let (event, generation, now) = (given.get(), gate.generation(), clock::now());
+    let is_stale = event.ruling().is_stale(&generation, now);
+    if is_stale && event.is_current() {
+        admit::decide_again(gate, py, event, &generation, now)?;
+    }
+    let is_allowed = {
+        let ruling = event.ruling();
+        ruling.verdict() == Verdict::Allow && !ruling.is_due(&gate.always)
+    };
+    if !is_allowed || !event.is_current() {
+        return Ok(false);
+    }
+    push_events(gate, py, std::slice::from_ref(given), &generation, None)?;
+    Ok(true)
+}
+
 /// The events whose stamp still holds, decided again where that is due, and those of them whose guards have not run.
 #[expect(clippy::type_complexity, reason = "a pair of lists reads best in place")]
 pub fn live<'py>(
@@ -73,11 +95,15 @@ pub fn live<'py>(
         if !inner.is_current() {
             continue;
         }
-        let stale = inner.ruling().is_stale(generation, now);
-        if stale {
+        let (is_stale, mut is_due) = {
+            let ruling = inner.ruling();
+            (ruling.is_stale(generation, now), ruling.is_due(&gate.always))
+        };
+        if is_stale {
             admit::decide_again(gate, py, inner, generation, now)?;
+            is_due = inner.ruling().is_due(&gate.always);
         }
-        if inner.ruling().is_due(&gate.always) {
+        if is_due {
             due.push(event.clone());
         }
         live.push(event);
@@ -94,16 +120,9 @@ pub struct Reading<'a> {
 }
 
 impl<'a> Reading<'a> {
-    /// Reads an event that was decided under the policy of `generation`.
-    pub fn new(
-        gate: &Gate,
-        py: Python<'_>,
-        event: &'a Event,
-        generation: &Arc<Generation>,
-        into: &mut Inbound,
-    ) -> Self {
-        let resolved = event.place.resolved(generation);
-        let part = into.read(event.raw.bind(py), generation.policy.header_names(), &gate.correlation);
+    /// Reads an event whose place was `resolved` under the policy that decided it.
+    pub fn new(gate: &Gate, py: Python<'_>, event: &'a Event, resolved: &Resolved, into: &mut Inbound) -> Self {
+        let part = into.read(event.raw.bind(py), resolved.generation.policy.header_names(), &gate.correlation);
         let template = resolved.template(&event.ruling(), &event.place.question());
         Self { event, template, part }
     }
@@ -146,8 +165,16 @@ fn push_events(
     evidence: Option<Evidence>,
 ) -> PyResult<()> {
     let mut inbound = Inbound::default();
-    let fresh = live.iter().map(Bound::get).filter(|event| event.ruling().issued.is_none());
-    let ready: Vec<_> = fresh.map(|event| Reading::new(gate, py, event, generation, &mut inbound)).collect();
+    let mut ready = Vec::with_capacity(live.len());
+    let mut known: Option<(&Arc<Place>, Arc<Resolved>)> = None;
+    for event in live.iter().map(Bound::get) {
+        // Events of one partition follow each other.
+        let (_, resolved) = match known.take().filter(|(place, _)| Arc::ptr_eq(place, &event.place)) {
+            Some(same) => known.insert(same),
+            None => known.insert((&event.place, event.place.resolved(generation))),
+        };
+        ready.push(Reading::new(gate, py, event, resolved, &mut inbound));
+    }
     issue(gate, py, generation, |issue| {
         for reading in &ready {
             let mut ruling = reading.event.ruling();

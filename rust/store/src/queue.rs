@@ -58,6 +58,8 @@ pub(crate) struct Queue {
     pub(crate) unsealed_bytes: usize,
     /// Partitions whose attempts are to be looked up anew.
     pub(crate) forgotten: Vec<PartitionKey>,
+    /// The sealer waits for work; while it does not, nobody needs to wake it.
+    pub(crate) sealer_waits: bool,
     /// Threads in `wait_durable`.
     pub(crate) waiting: usize,
     /// Why nothing more becomes durable; sticky.
@@ -79,6 +81,7 @@ impl Queue {
             unsealed: 0,
             unsealed_bytes: 0,
             forgotten: Vec::new(),
+            sealer_waits: false,
             waiting: 0,
             failure: None,
             closing: false,

@@ -104,9 +104,10 @@ impl Shared {
         let issued = queue.issued;
         let full = !queue.closed.is_empty()
             || queue.open.as_ref().is_some_and(|open| open.pending.len() >= self.options.max_batch);
+        let is_waiting = queue.sealer_waits;
         drop(queue);
-        // An idle sealer must learn that its linger has begun; a lingering one wakes by itself.
-        if was_idle || full {
+        // An idle sealer must learn that its linger has begun; a lingering one wakes by itself, a busy one looks again.
+        if is_waiting && (was_idle || full) {
             self.work.notify_one();
         }
         Ok(issued)
@@ -270,7 +271,9 @@ impl Shared {
                 if queue.closing {
                     return None;
                 }
+                queue.sealer_waits = true;
                 queue = self.work.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.sealer_waits = false;
                 continue;
             };
             if open.pending.len() >= self.options.max_batch {
@@ -281,7 +284,9 @@ impl Shared {
             if left.is_zero() {
                 break;
             }
+            queue.sealer_waits = true;
             queue = self.work.wait_timeout(queue, left).unwrap_or_else(PoisonError::into_inner).0;
+            queue.sealer_waits = false;
         }
         Some(Work { batches: queue.take(), forgotten: std::mem::take(&mut queue.forgotten) })
     }
