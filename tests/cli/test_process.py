@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 __all__ = ["start", "topics"]
 
 HANDLERS = """\
-import os, signal
+import itertools, os, signal
 from pathlib import Path
 
 CALLS = Path(__file__).with_name("calls")
 FATAL = Path(__file__).with_name("fatal")
+COUNT = itertools.count(1)
 
 
 def forward(event, ctx):
@@ -42,12 +43,13 @@ def forward(event, ctx):
 def note(number, idempotency_key):
     with CALLS.open("a") as calls:
         calls.write(f"{number} {idempotency_key}\\n")
-    if FATAL.exists() and FATAL.read_text() == str(number):
-        FATAL.unlink()
+    if FATAL.exists() and next(COUNT) == int(FATAL.read_text()):
         os.kill(os.getpid(), signal.SIGKILL)
     return str(number)
 """
 FAILING = {13, 26}
+DEADLY = "9"
+"""The call of its process in which the tool kills it."""
 DONE = set(range(EVENTS)) - LARGE - BROKEN
 
 
@@ -141,25 +143,31 @@ def test_events_are_handled_once_and_sigterm_commits_what_is_done(
     assert f"{topics['source']} consumed by gate" in chain.out
 
 
+def die_in_the_tool(start: Callable[..., Any], config: Path) -> None:
+    """Run a process that is killed by its tool."""
+    config.with_name("fatal").write_text(DEADLY)
+    assert start("--config", config, command="process").wait(60) == -signal.SIGKILL
+    config.with_name("fatal").unlink()
+
+
 def test_a_process_that_is_killed_in_a_tool_calls_again_with_the_same_key(
     start: Callable[..., Any], chio: Callable[..., Ran], config: Path, topics: dict[str, str], broker: Broker
 ) -> None:
     changed(config, concurrency=1)
-    config.with_name("fatal").write_text("30")
     fill(broker, topics["source"])
-    process = start("--config", config, command="process")
-    assert process.wait(60) == -signal.SIGKILL
+    die_in_the_tool(start, config)
     again = chio("process", "--config", config, "--idle-exit", "4", "--json")
     assert again.code == 0, again.err
     assert again.documents[0]["calls_unknown"] == 1
     assert numbers(broker, topics["target"]) == Counter(DONE)
-    per_key = Counter(key for _, key in calls(config))
+    made = calls(config)
+    per_key = Counter(key for _, key in made)
     assert len(per_key) == len(DONE)
-    assert [number for number, key in calls(config) if per_key[key] > 1] == ["30", "30"]
+    assert [call for call in made if per_key[call[1]] > 1] == [made[int(DEADLY) - 1]] * 2
     assert chio("reconcile", "-c", config).code == 0
 
 
-def test_a_call_that_nobody_knows_of_can_be_left_to_people(
+def test_over_many_kills_every_call_is_made_once_or_left_to_people(
     start: Callable[..., Any],
     chio: Callable[..., Ran],
     config: Path,
@@ -167,17 +175,20 @@ def test_a_call_that_nobody_knows_of_can_be_left_to_people(
     errors: str,
     broker: Broker,
 ) -> None:
-    changed(config, concurrency=1, tools={"note": {"function": "handlers:note", "on_unknown": "escalate"}})
-    config.with_name("fatal").write_text("30")
+    kills, concurrency = 4, 3
+    changed(config, concurrency=concurrency, tools={"note": {"function": "handlers:note", "on_unknown": "escalate"}})
     fill(broker, topics["source"])
-    assert start("--config", config, command="process").wait(60) == -signal.SIGKILL
-    again = chio("process", "--config", config, "--idle-exit", "4", "--json")
-    assert again.code == 0, again.err
-    [failed] = everything(broker, errors)
-    assert int(failed.key()) == 30
-    assert json.loads(failed.value())["chio_error"]["type"] == "ChioCallUnknown"
-    assert {number for number, _ in calls(config)} == {str(number) for number in DONE}
-    assert max(Counter(number for number, _ in calls(config)).values()) == 1
+    for _ in range(kills):
+        die_in_the_tool(start, config)
+    last = chio("process", "--config", config, "--idle-exit", "4", "--json")
+    assert last.code == 0, last.err
+    assert set(Counter(key for _, key in calls(config)).values()) == {1}
+    assert sorted(int(number) for number, _ in calls(config)) == sorted(DONE)
+    failed = everything(broker, errors)
+    assert kills <= len(failed) <= kills * concurrency
+    assert {json.loads(event.value())["chio_error"]["type"] for event in failed} == {"ChioCallUnknown"}
+    assert numbers(broker, topics["target"]) + numbers(broker, errors) == Counter(DONE)
+    assert chio("reconcile", "-c", config).code == 0
 
 
 def test_a_handler_that_fails_without_an_error_topic_ends_the_run(
