@@ -69,7 +69,8 @@ class Tool(NamedTuple):
     @property
     def is_async(self) -> bool:
         """Whether calls of it are awaited."""
-        return inspect.iscoroutinefunction(self.function)
+        function = self.function
+        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
     def call(self, arguments: Mapping[str, Any], key: str | None) -> Wait:
         """Give the call, to be made."""

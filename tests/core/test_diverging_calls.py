@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from chio_fast.errors import ChioCallDiverged
-from tests.core.calling import Counter, member
+from chio_fast.errors import ChioCallDiverged, ChioDenied
+from tests.core.calling import POLICY, Counter, member
 
 OTHERS = {
     "tool": ("search", "tools:charge", {"amount": 5}),
@@ -96,3 +96,16 @@ def test_calls_with_an_id_have_no_order(tmp_path: Path, counter: Counter) -> Non
         with pytest.raises(ChioCallDiverged):
             running.caller.of(event).invoke("charge", "tools:charge", {"amount": 1}, call_id="a")
     assert len(counter.calls) == 3
+
+
+def test_a_call_that_the_policy_of_now_denies_was_repeated_nevertheless(tmp_path: Path, counter: Counter) -> None:
+    with member(tmp_path) as first:
+        first.tool("charge", counter.charge)
+        first.attempt().invoke("charge", "tools:charge", {"amount": 5})
+    with member(tmp_path, policy=POLICY.replace('"tools:*"', '"tools:search"')) as second:
+        second.tool("charge", counter.charge)
+        calls = second.attempt()
+        with pytest.raises(ChioDenied):
+            calls.invoke("charge", "tools:charge", {"amount": 5})
+        calls.ended()
+        assert (second.caller.diverged, second.stopped) == (0, [])

@@ -127,7 +127,12 @@ async def test_async_handlers_are_answered_in_the_order_in_which_they_call(tmp_p
         return number
 
     with member(tmp_path) as running:
-        running.tool("look", look)
+
+        class Look:
+            async def __call__(self, number: int) -> int:
+                return await look(number)
+
+        running.tool("look", Look())
         running.tool("sync", lambda number: -number)
         event = running.deliver()
         for _ in range(2):

@@ -16,6 +16,7 @@ from chio_fast.checks import CheckRequest
 from chio_fast.errors import (
     ChioCallDiverged,
     ChioConfigError,
+    ChioDenied,
     ChioError,
     GuardError,
     JournalError,
@@ -132,6 +133,7 @@ class EventCalls:
 
     __slots__ = (
         "_caller",
+        "_denied",
         "_event",
         "_ids",
         "_lock",
@@ -146,6 +148,7 @@ class EventCalls:
     def __init__(self, caller: ToolCaller, event: Event) -> None:
         self.receipts: list[str] = []
         self._caller = caller
+        self._denied: set[tuple[int | None, str | None]] = set()
         self._event = event
         self._ids: set[str] = set()
         self._lock = threading.Lock()
@@ -177,7 +180,7 @@ class EventCalls:
             Exception: whatever the tool raises.
         """
         request, kept = self._prepare(tool, scope, arguments, call_id)
-        with self._guarding():
+        with self._guarding(kept):
             return self._caller.enforcer.tools.run(request, kept)
 
     def ainvoke(
@@ -198,13 +201,13 @@ class EventCalls:
             raise self._refusal
         if not caller.has_begun(self._event):
             return
-        missing = [former for key, former in self.recorded().items() if key not in self._repeated and counts(former)]
+        missing = [former for key, former in self.recorded().items() if key not in self._repeated]
+        missing = [former for former in missing if counts(former) and former.call.place not in self._denied]
         for former in missing:
             caller.diverged += 1
             note = Note(f"diverged: {spell(former)} and was not repeated", _receipts(former, self._event))
-            with self._guarding():
-                tools, request = caller.enforcer.tools, self._request(former.call.tool, former.call.scope, None)
-                tools.remark(caller.enforcer.request(request), note)
+            request = self._request(former.call.tool, former.call.scope, None)
+            caller.enforcer.tools.remark(caller.enforcer.request(request), note)
             log.warning("%s: %s", self._event.request, note.reason)
         if missing and caller.on_divergence == "stop":
             raise self.refused(
@@ -226,9 +229,7 @@ class EventCalls:
     def in_place_of(self, call: Call) -> Recorded | None:
         """Give the call that was recorded where `call` is made now."""
         same_place = [
-            former
-            for former in self.recorded().values()
-            if (former.call.position, former.call.call_id) == (call.position, call.call_id) and counts(former)
+            former for former in self.recorded().values() if former.call.place == call.place and counts(former)
         ]
         return max(same_place, key=lambda former: former.started, default=None)
 
@@ -262,8 +263,8 @@ class EventCalls:
                     f"`call_id` {call_id!r} was used for another call of {self._event.request}; write another"
                 )
             self._ids.add(call_id)
-        position = next(self._positions) if call_id is None else None
-        return self._request(tool, scope, arguments), KeptCall(self._caller, self, self._event, position, call_id)
+        place = (next(self._positions) if call_id is None else None, call_id)
+        return self._request(tool, scope, arguments), KeptCall(self._caller, self, self._event, place)
 
     def _request(self, tool: str, scope: str, arguments: Mapping[str, Any] | None) -> CheckRequest:
         # A copy, so that nobody changes between decision and call what the tool gets.
@@ -277,16 +278,19 @@ class EventCalls:
         )
 
     @contextmanager
-    def _guarding(self) -> Iterator[None]:
-        """Stop the processor for what is no fault of the event."""
+    def _guarding(self, kept: KeptCall) -> Iterator[None]:
+        """Stop the processor for what is no fault of the event; remember that a call was repeated and not allowed."""
         try:
             yield
+        except ChioDenied:
+            self._denied.add(kept.place)
+            raise
         except FATAL as error:
             self.refused(error, stop=True)
             raise
 
     async def _ainvoke(self, request: CheckRequest, kept: KeptCall) -> Any:
-        with self._guarding():
+        with self._guarding(kept):
             return await self._caller.enforcer.tools.arun(request, kept)
 
 

@@ -101,6 +101,11 @@ class Call(NamedTuple):
     identity: str
     receipt: str
 
+    @property
+    def place(self) -> tuple[int | None, str | None]:
+        """Which call of the handler it is: its position or its `call_id`."""
+        return self.position, self.call_id
+
 
 class Recorded(NamedTuple):
     """What the journal holds of a call.

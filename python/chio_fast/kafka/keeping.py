@@ -63,20 +63,25 @@ def spell(former: Recorded) -> str:
 
 
 class KeptCall:
-    """One call, kept in the journal; a `Keeper`."""
+    """One call, kept in the journal; a `Keeper`.
 
-    __slots__ = ("_call", "_call_id", "_caller", "_calls", "_event", "_former", "_position", "_tool", "key", "note")
+    Attributes:
+        key: see `Keeper`.
+        note: likewise.
+        place: see `Call`.
+    """
+
+    __slots__ = ("_call", "_caller", "_calls", "_event", "_former", "_tool", "key", "note", "place")
 
     def __init__(
-        self, caller: ToolCaller, calls: EventCalls, event: Event, position: int | None, call_id: str | None
+        self, caller: ToolCaller, calls: EventCalls, event: Event, place: tuple[int | None, str | None]
     ) -> None:
         self.key: str | None = None
         self.note = Note()
+        self.place = place
         self._caller = caller
         self._calls = calls
         self._event = event
-        self._position = position
-        self._call_id = call_id
         self._call: Call
         self._tool: Tool
         self._former: Recorded | None = None
@@ -87,10 +92,9 @@ class KeptCall:
         receipt = check.receipt_id or ""
         calls.receipts.append(receipt)
         arguments = blake3(check.arguments or b"").digest()
-        occurrence = 0 if self._call_id is not None else calls.occurrence(tool.name, arguments)
-        key = idempotency_key(
-            event.request_key or b"", tool.name, arguments, occurrence=occurrence, call_id=self._call_id
-        )
+        position, call_id = self.place
+        occurrence = 0 if call_id is not None else calls.occurrence(tool.name, arguments)
+        key = idempotency_key(event.request_key or b"", tool.name, arguments, occurrence=occurrence, call_id=call_id)
         self.key = key.hex()
         self._tool = tool
         if journal is None:
@@ -100,8 +104,8 @@ class KeptCall:
             event.offset(),
             key,
             event.digest,
-            self._position,
-            self._call_id,
+            position,
+            call_id,
             tool.name,
             check.scope,
             check.identity,
