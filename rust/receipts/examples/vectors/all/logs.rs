@@ -417,4 +417,14 @@ fn outcomes(cases: &mut Cases) {
         resolver = World::new(RESOLVER, 2);
         cases.add(name, &trust, &frames, faults);
     }
+    // As an import may bring them.
+    for (name, issuer, hash, faults) in [
+        ("outcome before its batch", ISSUER, hash, vec![]),
+        ("outcome before its batch, under another issuer's name", "worker@1", hash, vec![(1, Fault::Outcome)]),
+        ("outcome before a batch that is no transaction", ISSUER, plain_hash, vec![(2, Fault::Outcome)]),
+    ] {
+        let early = resolver.outcome(issuer, hash, Committed, None);
+        resolver = World::new(RESOLVER, 2);
+        cases.add(name, &trust, &[early, batch.clone(), plain.clone()], &faults);
+    }
 }
