@@ -33,6 +33,7 @@ from chio_fast import (
 from tests.kafka import receipts
 from tests.kafka.broker import Broker
 from tests.kafka.scenario import PATIENCE, Scenario, patiently
+from tests.kafka.test_failures import full_disk
 
 IDENTITY = "writers"
 POLICY = """
@@ -343,16 +344,31 @@ def test_what_cannot_be_sent_in_time_is_reported_and_taken_back(world: World) ->
     assert len(world.receipts("rollback")) == 40
 
 
-def test_nothing_is_sent_once_receipts_cannot_be_made_durable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_sent_once_receipts_cannot_be_made_durable(world: World) -> None:
     producer = world.producer()
-    producer.produce(world.topic, b"{}")
+    producer.produce(world.topic, b'{"n": 0}', partition=0, on_delivery=world.report)
     producer.flush(PATIENCE)
-    # The log of this process is closed under the producer: from now on no receipt can become durable.
-    producer.enforcer.log.close()
+    with full_disk(world.scenario.log_path):
+        with pytest.raises(LogError):
+            _produce_on(producer, world)
+        assert producer.flush(PATIENCE) == 0
     with pytest.raises(LogError):
         producer.produce(world.topic, b"{}")
-    assert producer.flush(PATIENCE) == 0
-    assert len(world.audit()) == 1
+    with pytest.raises(LogError):
+        producer.close()
+    world.producers.clear()
+    delivered = [message.value() for error, message in world.reports if error is None]
+    failed = [error for error, _ in world.reports if error is not None]
+    assert delivered == [b'{"n": %d}' % n for n in range(len(delivered))]
+    assert [record.value() for record in world.audit()] == delivered
+    assert failed
+    assert {error.code() for error in failed} == {KafkaError._FAIL}
+
+
+def _produce_on(producer: ChioProducerMiddleware, world: World) -> None:
+    for number in range(1, 100_000):
+        producer.produce(world.topic, b'{"n": %d}' % number, partition=0, on_delivery=world.report)
+        producer.poll(0)
 
 
 def test_a_forked_child_sends_nothing(world: World) -> None:

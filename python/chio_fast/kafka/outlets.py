@@ -83,7 +83,7 @@ class Outlets:
         """
         outlet, event, parents = self._aim(topic, parents)
         number = None if partition < 0 else partition
-        return self._gate.authorise(outlet, key, value, headers, number, event, parents, correlation)
+        return self._gate.authorise(outlet, key, value, headers, number, event, parents or None, correlation)
 
     def decide_all(
         self, topic: str, messages: Iterable[Mapping[str, Any]], partition: int, on_delivery: OnDelivery | None

@@ -213,12 +213,14 @@ class ChioProducerMiddleware:
         """
         if self.outbox.is_over:
             return
-        left = self.flush(timeout)
-        self.outbox.close()
-        if self._anchors is not None:
-            self._anchors.close()
-        if self._owns_enforcer:
-            self.enforcer.close()
+        try:
+            left = self.flush(timeout)
+            self.outbox.close()
+        finally:
+            if self._anchors is not None:
+                self._anchors.close()
+            if self._owns_enforcer:
+                self.enforcer.close()
         if left:
             raise ChioDeliveryError(f"{left} messages were not acknowledged within {timeout:g} s; check the brokers")
 

@@ -321,39 +321,67 @@ fn carried<'py>(
     given: &Bound<'py, PyAny>,
     names: &[String],
 ) -> PyResult<(Option<Bound<'py, PyTuple>>, Option<String>)> {
-    let wrong = || record::headers_error(ROLE);
-    let pairs = match given.cast::<PyDict>() {
-        Ok(members) => members.items().into_any(),
-        Err(_) => given.clone(),
-    };
-    let (mut kept, mut text, mut rank) = (Vec::new(), None, names.len());
-    for pair in pairs.try_iter().map_err(|_| wrong())? {
-        let pair = match pair?.cast_into_exact::<PyTuple>() {
-            Ok(pair) => pair,
-            Err(other) => other
-                .into_inner()
-                .extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()
-                .map_err(|_| wrong())?
-                .into_pyobject(given.py())?,
-        };
-        if pair.len() != 2 {
-            return Err(wrong());
-        }
-        let (name, value) = (pair.get_item(0)?, pair.get_item(1)?);
-        let name = name.cast::<PyString>().map_err(|_| wrong())?.to_str()?;
+    let pairs = pairs_of(given)?;
+    let (mut own, mut text, mut rank) = (0, None, names.len());
+    for pair in pairs.iter_borrowed() {
+        let (name, value) = parts(&pair)?;
+        let name = name.to_str()?;
         let Some(bytes) = record::bytes_of(&value)? else {
             return Err(record::content_type_error(&value, ROLE, "headers"));
         };
-        if matches!(name, PARENT_HEADER | SCOPE_HEADER) {
-            continue;
-        }
+        own += usize::from(is_own(name));
         if let Some(found) = names.iter().take(rank).position(|known| known == name)
             && let Some(bytes) = bytes
         {
             (rank, text) = (found, Some(inbound::correlation_text(bytes).into_owned()));
         }
-        kept.push(pair);
     }
-    let kept = if kept.is_empty() { None } else { Some(PyTuple::new(given.py(), kept)?) };
-    Ok((kept, text))
+    if own == pairs.len() {
+        return Ok((None, text));
+    }
+    if own == 0 {
+        return Ok((Some(pairs), text));
+    }
+    let mut kept = Vec::with_capacity(pairs.len() - own);
+    for pair in pairs.iter_borrowed() {
+        if !is_own(parts(&pair)?.0.to_str()?) {
+            kept.push(pair.to_owned());
+        }
+    }
+    Ok((Some(PyTuple::new(given.py(), kept)?), text))
+}
+
+/// Headers as a tuple of tuples.
+fn pairs_of<'py>(given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
+    let wrong = || record::headers_error(ROLE);
+    let pairs = match given.cast::<PyDict>() {
+        Ok(members) => members.items().to_tuple(),
+        Err(_) => match given.cast::<PyList>() {
+            Ok(pairs) => pairs.to_tuple(),
+            Err(_) => {
+                let pairs = given.try_iter().map_err(|_| wrong())?.collect::<PyResult<Vec<_>>>()?;
+                PyTuple::new(given.py(), pairs)?
+            }
+        },
+    };
+    if pairs.iter_borrowed().all(|pair| pair.is_exact_instance_of::<PyTuple>()) {
+        return Ok(pairs);
+    }
+    let pair = |pair: Bound<'py, PyAny>| pair.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>().map_err(|_| wrong());
+    PyTuple::new(given.py(), pairs.iter().map(pair).collect::<PyResult<Vec<_>>>()?)
+}
+
+/// Name and value of a header.
+fn parts<'py>(pair: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyAny>)> {
+    let wrong = || record::headers_error(ROLE);
+    let pair = pair.cast::<PyTuple>().map_err(|_| wrong())?;
+    if pair.len() != 2 {
+        return Err(wrong());
+    }
+    let name = pair.get_item(0)?.cast_into::<PyString>().map_err(|_| wrong())?;
+    Ok((name, pair.get_item(1)?))
+}
+
+fn is_own(name: &str) -> bool {
+    matches!(name, PARENT_HEADER | SCOPE_HEADER)
 }
