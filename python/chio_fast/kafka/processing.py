@@ -31,7 +31,7 @@ from chio_fast.kafka.limits import Limits
 from chio_fast.kafka.member import Member
 from chio_fast.kafka.partitions import Partitions
 from chio_fast.kafka.proving import Proving
-from chio_fast.kafka.recognition import Place, Recognition
+from chio_fast.kafka.recognition import Recognition
 from chio_fast.kafka.recovery import Recovery
 from chio_fast.kafka.retreat import Retreat
 from chio_fast.kafka.runs import Run, Runs
@@ -113,7 +113,12 @@ class Processing:
             runs=self.runs,
             failures=self.failures,
             proving=Proving(
-                enforcer.gate, enforcer.receipt_log, self.failures, cluster=self._cluster, group=options.group
+                enforcer.gate,
+                enforcer.receipt_log,
+                self.failures,
+                self.runs,
+                cluster=self._cluster,
+                group=options.group,
             ),
             boundaries=self._boundaries(limits),
             trouble=self.trouble,
@@ -299,10 +304,17 @@ class Processing:
         )
 
     def _make_partition(self, topic: str, number: int, scope: str, stamp: int) -> Partition:
-        place = Place(self._cluster.id, self._cluster.topic_id(topic), self._options.group)
-        names = {"scope": scope, "identity": self._options.identity, **place._asdict()}
-        partition = self._enforcer.gate.partition(topic, number, **names, stamp=stamp)
-        self._recognition.begin(partition, place)
+        partition = self._enforcer.gate.partition(
+            topic,
+            number,
+            scope=scope,
+            identity=self._options.identity,
+            cluster=self._cluster.id,
+            topic_id=self._cluster.topic_id(topic),
+            group=self._options.group,
+            stamp=stamp,
+        )
+        self._recognition.begin(partition)
         return partition
 
     def _boundaries(self, limits: Limits) -> Boundaries:

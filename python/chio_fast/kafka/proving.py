@@ -3,11 +3,13 @@
 A handler that raises is counted by its receipts of mode `attempt`; one that ends the process leaves none, unless it is
 counted before it runs. So the first events of a partition that was assigned are counted when they are taken, together
 in one durable write. Those of them that were counted often before are suspects: they run one at a time, each counted
-right before its turn, so that an event which ends the process is not counted against those that were waiting with it.
+right before its turn and committed before the next one's, so that an event which ends the process is not counted
+against those that came with it.
 """
 
 from __future__ import annotations
 
+import time
 from collections import defaultdict, deque
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
     from chio_fast._native import Gate
     from chio_fast.kafka.failures import Failures
     from chio_fast.kafka.metadata import Cluster
-    from chio_fast.kafka.runs import Run
+    from chio_fast.kafka.runs import Run, Runs
     from chio_fast.kafka.work import Work
     from chio_fast.log import ReceiptLog
 
 SUSPECT = 2
 """Attempts that were not committed, from which on an event runs by itself."""
+PATIENCE = 10.0
+"""Seconds after which the next suspect runs although the one before is not committed."""
 LOOK_BACK = 10_000
 """Receipts of attempts of one partition that are looked at, from the newest on."""
 
@@ -37,21 +41,24 @@ class Proving:
         gate: seals.
         receipt_log: knows the attempts before.
         failures: says how many attempts are too many.
+        runs: commit what was proven at once.
         cluster: knows the ids of topics.
         group: the consumer group.
     """
 
     def __init__(
-        self, gate: Gate, receipt_log: ReceiptLog, failures: Failures, *, cluster: Cluster, group: str
+        self, gate: Gate, receipt_log: ReceiptLog, failures: Failures, runs: Runs, *, cluster: Cluster, group: str
     ) -> None:
         self._gate = gate
         self._receipt_log = receipt_log
         self._failures = failures
+        self._runs = runs
         self._cluster = cluster
         self._group = group
         self._tried: dict[Run, dict[int, int]] = {}
         self._waiting: deque[Work] = deque()  # appended to by workers
         self._running: Work | None = None
+        self._patient_until = 0.0
 
     def sort(self, works: Sequence[Work]) -> None:
         """Count works that were just taken, mark suspects, and give up what was tried too often."""
@@ -67,7 +74,7 @@ class Proving:
                 del self._tried[run]
             if work.state == FINISHED:
                 continue
-            if self._failures.is_too_often(tried):
+            if tried > SUSPECT and self._failures.is_too_often(tried):
                 work.failure = Failure("ProcessEnded", "its handler did not come to an end", tried)
                 work.state = FINISHED
             elif tried >= SUSPECT:
@@ -82,16 +89,21 @@ class Proving:
 
     def next(self) -> list[Work]:
         """Give the suspect whose turn it is, counted, if there is one."""
-        running = self._running
-        if running is not None and running.run.alive and running.state != FINISHED:
+        if self._running is None and not self._waiting:
             return []
-        self._running = None
+        if self._running is not None:
+            if not _is_over(self._running) and time.monotonic() < self._patient_until:
+                return []
+            self._running = None
+            self._runs.hurry(awaited=False)
         while self._waiting:
             work = self._waiting.popleft()
             if work.run.alive:
                 self._count([work])
                 work.is_suspect = False
                 self._running = work
+                self._patient_until = time.monotonic() + PATIENCE
+                self._runs.hurry(awaited=True)
                 return [work]
         return []
 
@@ -117,3 +129,7 @@ class Proving:
                     attempts[int(receipt.target.offset or 0)].add(receipt.attempt or 1)
             known = self._tried[run] = {offset: len(numbers) for offset, numbers in attempts.items()}
         return known
+
+
+def _is_over(work: Work) -> bool:
+    return not work.run.alive or work.run.held.frontier.committed > work.event.offset()

@@ -94,7 +94,7 @@ class Runs:
         self._open_since = 0.0
         self._aside: tuple[Run, ...] = ()
         self._picked = 0
-        self._awaited = False
+        self._awaited = 0  # by how many
         self._stopped = False
 
     @property
@@ -214,9 +214,9 @@ class Runs:
                 self.taken -= len(stretch.works)
 
     def hurry(self, *, awaited: bool) -> None:
-        """Commit what is finished at once, however few they are, until `awaited` is false again."""
+        """Commit what is finished at once, however few they are, until nobody awaits it any more."""
         with self.lock:
-            self._awaited = awaited
+            self._awaited += 1 if awaited else -1
             self._changed.notify()
 
     def stop(self) -> None:
@@ -245,7 +245,7 @@ class Runs:
         if not self._open:
             return False
         return (
-            self._awaited
+            self._awaited > 0
             or not self.unfinished
             or self._pending >= self._batch_size
             or time.monotonic() >= self._open_since + self._max_batch_s
