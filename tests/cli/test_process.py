@@ -203,6 +203,35 @@ def test_a_handler_that_fails_without_an_error_topic_ends_the_run(
     assert "cannot be handled" in ran.err
 
 
+def test_a_tool_that_is_not_there_ends_the_run(
+    chio: Callable[..., Ran], config: Path, topics: dict[str, str], broker: Broker
+) -> None:
+    changed(config, tools={})
+    fill(broker, topics["source"])
+    ran = chio("process", "-c", config, "--idle-exit", "10")
+    assert ran.code == 3, ran.err
+    assert "no tool is called `note`" in ran.err
+    assert numbers(broker, topics["target"]) == Counter()
+
+
+def test_an_unknown_call_can_end_every_run_until_somebody_decides(
+    start: Callable[..., Any], chio: Callable[..., Ran], config: Path, topics: dict[str, str], broker: Broker
+) -> None:
+    tool = {"function": "handlers:note", "on_unknown": "stop"}
+    changed(config, concurrency=1, tools={"note": tool})
+    fill(broker, topics["source"])
+    die_in_the_tool(start, config)
+    for _ in range(2):
+        ran = chio("process", "-c", config, "--idle-exit", "10")
+        assert ran.code == 7, ran.err
+        assert "whether it did its work is not known" in ran.err
+    assert len(calls(config)) <= len(DONE)
+    changed(config, tools={"note": tool | {"on_unknown": "call again"}})
+    assert chio("process", "-c", config, "--idle-exit", "4").code == 0
+    assert numbers(broker, topics["target"]) == Counter(DONE)
+    assert Counter(Counter(key for _, key in calls(config)).values()) == {1: len(DONE) - 1, 2: 1}
+
+
 def test_sighup_takes_the_new_policy_over(
     start: Callable[..., Any], config: Path, policy_file: Path, topics: dict[str, str], broker: Broker
 ) -> None:
