@@ -150,13 +150,19 @@ def die_in_the_tool(start: Callable[..., Any], config: Path) -> None:
     config.with_name("fatal").unlink()
 
 
-def test_a_process_that_is_killed_in_a_tool_calls_again_with_the_same_key(
-    start: Callable[..., Any], chio: Callable[..., Ran], config: Path, topics: dict[str, str], broker: Broker
+@pytest.mark.parametrize("successor", ["a", "b"], ids=["itself", "another member"])
+def test_what_was_called_by_a_process_that_is_killed_in_a_tool_is_known_to_its_successor(
+    start: Callable[..., Any],
+    chio: Callable[..., Ran],
+    config: Path,
+    topics: dict[str, str],
+    broker: Broker,
+    successor: str,
 ) -> None:
     changed(config, concurrency=1)
     fill(broker, topics["source"])
     die_in_the_tool(start, config)
-    again = chio("process", "--config", config, "--idle-exit", "4", "--json")
+    again = chio("process", "--config", config, "--member", successor, "--idle-exit", "4", "--json")
     assert again.code == 0, again.err
     assert again.documents[0]["calls_unknown"] == 1
     assert numbers(broker, topics["target"]) == Counter(DONE)
