@@ -11,7 +11,7 @@ use crate::words::{Evidence, OutcomeWord};
 /// One receipt to be. Borrowed: [`crate::Pending::push`] copies what it needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Draft<'a> {
-    /// Its id; ids of one issuer and epoch are pushed in ascending order.
+    /// Its id; ids are pushed in ascending order into a batch.
     pub id: ReceiptId,
     /// Time of the decision, Unix ms.
     pub time: i64,
@@ -151,7 +151,7 @@ pub struct Shown<'a> {
 /// A draft cannot become a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PushError {
-    /// Ids must ascend within an epoch.
+    /// Ids must ascend within a batch.
     IdOrder {
         /// The id.
         id: ReceiptId,

@@ -1,4 +1,4 @@
-//! Receipt ids: 128 bits, ascending within an issuer, with one spelling.
+//! Receipt ids: 128 bits, ascending in the order in which an issuer gives them, with one spelling.
 
 use std::fmt;
 use std::str::FromStr;
@@ -49,7 +49,7 @@ impl ReceiptId {
         Self(value)
     }
 
-    /// The id as a number; ids of one issuer and epoch ascend.
+    /// The id as a number; those of one issuer and epoch ascend as they are given.
     pub const fn as_u128(self) -> u128 {
         self.0
     }
