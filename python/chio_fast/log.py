@@ -38,6 +38,7 @@ PAGE = 500
 """Receipts that are read at a time while a query is iterated."""
 
 _receipt = msgspec.json.Decoder(Receipt)
+_receipts = msgspec.json.Decoder(tuple[Receipt, ...])
 _page = msgspec.json.Decoder(Page)
 _chain = msgspec.json.Decoder(Chain)
 _batches = msgspec.json.Decoder(tuple[Batch, ...])
@@ -191,6 +192,13 @@ class ReceiptLog:
     def highest_offset(self, partition: Partition) -> int | None:
         """Give the highest offset of an assigned partition that a consume receipt of its group and identity names."""
         return self._read().highest_offset(partition)
+
+    def consumed(self, partition: Partition, first: int, last: int) -> tuple[Receipt, ...]:
+        """Give the consume receipts of an assigned partition, of its group and identity, at offsets `first` to `last`.
+
+        They are in the order of the log.
+        """
+        return _receipts.decode(self._read().consumed(partition, first, last))
 
     def batches(self, first: int = 1, last: int | None = None) -> Iterator[Batch]:
         """Give the batches in order, from position `first` to `last` or the present end."""

@@ -7,6 +7,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer
@@ -63,16 +64,26 @@ class Processing:
         self._enforcer = enforcer
         self._handlers = handlers
         self._stopping = threading.Event()
-        self._closed = False
+        self._entered_at = 0.0
+        self._ending = ExitStack()
         ear = ErrorEar()
         self.trouble = ear.trouble
+        with ExitStack() as failing:
+            failing.callback(self._ending.close)
+            self._build(options, enforcer, ear)
+            failing.pop_all()
+
+    def _build(self, options: Options, enforcer: Enforcer, ear: ErrorEar) -> None:
+        """Make the parts, and see to it that they end, the last one first."""
         self._raw = Consumer(config.processor_consumer_config(options.conf, ear))
         self._member = Member(options.group, options.member, options.conf.get("group.instance.id"))
+        self._at_end(self._member.release)
         self._checkpoints = Checkpoints(options.conf, options.checkpoint_topic)
         self._checkpoints.ensure(create=True)
         admin = AdminClient(config.admin_config(options.conf))
         limits = Limits(options.conf, admin, options.written)
         self._transaction = Transaction(limits.producer_settings(), self._member.transactional_id, on_error=ear)
+        self._at_end(self._transaction.close)
         self._recovery = Recovery(
             enforcer.receipt_log,
             enforcer.gate,
@@ -91,21 +102,26 @@ class Processing:
             metadata=topics,
             topic=options.anchor_topic,
         )
+        if self._anchors is not None:
+            self._at_end(self._anchors.close)
         self._errands = Errands()
         self._recognition = Recognition(
             enforcer.receipt_log, options.on_replay, options.duplicates, is_keyed=enforcer.has_digest_key
         )
         self.runs = Runs(options.batch_size, options.max_batch_ms / 1000, options.in_flight)
         self._inheritance = Inheritance(options.conf, options.group, self._recovery, self.runs, self.trouble)
+        self._at_end(self._inheritance.stop)
         self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
         self.assignments = Assignments(options.consume_scopes, self._make_partition, track_returned=False)
         self.buffer = Buffer()
         self.throttle = Throttle(self._raw, self.assignments, options.batch_size, lambda: self.buffer.paused)
-        self._journal = options.open_journal(enforcer.receipt_log)
+        journal = options.open_journal(enforcer.receipt_log)
+        if journal is not None:
+            self._at_end(journal.close)
         self._tools = ToolCaller(
             enforcer,
             options.identity,
-            self._journal,
+            journal,
             on_divergence=options.on_divergence,
             stop=self.trouble.stop,
         )
@@ -176,6 +192,22 @@ class Processing:
             recognition=self._recognition,
         )
         ear.intake = self.intake
+        self._at_end(lambda: self.exactly_once.stop(self.exactly_once.timeout))
+        self._at_end(self.dispatcher.stop)
+        self._at_end(self._raw.close)
+        self._at_end(self.intake.close)
+
+    def _at_end(self, step: Callable[[], Any]) -> None:
+        """Have `step` done when it is over, whatever becomes of the other steps."""
+
+        def end() -> None:
+            try:
+                step()
+            except Exception as error:
+                log.exception("the processor did not end cleanly")
+                self.trouble.raise_once(error)
+
+        self._ending.callback(end)
 
     def run(self) -> None:
         """Process until `stop`, then finish what is in flight and leave the group.
@@ -193,7 +225,7 @@ class Processing:
                 self._turn()
             self._finish()
         finally:
-            self._close()
+            self._ending.close()
         self.trouble.deliver()
 
     def stop(self) -> None:
@@ -254,8 +286,6 @@ class Processing:
             self._entered_at = time.monotonic()
             self.intake.keep_alive()
 
-    _entered_at = 0.0
-
     def _finish(self) -> None:
         """Take nothing any more; wait for what is in flight, and for its commit."""
         self.throttle.stop_fetching()
@@ -267,29 +297,6 @@ class Processing:
         if self.runs.unfinished:
             log.warning("%d events were not finished within %g s", self.runs.unfinished, self._options.drain_timeout)
         self.exactly_once.drain(self.exactly_once.timeout)
-
-    def _close(self) -> None:
-        """Leave the group and end the threads, whatever happened."""
-        if self._closed:
-            return
-        self._closed = True
-        steps: list[Callable[[], Any]] = [
-            self.intake.close,
-            self._raw.close,
-            self.dispatcher.stop,
-            lambda: self.exactly_once.stop(self.exactly_once.timeout),
-            self._inheritance.stop,
-            self._transaction.close,
-            self._journal.close if self._journal else lambda: None,
-            self._anchors.close if self._anchors else lambda: None,
-            self._member.release,
-        ]
-        for step in steps:
-            try:
-                step()
-            except Exception as error:
-                log.exception("the processor did not end cleanly")
-                self.trouble.raise_once(error)
 
     def _make_run(self, held: Assigned, next_offset: int, fresh: bool) -> Run:
         handler = self._handlers[held.key[0]]

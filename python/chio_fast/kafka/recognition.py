@@ -35,6 +35,10 @@ MAX_REMEMBERED = 1_000_000
 """Ids that are remembered at most, however long the window is."""
 DUPLICATE_RULE = "duplicate"
 """The rule that receipts of denied duplicates name."""
+STRETCH = 1000
+"""Offsets whose receipts are read together."""
+COUNTING = frozenset({"recorded", "committed"})
+"""States of batches whose receipts count; what was rolled back or only attempted is no decision that took effect."""
 
 
 class Duplicates(msgspec.Struct, frozen=True):
@@ -70,12 +74,45 @@ class Duplicates(msgspec.Struct, frozen=True):
             raise ChioConfigError(f"`window` of duplicates is {self.window}; write a time above 0")
 
 
-class Place(NamedTuple):
-    """What makes a request of an offset, beside identity and partition."""
+class _Past:
+    """What the log holds of a partition when it is assigned, read a stretch of offsets at a time.
 
-    cluster: str | None
-    topic_id: str | None
-    group: str | None
+    Attributes:
+        highest: the highest offset that a consume receipt names.
+    """
+
+    def __init__(self, receipt_log: ReceiptLog, partition: Partition, highest: int) -> None:
+        self.highest = highest
+        self._receipt_log = receipt_log
+        self._partition = partition
+        self._stretch = range(0)
+        self._receipts: dict[int, list[Receipt]] = {}
+        self._taken_back: frozenset[str] | None = None
+
+    def receipts(self, offset: int) -> list[Receipt]:
+        """Give the consume receipts of an offset that count, the newest first.
+
+        Raises:
+            LogError: the log cannot be read.
+        """
+        if offset not in self._stretch:
+            self._read(offset)
+        return self._receipts.get(offset, [])
+
+    def _read(self, offset: int) -> None:
+        self._stretch = range(offset, min(offset + STRETCH, self.highest + 1))
+        self._receipts = {}
+        for receipt in self._receipt_log.consumed(self._partition, offset, self._stretch.stop - 1):
+            if receipt.batch.state in COUNTING and receipt.id not in self._rollbacks():
+                self._receipts.setdefault(int(receipt.target.offset or 0), []).insert(0, receipt)
+
+    def _rollbacks(self) -> frozenset[str]:
+        """Give the receipts of the partition that were taken back; there are few at any time."""
+        if self._taken_back is None:
+            topic, number = self._partition.topic, self._partition.number
+            found = self._receipt_log.query(kind="rollback", topic=topic, partition=number)
+            self._taken_back = frozenset(receipt.rollback for receipt in found if receipt.rollback)
+        return self._taken_back
 
 
 class _Original(NamedTuple):
@@ -116,11 +153,11 @@ class Recognition:
         self._honor = on_replay == "honor"
         self._how = duplicates
         self._is_keyed = is_keyed
-        self._bounds: dict[Key, tuple[int, Place]] = {}
+        self._past: dict[Key, _Past] = {}
         self._seen: OrderedDict[tuple[str, bytes], _Original] = OrderedDict()
         self.is_active = duplicates is not None
 
-    def begin(self, partition: Partition, place: Place) -> None:
+    def begin(self, partition: Partition) -> None:
         """Learn, when a partition is assigned, up to which offset its events may have been decided before.
 
         Raises:
@@ -128,9 +165,9 @@ class Recognition:
         """
         key, highest = (partition.topic, partition.number), self._receipt_log.highest_offset(partition)
         if highest is None:
-            self._bounds.pop(key, None)
+            self._past.pop(key, None)
         else:
-            self._bounds[key] = (highest, place)
+            self._past[key] = _Past(self._receipt_log, partition, highest)
         self._judge()
 
     def recognise(self, events: Sequence[Event]) -> int:
@@ -174,15 +211,14 @@ class Recognition:
     def _recognise_replay(self, event: Event) -> bool:
         """Look an event up if it may have been decided before; True if the earlier decision stands."""
         key = (event.topic(), event.partition())
-        bound = self._bounds.get(key)
-        if bound is None:
+        past = self._past.get(key)
+        if past is None:
             return False
-        highest, place = bound
-        if event.offset() > highest:
-            del self._bounds[key]
+        if event.offset() > past.highest:
+            del self._past[key]
             self._judge()
             return False
-        earlier = self._earlier(event, place)
+        earlier = next((receipt for receipt in past.receipts(event.offset()) if self._is_of(receipt, event)), None)
         if earlier is None:
             return False
         self.replays += 1
@@ -193,22 +229,9 @@ class Recognition:
         event.recall(earlier.id, verdict=earlier.verdict, rule=earlier.rule, reason=reason)
         return True
 
-    def _earlier(self, event: Event, place: Place) -> Receipt | None:
-        """Give the newest receipt of the same request that counts."""
-        topic, partition, offset = event.topic(), event.partition(), event.offset()
-        receipts = list(self._receipt_log.query(newest_first=True, topic=topic, partition=partition, offset=offset))
-        taken_back = {receipt.rollback for receipt in receipts if receipt.rollback is not None}
-        for receipt in receipts:
-            counts = receipt.kind == "consume" and receipt.batch.state in ("recorded", "committed")
-            if counts and receipt.id not in taken_back and self._is_of(receipt, event, place):
-                return receipt
-        return None
-
-    def _is_of(self, receipt: Receipt, event: Event, place: Place) -> bool:
-        """Say whether a receipt is of the same request: same partition, identity, timestamp and content."""
-        target = receipt.target
-        is_here = (target.cluster, target.topic_id, target.group, receipt.identity) == (*place, event.identity)
-        if not is_here or int(target.timestamp or 0) != event.timestamp()[1]:
+    def _is_of(self, receipt: Receipt, event: Event) -> bool:
+        """Say whether a receipt of the same place is of the same event: same timestamp and content."""
+        if int(receipt.target.timestamp or 0) != event.timestamp()[1]:
             return False
         if receipt.digest is None or self._is_keyed:
             return True
@@ -248,4 +271,4 @@ class Recognition:
         return None
 
     def _judge(self) -> None:
-        self.is_active = self._how is not None or bool(self._bounds)
+        self.is_active = self._how is not None or bool(self._past)

@@ -22,7 +22,7 @@ from chio_fast.kafka.commit import Commit
 from chio_fast.kafka.guarding import OwnLoop
 from chio_fast.kafka.intake import Intake
 from chio_fast.kafka.partitions import Partitions
-from chio_fast.kafka.recognition import Place, Recognition
+from chio_fast.kafka.recognition import Recognition
 from chio_fast.kafka.stats import ConsumerStats, PartitionStats
 from chio_fast.kafka.throttle import Throttle
 from chio_fast.kafka.tripwire import Tripwire
@@ -234,10 +234,17 @@ class Pipeline:
         recognition = Recognition(enforcer.receipt_log, on_replay, duplicates, is_keyed=enforcer.has_digest_key)
 
         def make_partition(topic: str, number: int, scope: str, stamp: int) -> Partition:
-            place = Place(cluster.id, cluster.topic_id(topic), clients.group)
-            names = {"scope": scope, "identity": identity, **place._asdict()}
-            partition = gate.partition(topic, number, **names, stamp=stamp)
-            recognition.begin(partition, place)
+            partition = gate.partition(
+                topic,
+                number,
+                scope=scope,
+                identity=identity,
+                cluster=cluster.id,
+                topic_id=cluster.topic_id(topic),
+                group=clients.group,
+                stamp=stamp,
+            )
+            recognition.begin(partition)
             return partition
 
         self.raw = raw

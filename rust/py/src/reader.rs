@@ -154,6 +154,20 @@ impl Reader {
         py.detach(|| self.inner.highest_offset(&key)).map_err(|error| errors::log(py, &error))
     }
 
+    fn consumed<'py>(
+        &self,
+        py: Python<'py>,
+        partition: &Bound<'py, Partition>,
+        first: u64,
+        last: u64,
+    ) -> PyResult<Bound<'py, PyBytes>> {
+        let Some(key) = partition.get().place.target.partition_key() else { return Ok(PyBytes::new(py, b"[]")) };
+        self.ask(py, |reader| {
+            let receipts: Vec<_> = reader.consumed(&key, &(first..=last))?.iter().map(receipt_json).collect();
+            Ok(format!("[{}]", receipts.join(",")))
+        })
+    }
+
     fn rebuild_index(&self, py: Python<'_>) -> PyResult<()> {
         py.detach(|| self.inner.rebuild_index()).map_err(|error| errors::log(py, &error))
     }

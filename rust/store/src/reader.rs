@@ -11,7 +11,7 @@ use chio_receipts::frame::{self, Frame, Slot};
 use chio_receipts::record::Record;
 use chio_receipts::trust::Trust;
 use chio_receipts::verify::{LogVerifier, Report};
-use chio_receipts::{PartitionKey, ReceiptId};
+use chio_receipts::{Kind, PartitionKey, ReceiptId};
 
 use crate::batch_store::{BatchInfo, BatchStore};
 use crate::error::LogError;
@@ -148,6 +148,34 @@ impl LogReader {
             }
         }
         Ok(None)
+    }
+
+    /// The consume receipts of a partition whose offsets lie in `offsets`, in the order of the log.
+    ///
+    /// # Errors
+    /// What reading the log fails with.
+    pub fn consumed(
+        &self,
+        partition: &PartitionKey,
+        offsets: &RangeInclusive<u64>,
+    ) -> Result<Vec<StoredReceipt>, LogError> {
+        let signed = |offset: u64| i64::try_from(offset).unwrap_or(i64::MAX);
+        let mut found = Vec::new();
+        for batch in self.store.covering(partition, signed(*offsets.start())..=signed(*offsets.end()))? {
+            let (bytes, info) = (self.frame(batch)?, self.info(batch)?);
+            for (place, slot) in self.decode(batch, &bytes)?.slots().enumerate() {
+                let Slot::Body(body) = slot else { continue };
+                let record = self.parse(batch, body)?;
+                if let Record::Receipt(receipt) = &record
+                    && receipt.kind == Kind::Consume
+                    && receipt.offset().is_some_and(|offset| offsets.contains(&offset))
+                    && receipt.partition_key().as_ref() == Some(partition)
+                {
+                    found.push(self.stored(Position::new(batch, place), record.id(), body, &info)?);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// Receipts that pass `filter`, in the order of the log, at most `limit` after position `after`.
