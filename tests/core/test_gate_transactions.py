@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -330,3 +332,29 @@ def test_who_comes_after_a_killed_process_finds_what_it_prepared_and_counts_on(
     assert enforcer.log.attempts(ordinals) == [2, 2]
     enforcer.log.wait_durable(attest(enforcer, events)[-1])
     assert verified(enforcer, tmp_path).unresolved == 1
+
+
+def test_threads_that_attest_beside_tool_calls_leave_a_log_that_verifies(enforcer: Enforcer, tmp_path: Path) -> None:
+    events = taken(enforcer, range(240))
+    chunks = [events[first : first + 10] for first in range(0, 240, 10)]
+
+    def finish(mine: list[list[Event]]) -> None:
+        for number, chunk in enumerate(mine):
+            if number % 2:
+                enforcer.log.wait_durable(max(enforcer.gate.attempt_now(chunk)))
+            if number % 3:
+                enforcer.gate.attempt(chunk[:3])
+                enforcer.gate.take(chunk[:3])
+            enforcer.check("tools:search:web", arguments={})
+            [last] = attest(enforcer, chunk, [produced(enforcer, chunk[0])])
+            enforcer.log.wait_durable(last)
+            assert json.loads(enforcer.log.checkpoint(last).text)["count"] == 11
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(finish, [chunks[thread::3] for thread in range(3)]))
+    report = verified(enforcer, tmp_path)
+    assert (report.transactions, report.receipts) == (24, enforcer.log.issued)
+    sealed = [receipt for receipt in enforcer.receipt_log.query(kind="consume") if receipt.batch.state == "prepared"]
+    assert sorted(receipt.id for receipt in sealed) == sorted(str(event.chio_receipt_id) for event in events)
+    again = {event.chio_receipt_id for number, chunk in enumerate(chunks) if number // 3 % 3 for event in chunk[:3]}
+    assert {receipt.id for receipt in sealed if receipt.attempt == 2} == again
