@@ -22,6 +22,9 @@ BRISK = 0.001
 TURNS = 64
 """Events after which a coroutine lets others have the loop, should no handler wait for anything."""
 
+GRACE = 5.0
+"""Seconds that a loop gets to end."""
+
 
 class Threads:
     """Threads that run sync handlers.
@@ -141,10 +144,10 @@ class Loop:
             self._loop.call_soon_threadsafe(self._wake)
 
     def stop(self) -> None:
-        """Cancel what runs, and wait for the loop to end."""
+        """Cancel what runs; a handler that blocks the loop is left behind."""
         if self._loop is not None and self._thread is not None:
             self._loop.call_soon_threadsafe(self._loop.stop)
-            self._thread.join()
+            self._thread.join(GRACE)
 
     def _start(self) -> None:
         self._loop = asyncio.new_event_loop()
