@@ -48,7 +48,10 @@ def current_event() -> Event | None:
 
 def handling_of(event: object) -> Handling | None:
     """Give the innermost handling of `event` around this code, in this task or thread."""
-    return next((handling for handling in reversed(_handled.get()) if handling.event is event), None)
+    for handling in reversed(_handled.get()):
+        if handling.event is event:
+            return handling
+    return None
 
 
 def enter(event: Event) -> Handling:
@@ -60,8 +63,12 @@ def enter(event: Event) -> Handling:
 
 def leave(event: Event) -> None:
     """End the innermost handling of `event`; nothing happens if there is none."""
+    handled = _handled.get()
+    if handled and handled[-1].event is event:
+        _handled.set(handled[:-1])
+        return
     handling = handling_of(event)
-    _handled.set(tuple(other for other in _handled.get() if other is not handling))
+    _handled.set(tuple(other for other in handled if other is not handling))
 
 
 def note_calls(checks: Iterable[Check]) -> None:
