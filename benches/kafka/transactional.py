@@ -38,7 +38,7 @@ def transactional_loop(broker: Broker, topic: str, target: str, count: int, batc
     watch = Watch(broker)
     seen = total = 0
     while seen < count:
-        messages = consumer.consume(1, PATIENCE_S)
+        messages: list[Any] = consumer.consume(1, PATIENCE_S)
         watch.start()
         messages += consumer.consume(batch - 1, 0)
         assert messages, f"no message for {PATIENCE_S} s after {seen} of {count}"
