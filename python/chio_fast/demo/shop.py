@@ -175,6 +175,7 @@ class Shop:
             dlq_topic=self.dlq_topic,
             enforcer=self.enforcer,
             batch_size=BATCH,
+            anchor_topic=None,
         )
 
     def _charge(self, event: Event, counts: Counts) -> None:

@@ -293,6 +293,25 @@ fn links_that_the_log_does_not_bear_out_are_asserted() {
 }
 
 #[test]
+fn what_was_consumed_of_a_partition_is_found_by_its_offsets() {
+    let place = Place::new();
+    let log = place.open();
+    let (sample, other) = (Sample::new("agents", "orders", 0), Sample::new("others", "orders", 0));
+    consume(&log, &sample, 0..10, b"v");
+    consume(&log, &other, 0..20, b"v");
+    let again = consume(&log, &sample, [4], b"v");
+    let reader = place.reader();
+    let key = sample.target.partition_key().unwrap();
+    assert_eq!(reader.highest_offset(&key).unwrap(), Some(9));
+    let found = reader.consumed(&key, &(3..=4)).unwrap();
+    let requests: Vec<_> =
+        found.iter().map(|receipt| receipt.body.contains("\"request\":\"chio-kafka-orders-0-4\"")).collect();
+    assert_eq!(requests, [false, true, true]);
+    assert_eq!(found.last().map(|receipt| receipt.id), again.last().map(|(id, _)| *id));
+    assert_eq!(reader.consumed(&key, &(10..=u64::MAX)).unwrap(), []);
+}
+
+#[test]
 fn cycles_and_diamonds_end() {
     let place = Place::new();
     let log = place.open();
