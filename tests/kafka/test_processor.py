@@ -27,7 +27,7 @@ from chio_fast.errors import (
     ChioError,
     ChioHandlerError,
 )
-from chio_fast.kafka import envelope
+from chio_fast.kafka import envelope, failpoint
 from chio_fast.kafka.processor import ChioTransactionalProcessor
 from tests.kafka.broker import Broker
 from tests.kafka.factory import Factory
@@ -444,6 +444,27 @@ def test_an_output_that_the_cluster_refuses_fails_its_event_and_no_other(world: 
     states = Counter(receipt.batch.state for receipt in world.receipts(kind="consume", offset=0))
     assert states["rolled_back"] >= 1
     assert states["committed"] == 1
+    world.verify()
+
+
+@pytest.mark.parametrize("step", range(3, 8))
+def test_a_transaction_that_fails_is_resolved_and_its_events_are_processed_again(
+    world: World, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(failpoint, "_plan", {step: ("raise", 2)})
+    monkeypatch.setattr(failpoint, "_reached", {})
+    world.produce(*({"n": n} for n in range(400)), partition=0)
+    world.produce(*({"n": n} for n in range(400, 800)), partition=1)
+    processor = world.processor(forward(world.target), batch_size=50)
+    with running(processor):
+        found = world.await_outputs(800)
+    assert sorted(value["n"] for value in found) == list(range(800))
+    committed = world.receipts(kind="consume", state="committed")
+    assert len({(receipt.target.partition, receipt.target.offset) for receipt in committed}) == len(committed) == 800
+    assert not world.receipts(state="prepared")
+    # After step 7 the cluster has committed, which reading shows.
+    assert processor.stats().aborts == (0 if step == 7 else 1)
+    assert step == 7 or world.receipts(kind="consume", state="rolled_back", limit=1)
     world.verify()
 
 

@@ -130,7 +130,7 @@ class Dispatcher:
         if not self._may_begin(work):
             return None
         if work.attempts and not self._take_again(work):
-            return self._runs.finish(work)
+            return self._runs.finish(work) if work.denied else None
         work.state = RUNNING
         ctx = HandlerContext(work, context.enter(work.event), self._boundaries)
         try:
@@ -150,7 +150,7 @@ class Dispatcher:
         if not self._may_begin(work):
             return None
         if work.attempts and not await asyncio.to_thread(self._take_again, work):
-            return self._runs.finish(work)
+            return self._runs.finish(work) if work.denied else None
         work.state = RUNNING
         ctx = HandlerContext(work, context.enter(work.event), self._boundaries)
         try:
@@ -170,7 +170,7 @@ class Dispatcher:
         return work.run.alive and not work.is_suspect
 
     def _take_again(self, work: Work) -> bool:
-        """Give an event that failed its next id; False if it is denied this time."""
+        """Give an event that failed its next id; False if it is denied this time, or not ours any longer."""
         while True:
             allowed, denied, due = self._gate.take([work.event])
             if not due:

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import TopicPartition
 
-from chio_fast.errors import Aborted, ChioError, Unclean
+from chio_fast.errors import Aborted, ChioError, ChioRevoked, Unclean
 from chio_fast.kafka import failpoint
 from chio_fast.kafka.checkpoints import checkpoint_record
 from chio_fast.kafka.envelope import json_record
@@ -141,7 +141,7 @@ class ExactlyOnce:
         """Wait until what is finished is committed, the running transaction with it; serve it meanwhile.
 
         Raises:
-            ChioError: that did not happen within `timeout` seconds, so it is handled again by whoever comes next.
+            ChioRevoked: that did not happen within `timeout` seconds, so it is handled again by whoever comes next.
         """
         deadline = time.monotonic() + timeout
         self._runs.hurry(awaited=True)
@@ -151,7 +151,10 @@ class ExactlyOnce:
                 if self._runs.is_settled and not self._running:
                     return
                 if time.monotonic() > deadline:
-                    raise ChioError(f"the running transaction did not end within {timeout:g} s")
+                    raise ChioRevoked(
+                        f"the running transaction did not end within {timeout:g} s; what it covers is handled again, "
+                        "unless it is committed after all"
+                    )
                 self._errands.wait(WAIT)
         finally:
             self._runs.hurry(awaited=False)
