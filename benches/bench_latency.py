@@ -103,8 +103,8 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
             while waiting and waiting[0][0] < entry.offset:
                 durable.append((now - waiting.popleft()[1]) / 1e9)
 
-    consumer = ChioConsumerMiddleware(
-        consumer=Consumer(raw.settings(broker.bootstrap)),
+    consumer = ChioConsumerMiddleware.from_config(
+        raw.settings(broker.bootstrap),
         scope_map={topic: workload.SCOPE},
         identity=workload.IDENTITY,
         dlq_topic=broker.create_topic(f"{topic}-dlq"),

@@ -725,6 +725,20 @@ class Event:
             ValueError: there is no such verdict.
         """
 
+    def dead_letter(
+        self, *, attempt: int | None, value: bool, rest: bool
+    ) -> tuple[bytes, list[tuple[str, bytes | None]]] | None:
+        """Give value and headers of the DLQ record in JSON mode, as `envelope.json_record` describes them.
+
+        Args:
+            attempt: how often the event has been decided on, where known.
+            value: whether to keep the value.
+            rest: whether to keep key and headers.
+
+        Returns:
+            None if something of the original is not UTF-8, or was set anew by the application: ask the envelope.
+        """
+
     def has_scope(self, scope: str) -> bool:
         """Say whether the rules alone allow this identity another scope for this event."""
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import msgspec
 import pytest
+from confluent_kafka import Message as ClientMessage
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chio_fast import Enforcer, Policy
 from chio_fast.kafka import envelope
 from chio_fast.kafka.envelope import Form
 
@@ -135,3 +138,34 @@ def test_exact_mode_repeats_the_record_and_adds_headers(
 def test_what_is_no_dead_letter_is_not_read_as_one(value: bytes):
     with pytest.raises((msgspec.ValidationError, msgspec.DecodeError)):
         envelope.decode(value)
+
+
+@pytest.fixture(scope="module")
+def enforcer(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Enforcer]:
+    policy = Policy.from_yaml("chio: policy/v1\nidentities: {workers: {}}\n")
+    with Enforcer(policy, receipt_log=tmp_path_factory.mktemp("envelope") / "log.chio", identity="workers") as enforcer:
+        yield enforcer
+
+
+@given(content, content, headers, st.sampled_from(Form), st.none() | st.integers(1, 9), st.sampled_from([0, 1]))
+def test_an_event_spells_its_own_record_as_the_envelope_does(
+    enforcer: Enforcer,
+    key: bytes | None,
+    value: bytes | None,
+    given_headers: list[tuple[str, bytes | None]],
+    form: Form,
+    attempt: int | None,
+    kind: int,
+):
+    gate = enforcer.gate
+    at = gate.partition("orders", 2, scope="events:consume:orders", identity="workers", stamp=1)
+    message = ClientMessage(
+        topic="orders", partition=2, offset=41, key=key, value=value, headers=given_headers, timestamp=(kind, 1_699)
+    )
+    [event], _, _ = gate.admit([message], {("orders", 2): at})
+    _, [denied], _ = gate.issue([event])
+    own = envelope.json_record(denied, None, attempt=attempt, form=form)
+    other = envelope.json_record(denied, denied.chio_decision, attempt=attempt, form=form)
+    assert (own.key, own.headers) == (other.key, other.headers)
+    assert envelope.decode(own.value or b"") == envelope.decode(other.value or b"")
+    assert list(json.loads(own.value or b"")) == list(json.loads(other.value or b""))

@@ -191,6 +191,30 @@ def test_the_outcome_of_a_commit_reaches_on_commit(scenario: Scenario):
     assert {(part.topic, part.partition): part.offset for part in heard[-1][1]}.items() <= scenario.committed().items()
 
 
+def test_a_commit_does_not_hold_up_the_application(scenario: Scenario):
+    scenario.policy = OPEN_POLICY
+    scenario.produce(100, seed=47, denied=0)
+    heard: list[KafkaError | None] = []
+    with scenario.consumer(on_commit=lambda error, _: heard.append(error)) as consumer:
+        scenario.take(consumer, 100)
+        scenario.broker.freeze()
+        try:
+            consumer.commit()
+            for _ in patiently("the commit to be sent"):
+                consumer.poll(0.01)
+                if consumer._parts.commit._sent:
+                    break
+            assert heard == []
+        finally:
+            scenario.broker.thaw()
+        for _ in patiently("on_commit"):
+            consumer.poll(0.05)
+            if heard:
+                break
+    assert heard[0] is None
+    assert scenario.lag() == 0
+
+
 def test_brokers_that_do_not_answer_are_named_at_once():
     raw = Consumer({"bootstrap.servers": "127.0.0.1:1", "group.id": "g", "enable.auto.commit": False, "log_level": 0})
     with pytest.raises(ChioConfigError, match="do not answer"):

@@ -40,6 +40,8 @@ SHARE = 0.05
 """Part of the time that commits which nobody waits for may take; what comes meanwhile joins the next one."""
 RETRY_LANDING = 0.02
 """Seconds after which the thread looks again whether the application has left the client."""
+UNHEARD = 0.1
+"""Seconds after which the thread does not count on the application to hear what became of a commit that was sent."""
 MAX_BACKLOG = 10_000
 """Denied events that may wait for their DLQ record before hand-out waits too."""
 
@@ -102,6 +104,11 @@ class Commit:
     1. receipts up to the last ordinal are durable; 2. every denial's DLQ record is acknowledged; 3. the offsets land.
     A failure in 1 or 2 ends the consumer before 3: nothing is committed, and a restart delivers the events again.
 
+    Where the client reports (`reports`: it calls `landed` as its `on_commit`), commits that nobody waits for are sent
+    and their results heard later, inside whatever call of the client comes next; one is on its way at a time.
+    Otherwise each waits for its result. Commits that somebody waits for always do, and supersede what is on its way:
+    the client sends both in order, so when the second has its result, the first one has too.
+
     Attributes:
         client: held by whoever is inside the client; the application's thread may take it again in a callback.
         ready: whether offsets are due that have not landed. A plain attribute, because every entry reads it.
@@ -116,6 +123,7 @@ class Commit:
         assignments: Assignments,
         trouble: Trouble,
         tripwire: Tripwire,
+        reports: bool = False,
         on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] | None = None,
         timeout: float = TIMEOUT,
     ) -> None:
@@ -131,6 +139,7 @@ class Commit:
         self._assignments = assignments
         self._trouble = trouble
         self._tripwire = tripwire
+        self._reports = reports
         self._on_commit = on_commit
         self._queue: queue.SimpleQueue[Work] = queue.SimpleQueue()
         self._queued = 0  # written by the application's thread alone
@@ -140,6 +149,8 @@ class Commit:
         self._awaited = False  # whether the application waits, and lands by itself
         self._land_at = 0.0  # guarded by `client`, as all below
         self._failing_since: float | None = None
+        self._sent: dict[Assigned, int] | None = None  # on its way
+        self._sent_at = 0.0
         self._thread = threading.Thread(target=self._run, name="chio-commit", daemon=True)
         self._thread.start()
 
@@ -156,7 +167,7 @@ class Commit:
     @property
     def is_busy(self) -> bool:
         """Whether something is on its way, so that the client should be left soon."""
-        return self.ready or self._rounds_asked != self._rounds_done
+        return self.ready or self._sent is not None or self._rounds_asked != self._rounds_done
 
     def deny(self, events: Sequence[Event]) -> None:
         """Queue denied events for the DLQ."""
@@ -213,7 +224,7 @@ class Commit:
         """Land what is due, if it is time; called on the application's thread, outside the client."""
         if self.ready or self._tripwire.is_due:
             with self.client:
-                self._land_in_passing()
+                self._land_in_passing(self.timeout)
 
     def begun(self, _assigned: Sequence[Assigned]) -> None:
         """Have the committed offsets looked at, now and some times later."""
@@ -296,9 +307,7 @@ class Commit:
         if not events:
             return
         attempts = self._receipts.attempts([event.ordinal or 0 for event in events])
-        self._dlq.send_all(
-            Letter(event, event.chio_decision, attempt) for event, attempt in zip(events, attempts, strict=True)
-        )
+        self._dlq.send_all(Letter(event, None, attempt) for event, attempt in zip(events, attempts, strict=True))
         self._processed += len(events)
         self.dead_letters += len(events)
 
@@ -323,14 +332,18 @@ class Commit:
             return
         if self.client.acquire(blocking=False):
             try:
-                self._land_in_passing()
+                self._land_in_passing(UNHEARD)
             finally:
                 self.client.release()
 
     # What whoever holds the client does.
 
-    def _land_in_passing(self) -> None:
-        """Step 3 when nobody waits for it: not too often, again while the failure is transient and the time lasts."""
+    def _land_in_passing(self, patience: float) -> None:
+        """Step 3 when nobody waits for it: not too often, again while the failure is transient and the time lasts.
+
+        Args:
+            patience: seconds that the result of what is on its way may take to be heard.
+        """
         if self._trouble.failure is not None:
             return
         try:
@@ -338,15 +351,26 @@ class Commit:
         except ChioError as moved:
             self._trouble.stop(moved)
             return
-        started = time.monotonic()
-        if not self.ready or started < self._land_at:
-            return
-        error = self._land()
         now = time.monotonic()
-        self._land_at = now + (now - started) / SHARE
+        if not self.ready or now < self._land_at:
+            return
+        if not self._reports or (self._sent is not None and now > self._sent_at + patience):
+            self._land_and_judge()
+        elif self._sent is None:
+            self._send_off()
+
+    def _land_and_judge(self) -> None:
+        started = time.monotonic()
+        error = self._land()
+        self._land_at = time.monotonic() + (time.monotonic() - started) / SHARE
+        self._judge(error, started)
+
+    def _judge(self, error: KafkaError | None, started: float) -> None:
+        """Decide whether a commit that failed is tried again."""
         if error is None:
             self._failing_since = None
             return
+        now = time.monotonic()
         self._land_at = max(self._land_at, now + BACKOFF)
         self._failing_since = self._failing_since or started
         if error.code() in GONE or (error.code() in TRANSIENT and now < self._failing_since + self.timeout):
@@ -355,32 +379,69 @@ class Commit:
         self._refuse()
         self._trouble.raise_once(_failed(error))
 
+    def _send_off(self) -> None:
+        """Send the offsets that are due, and do not wait."""
+        due = self._take_due()
+        if not due:
+            return
+        offsets = [held.at(offset) for held, offset in due.items()]
+        self._sent, self._sent_at = due, time.monotonic()
+        try:
+            self._raw.commit(offsets=offsets, asynchronous=True)
+        except KafkaException as failure:
+            self.landed(failure.args[0], offsets)
+        else:
+            self._land_at = time.monotonic() + (time.monotonic() - self._sent_at) / SHARE
+
+    def landed(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """Take the result of a commit that was sent; the client calls this, on the thread that is inside it.
+
+        It also calls for commits that were waited for: only the one that is on its way counts.
+        """
+        sent = self._sent
+        if sent is None or {(part.topic, part.partition): part.offset for part in offsets} != {
+            held.key: offset for held, offset in sent.items()
+        }:
+            return
+        self._judge(self._note(sent, offsets, error or _first_error(offsets)), self._sent_at)
+
     def _land(self) -> KafkaError | None:
-        """Send the offsets that are due, once."""
-        with self._assignments.lock:
-            due = {held: offset for held in self._assignments if (offset := held.frontier.due()) is not None}
-            self.ready = False
+        """Send the offsets that are due, once, and wait for the result."""
+        due = self._take_due()
         if not due:
             return None
-        landed, error = self._send([held.at(offset) for held, offset in due.items()])
+        offsets = [held.at(offset) for held, offset in due.items()]
+        try:
+            landed = self._raw.commit(offsets=offsets, asynchronous=False) or offsets
+        except KafkaException as failure:
+            return self._note(due, offsets, failure.args[0])
+        return self._note(due, landed, _first_error(landed))
+
+    def _take_due(self) -> dict[Assigned, int]:
+        """Give what the next commit says; what is on its way is due until its result is known."""
+        with self._assignments.lock:
+            due = {held: offset for held in self._assignments if (offset := held.frontier.due()) is not None}
+            for held, offset in due.items():
+                held.frontier.sent = offset
+            self.ready = False
+        return due
+
+    def _note(
+        self, sent: dict[Assigned, int], landed: list[TopicPartition], error: KafkaError | None
+    ) -> KafkaError | None:
+        """Note the result of a commit; gives back the error."""
         refused = {(part.topic, part.partition) for part in landed if part.error is not None}
         with self._assignments.lock:
-            for held, offset in due.items():
+            for held, offset in sent.items():
                 if error is None or (refused and held.key not in refused):
                     held.frontier.committed = offset
-            self.ready = self.ready or error is not None
+            self._sent = None
+            self.ready = any(held.frontier.due() is not None for held in self._assignments)
         if error is None or error.code() not in TRANSIENT:
             self._report(landed, error)
         if error is not None and error.code() in GONE:
             self._refuse()
         return error
-
-    def _send(self, offsets: list[TopicPartition]) -> tuple[list[TopicPartition], KafkaError | None]:
-        try:
-            landed = self._raw.commit(offsets=offsets, asynchronous=False) or offsets
-        except KafkaException as failure:
-            return offsets, failure.args[0]
-        return landed, next((part.error for part in landed if part.error is not None), None)
 
     def _refuse(self) -> None:
         """Do not send again what the broker refused, before somebody claims it again."""
@@ -405,6 +466,10 @@ class Commit:
         for item in work:
             if isinstance(item, Ticket):
                 item.finish(error)
+
+
+def _first_error(offsets: list[TopicPartition]) -> KafkaError | None:
+    return next((part.error for part in offsets if part.error is not None), None)
 
 
 def _failed(error: KafkaError) -> ChioError:

@@ -34,10 +34,14 @@ REFUSED_FOR_ITS_SIZE = frozenset({
 
 
 class Letter(NamedTuple):
-    """One event on its way to the DLQ."""
+    """One event on its way to the DLQ.
+
+    Attributes:
+        decision: why; None for the event's own, which need not become a Python object then.
+    """
 
     event: Any
-    decision: Any
+    decision: Any = None
     attempt: int | None = None
 
 

@@ -155,13 +155,22 @@ def record_key(event: Any, form: Form) -> bytes | None:
 
 
 def json_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Record:
-    """Give the record whose value is the JSON envelope."""
+    """Give the record whose value is the JSON envelope; `decision` None stands for the event's own."""
+    if decision is None:
+        spelled = event.dead_letter(attempt=attempt, value=form is Form.FULL, rest=form is not Form.DENIAL_ONLY)
+        if spelled is not None:
+            return Record(record_key(event, form), *spelled)
+        decision = event.chio_decision
     letter = build(event, decision, attempt=attempt, form=form)
     return Record(record_key(event, form), _encoder.encode(letter), _own_headers(letter))
 
 
 def exact_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Record:
-    """Give the record that repeats key, value and headers byte for byte and tells of the denial in further headers."""
+    """Give the record that repeats key, value and headers byte for byte and tells of the denial in further headers.
+
+    `decision` None stands for the event's own.
+    """
+    decision = event.chio_decision if decision is None else decision
     letter = build(event, decision, attempt=attempt, form=Form.DENIAL_ONLY)
     letter = msgspec.structs.replace(letter, original_value_omitted=form is not Form.FULL)
     denial: list[tuple[str, bytes | None]] = [(HEADER_DENIAL, _encoder.encode(letter))]

@@ -19,13 +19,15 @@ class Frontier:
     least `floor` leaves nothing unclaimed below `end`. Owned by whoever holds the commit lock.
     """
 
-    __slots__ = ("_runs", "claimed", "committed", "refused", "seen")
+    __slots__ = ("_runs", "claimed", "committed", "refused", "seen", "sent")
 
     def __init__(self) -> None:
         self.claimed = NOTHING
         """Offset up to which everything is done with; what the next commit says."""
         self.committed = NOTHING
         """Offset of this assignment's own last commit."""
+        self.sent = NOTHING
+        """Offset that was sent last, whatever became of it."""
         self.refused = NOTHING
         """Claim that the broker refused for good; it is not sent again before the next claim."""
         self.seen = NOTHING

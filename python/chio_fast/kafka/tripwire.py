@@ -70,7 +70,7 @@ class Tripwire:
             if not held:
                 self._looks = []
                 return
-        # Who holds the client commits, so the wrapper's own commits do not move meanwhile.
+        # Who holds the client commits, so nothing is sent meanwhile; what was sent before may land.
         try:
             found = self._raw.committed([each.at(NOTHING) for each in held], timeout=TIMEOUT)
         except KafkaException as error:
@@ -84,8 +84,9 @@ class Tripwire:
 
     def _compare(self, held: Assigned, offset: int) -> None:
         frontier, position = held.frontier, held.position
-        if frontier.committed != NOTHING:
-            moved = offset > frontier.committed
+        own = max(frontier.committed, frontier.sent)
+        if own != NOTHING:
+            moved = offset > own
         elif frontier.seen != NOTHING:
             moved = offset > frontier.seen
         else:

@@ -47,10 +47,11 @@ _sidecar_warned = False
 
 
 class ErrorEar:
-    """Takes client-level errors from any thread; there before the parts that deal with them."""
+    """Takes client-level errors from any thread, and results of commits; there before the parts that deal with them."""
 
     def __init__(self) -> None:
         self.intake: Intake | None = None
+        self.commit: Commit | None = None
         self.trouble = Trouble()
 
     def __call__(self, error: KafkaError) -> None:
@@ -59,6 +60,11 @@ class ErrorEar:
             self.trouble.stop(KafkaException(error))
         elif self.intake is not None:
             self.intake.hear_transient(error)
+
+    def on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """Pass on what became of a commit; for clients that were built with this as their `on_commit`."""
+        if self.commit is not None:
+            self.commit.landed(error, offsets)
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class Clients:
         producer: writes the DLQ.
         admin: asks for topic ids; None where it cannot be built.
         conf: settings by which further clients can be built; None where they are not known.
+        reports: whether the consumer tells `ear` what became of its commits.
         ear: hears client-level errors.
         group: the consumer group, where it is known.
     """
@@ -80,6 +87,7 @@ class Clients:
     ear: ErrorEar
     group: str | None
     conf: Mapping[str, Any] | None
+    reports: bool = False
 
 
 def enforcer_for(
@@ -161,7 +169,8 @@ def clients_from(conf: Mapping[str, Any]) -> Clients:
     ear = ErrorEar()
     consumer_conf, producer_conf = config.consumer_config(conf, ear), config.producer_config(conf, ear)
     admin = AdminClient(config.admin_config(conf))
-    return Clients(Consumer(consumer_conf), Producer(producer_conf), admin, ear, conf["group.id"], conf)
+    consumer_conf["on_commit"] = ear.on_commit
+    return Clients(Consumer(consumer_conf), Producer(producer_conf), admin, ear, conf["group.id"], conf, reports=True)
 
 
 def clients_around(consumer: Consumer, producer: Producer | None, group_id: str | None, identity: str) -> Clients:
@@ -260,6 +269,7 @@ class Pipeline:
             assignments=self.assignments,
             trouble=self.trouble,
             tripwire=tripwire,
+            reports=clients.reports,
             on_commit=on_commit,
         )
         self.claims = Claims(self.assignments, self.commit, enforcer.log, self.trouble)
@@ -290,7 +300,7 @@ class Pipeline:
             recognition=recognition,
         )
         self.recognition = recognition
-        clients.ear.intake = self.intake
+        clients.ear.intake, clients.ear.commit = self.intake, self.commit
 
     def close(self) -> None:
         """Finish what was asked for, leave the group, end the thread; raise the first thing that went wrong."""

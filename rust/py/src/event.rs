@@ -14,6 +14,7 @@ use chio_policy::{Request, Scratch, Verdict};
 
 use crate::decision::read_run;
 use crate::headers;
+use crate::letter::{self, Form, Letter};
 use crate::message::{Accessor, Reader};
 use crate::place::Place;
 use crate::reader;
@@ -132,6 +133,11 @@ impl Event {
         }
     }
 
+    /// The name of its request, for people.
+    pub fn request_text(&self) -> String {
+        format!("chio-kafka-{}-{}-{}", self.place.topic, self.place.number, self.offset)
+    }
+
     /// Calls `f` with the event as it was admitted.
     pub fn with_view<R>(&self, py: Python<'_>, headers: &[Header], f: impl FnOnce(&EventView<'_>) -> R) -> PyResult<R> {
         let at = (&*self.place, self.offset, self.timestamp);
@@ -200,7 +206,22 @@ impl Event {
 
     #[getter]
     fn request(&self) -> String {
-        format!("chio-kafka-{}-{}-{}", self.place.topic, self.place.number, self.offset)
+        self.request_text()
+    }
+
+    #[pyo3(signature = (*, attempt, value, rest))]
+    fn dead_letter<'py>(
+        &self,
+        py: Python<'py>,
+        attempt: Option<u64>,
+        value: bool,
+        rest: bool,
+    ) -> PyResult<Option<Letter<'py>>> {
+        if self.changed.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        let snapshot = self.ruling().snapshot(&self.place.question(), &self.always);
+        letter::of(self, py, &snapshot, attempt, Form { value, rest })
     }
 
     #[getter]

@@ -24,6 +24,7 @@ mod headers;
 mod inbound;
 mod issue;
 mod layout;
+mod letter;
 mod log;
 mod matter;
 mod message;
