@@ -50,7 +50,12 @@ impl Failure {
         }
         Self::Refused(match *code {
             SqlState::DISK_FULL => LogError::Full { path },
-            SqlState::LOCK_NOT_AVAILABLE => LogError::Busy { path },
+            SqlState::LOCK_NOT_AVAILABLE => LogError::Server {
+                path,
+                detail: "another session has held the lock of the log for too long: find it in `pg_locks`, and keep backups and \
+                         shells off its tables"
+                    .to_owned(),
+            },
             SqlState::INVALID_CATALOG_NAME => LogError::Missing { path },
             SqlState::DATA_CORRUPTED | SqlState::INDEX_CORRUPTED => LogError::Corrupt { path, detail },
             _ => LogError::Server { path, detail },

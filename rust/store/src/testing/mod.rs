@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 pub mod drill;
+mod issuer;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod sample;
