@@ -9,12 +9,13 @@ use pyo3::types::{PyDict, PyString};
 use chio_policy::{Decision, Reads, Request, Scratch};
 
 use crate::clock;
-use crate::event::{Event, Read};
+use crate::event::Event;
 use crate::gate::Gate;
 use crate::headers;
 use crate::layout::Fields;
 use crate::message::{Reader, check_content};
 use crate::place::{Partition, Place};
+use crate::read::Read;
 use crate::record::Header;
 use crate::resolved::Resolved;
 use crate::ruling::{Generation, Ruling};

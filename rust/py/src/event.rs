@@ -17,8 +17,9 @@ use crate::headers;
 use crate::letter::{self, Form, Letter};
 use crate::message::{Accessor, Reader};
 use crate::place::Place;
+use crate::read::{self, Read};
 use crate::reader;
-use crate::record::{self, Header};
+use crate::record::Header;
 use crate::ruling::{Issued, Recalled, Ruling};
 
 /// Events that were freed and whose memory is used again: those of a batch in hand and of the next one.
@@ -51,25 +52,6 @@ pub struct Event {
     ruling: Mutex<Ruling>,
     /// A setter was called, so that what was read at admission is not what the message holds now.
     changed: AtomicBool,
-}
-
-/// What is read of a message at admission.
-pub struct Read<'py> {
-    /// Key.
-    pub key: Option<Bound<'py, PyAny>>,
-    /// Value.
-    pub value: Option<Bound<'py, PyAny>>,
-    /// Offset.
-    pub offset: i64,
-    /// Timestamp, Unix ms.
-    pub timestamp: Option<i64>,
-}
-
-impl Read<'_> {
-    /// Calls `f` with the event as conditions see it.
-    pub fn with_view<R>(&self, place: &Place, headers: &[Header], f: impl FnOnce(&EventView<'_>) -> R) -> PyResult<R> {
-        view(self.key.as_ref(), self.value.as_ref(), (place, self.offset, self.timestamp), headers, f)
-    }
 }
 
 impl Event {
@@ -142,7 +124,7 @@ impl Event {
     pub fn with_view<R>(&self, py: Python<'_>, headers: &[Header], f: impl FnOnce(&EventView<'_>) -> R) -> PyResult<R> {
         let at = (&*self.place, self.offset, self.timestamp);
         let (key, value) = (self.key.as_ref().map(|key| key.bind(py)), self.value.as_ref().map(|value| value.bind(py)));
-        view(key, value, at, headers, f)
+        read::view(key, value, at, headers, f)
     }
 
     fn current(&self, py: Python<'_>, accessor: Accessor) -> PyResult<Py<PyAny>> {
@@ -155,20 +137,6 @@ impl Event {
         self.changed.store(true, Ordering::Release);
         Ok(())
     }
-}
-
-fn view<R>(
-    key: Option<&Bound<'_, PyAny>>,
-    value: Option<&Bound<'_, PyAny>>,
-    (place, offset, timestamp): (&Place, i64, Option<i64>),
-    headers: &[Header],
-    f: impl FnOnce(&EventView<'_>) -> R,
-) -> PyResult<R> {
-    let key = key.map(record::bytes_of).transpose()?.flatten().flatten();
-    let value = value.map(record::bytes_of).transpose()?.flatten().flatten();
-    let headers: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
-    let (partition, offset) = (Some(place.number), Some(offset));
-    Ok(f(&EventView { topic: &place.topic, partition, offset, key, timestamp, headers: &headers, value }))
 }
 
 #[pymethods]

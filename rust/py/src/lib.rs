@@ -32,6 +32,7 @@ mod outcome;
 mod outlet;
 mod place;
 mod policy;
+mod read;
 mod reader;
 mod record;
 mod resolved;
