@@ -32,12 +32,12 @@ def move_back(scenario: Scenario) -> None:
         operator.close()
 
 
-def run(scenario: Scenario, policy: str, count: int, **arguments: Any) -> Any:
-    """Takes what `policy` allows, commits, and gives the statistics."""
+def run(scenario: Scenario, policy: str, allowed: int, denied: int = 0, **arguments: Any) -> Any:
+    """Takes so many allowed events and waits for so many denials, commits, and gives the statistics."""
     with scenario.consumer(policy=Policy.from_yaml(policy), **arguments) as consumer:
-        scenario.take(consumer, count)
-        if not count:
-            scenario.finish(consumer)
+        if allowed:
+            scenario.take(consumer, allowed)
+        scenario.await_dead_letters(consumer, denied)
         consumer.commit(asynchronous=False)
         return consumer.stats()
 
@@ -54,7 +54,7 @@ class TestReplay:
             scenario.raw_produce(b'{"n": %d}' % n)
         run(scenario, OPEN_POLICY, 3)
         move_back(scenario)
-        stats = run(scenario, CLOSED_POLICY, 0)
+        stats = run(scenario, CLOSED_POLICY, 0, 3)
         assert (stats.replays, stats.denied) == (3, 3)
         for offset in range(3):
             first, again = receipts_of(scenario, offset)
@@ -74,25 +74,25 @@ class TestReplay:
 
     def test_an_honoured_denial_stands_although_the_policy_allows_now(self, scenario: Scenario) -> None:
         scenario.raw_produce(b"{}")
-        run(scenario, CLOSED_POLICY, 0)
+        run(scenario, CLOSED_POLICY, 0, 1)
         move_back(scenario)
-        stats = run(scenario, OPEN_POLICY, 0, on_replay="honor")
+        stats = run(scenario, OPEN_POLICY, 0, 1, on_replay="honor")
         assert (stats.handed_out, stats.denied) == (0, 1)
         assert [receipt.verdict for receipt in receipts_of(scenario, 0)] == ["deny", "deny"]
 
     def test_events_behind_the_replayed_ones_are_decided_as_ever(self, scenario: Scenario) -> None:
         scenario.raw_produce(b"{}")
-        run(scenario, CLOSED_POLICY, 0)
+        run(scenario, CLOSED_POLICY, 0, 1)
         scenario.raw_produce(b"{}")
         move_back(scenario)
-        stats = run(scenario, OPEN_POLICY, 1, on_replay="honor")
+        stats = run(scenario, OPEN_POLICY, 1, 1, on_replay="honor")
         assert (stats.replays, stats.handed_out, stats.denied) == (1, 1, 1)
         [fresh] = receipts_of(scenario, 1)
         assert (fresh.verdict, fresh.parents) == ("allow", ())
 
     def test_another_groups_receipt_is_not_of_the_same_request(self, scenario: Scenario) -> None:
         scenario.raw_produce(b"{}")
-        run(scenario, CLOSED_POLICY, 0)
+        run(scenario, CLOSED_POLICY, 0, 1)
         scenario.group += "-other"
         stats = run(scenario, OPEN_POLICY, 1, on_replay="honor")
         assert (stats.replays, stats.handed_out) == (0, 1)
