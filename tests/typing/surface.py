@@ -11,6 +11,7 @@ from chio_fast import (
     CheckRequest,
     ChioDenied,
     ChioProducerMiddleware,
+    ChioTransactionalProcessor,
     Decision,
     Deny,
     Enforcer,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import KafkaError, Message, Producer
 
-    from chio_fast.kafka import ProducerStats
+    from chio_fast.kafka import HandlerContext, ProcessorStats, ProducerStats
 
 
 class Pii:
@@ -114,6 +115,32 @@ async def producing_async() -> None:
         assert_type(delivery, asyncio.Future[Message])
         assert_type(await delivery, Message)
         assert_type(await producer.flush(), int)
+
+
+def processing() -> None:
+    processor = ChioTransactionalProcessor(
+        bootstrap_servers="localhost:9092",
+        group_id="writers",
+        consume_topics=["t"],
+        consume_scope={"t": "a:b"},
+        produce_scope_map={"u": "a:c"},
+        batch_size=100,
+        on_handler_error="error_topic",
+        error_topic="errors",
+        order="partition",
+        conf={"client.id": "me"},
+    )
+
+    async def handle(event: Event, ctx: HandlerContext) -> None:
+        assert_type((ctx.event, ctx.receipt), tuple[Event, str])
+        found = await ctx.chio.invoke(tool="search", scope="tools:search", arguments={"query": "q"}, call_id="first")
+        await ctx.produce(topic="u", value=found, key=event.key(), headers={"a": "b"}, partition=1, timestamp=1)
+
+    processor.register("t", handle)
+    processor.run()
+    processor.stop()
+    assert_type(processor.stats(), ProcessorStats)
+    processor.close()
 
 
 def reading(log: ReceiptLog, trust: TrustFile) -> Iterator[Receipt]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
-from chio_fast.errors import ChioCallDiverged, ChioCallUnknown, ChioConfigError, ChioDenied
+from chio_fast.errors import ChioCallDiverged, ChioCallUnknown, ChioConfigError, ChioDeliveryError, ChioDenied
 from chio_fast.kafka.envelope import (
     HEADER_RECEIPT,
     HEADER_REQUEST,
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 OnHandlerError = Literal["retry", "error_topic", "stop"]
 
 HEADER_ERROR = "X-Chio-Error"
-FINAL = (ChioDenied, ChioCallUnknown, ChioCallDiverged)
+FINAL = (ChioDenied, ChioConfigError, ChioDeliveryError, ChioCallUnknown, ChioCallDiverged)
 """Failures that will be the same the next time."""
 MAX_ATTEMPTS = 5
 BACKOFF = 0.1

@@ -27,6 +27,7 @@ RECORD_OVERHEAD = 512
 Headers = Sequence[tuple[str, "bytes | str | None"]] | Mapping[str, "bytes | str | None"]
 Value = Any
 """Bytes, a string or None are written as they are, everything else as JSON."""
+BYTES_LIKE = (bytearray, memoryview)
 
 
 class Done:
@@ -133,7 +134,7 @@ class HandlerContext:
                 f"topic `{topic}` has no scope; write `produce_scope_map={{..., {topic!r}: 'events:produce:...'}}`"
             )
         if not isinstance(value, bytes) and value is not None:
-            value = value.encode() if isinstance(value, str) else msgspec.json.encode(value)
+            value = _encode(value)
         carried = self._with_trace(headers)
         size = len(value or b"") + len(key or b"")
         if size + RECORD_OVERHEAD > boundaries.max_bytes[topic]:
@@ -222,6 +223,12 @@ class Tools:
         require_current(self._work)
         call = self._calls.ainvoke if self._work.run.is_async else self._calls.invoke
         return call(tool, scope, arguments, call_id)
+
+
+def _encode(value: Value) -> bytes:
+    if isinstance(value, str):
+        return value.encode()
+    return bytes(value) if isinstance(value, BYTES_LIKE) else msgspec.json.encode(value)
 
 
 def require_current(work: Work) -> None:

@@ -11,13 +11,14 @@ from chio_fast.kafka.options import Options, consume_scopes
 from chio_fast.kafka.processing import Processing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from chio_fast._native import Policy, Signer, StrPath
     from chio_fast.enforcer import Enforcer
     from chio_fast.guards import Guards
     from chio_fast.kafka.options import ProcessorSettings
     from chio_fast.kafka.processing import Handler
+    from chio_fast.kafka.running import Running
     from chio_fast.kafka.stats import ProcessorStats
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
@@ -116,7 +117,7 @@ class ChioTransactionalProcessor:
         """Register the function behind a tool, see `Enforcer.tool`."""
         return self.enforcer.tool(name, **kept) if function is None else self.enforcer.tool(name, function, **kept)
 
-    def run(self) -> Coroutine[Any, Any, None]:
+    def run(self) -> Running:
         """Process until `stop` or SIGTERM, then finish what is in flight, commit it, and leave the group.
 
         Blocks the calling thread; what it gives may be awaited and need not be. On a thread whose event loop runs, it

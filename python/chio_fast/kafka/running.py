@@ -9,25 +9,39 @@ from collections.abc import Callable, Coroutine, Generator
 from typing import Any
 
 
-class Ran(Coroutine[Any, Any, None]):
-    """What is over already: to await it, or to pass it to `asyncio.run`, is possible and not necessary."""
+class Running(Coroutine[Any, Any, None]):
+    """What runs beside a loop and has to be awaited, or is over and need not be; `asyncio.run` takes both.
 
-    def send(self, _value: Any) -> None:
-        """End at once, as an awaited coroutine does."""
-        raise StopIteration
+    Args:
+        work: what runs; None if it is over.
+    """
 
-    def throw(self, error: Any, *_more: Any) -> None:
+    def __init__(self, work: Coroutine[Any, Any, None] | None = None) -> None:
+        self._work = work
+
+    def send(self, value: Any) -> Any:
+        """Go on, as an awaited coroutine does."""
+        if self._work is None:
+            raise StopIteration
+        return self._work.send(value)
+
+    def throw(self, error: Any, *more: Any) -> Any:
         """Raise what was thrown in."""
-        raise error
+        if self._work is None:
+            raise error
+        return self._work.throw(error, *more)
 
     def close(self) -> None:
-        """Do nothing."""
+        """End it."""
+        if self._work is not None:
+            self._work.close()
 
     def __await__(self) -> Generator[Any, None, None]:
-        yield from ()
+        if self._work is not None:
+            yield from self._work.__await__()
 
 
-def run(main: Callable[[], None], stop: Callable[[], None]) -> Coroutine[Any, Any, None]:
+def run(main: Callable[[], None], stop: Callable[[], None]) -> Running:
     """Run `main` here and give something that may be awaited; in a thread, to be awaited, if a loop runs here.
 
     Args:
@@ -35,9 +49,9 @@ def run(main: Callable[[], None], stop: Callable[[], None]) -> Coroutine[Any, An
         stop: has `main` come to its end; called on SIGTERM, and when the awaiting task is cancelled.
     """
     if _is_on_a_loop():
-        return _run_in_thread(main, stop)
+        return Running(_run_in_thread(main, stop))
     _run_here(main, stop)
-    return Ran()
+    return Running()
 
 
 def _is_on_a_loop() -> bool:
