@@ -244,7 +244,7 @@ fn forward(mut client: TcpStream, mut far: TcpStream, fault: &AtomicU8) {
     let mut buffer = [0; 65_536];
     while let Ok(length @ 1..) = client.read(&mut buffer) {
         let sent = &buffer[..length];
-        let commits = sent.windows(6).any(|window| window == b"COMMIT");
+        let commits = sent.windows(7).any(|window| window == b"COMMIT\0");
         match if commits { fault.swap(PASS, Ordering::SeqCst) } else { PASS } {
             LOSE_COMMIT => return client.shutdown(Shutdown::Both).unwrap(),
             LOSE_ANSWER => {
