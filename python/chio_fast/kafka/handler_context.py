@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from chio_fast.errors import ChioConfigError, ChioDeliveryError, ChioDenied, ChioError, ChioRevoked
+from chio_fast.errors import ChioDeliveryError, ChioDenied, ChioError, ChioRevoked
 from chio_fast.kafka.work import RUNNING, Output
 
 if TYPE_CHECKING:
@@ -60,6 +60,11 @@ class Boundaries:
         self.tools = tools
         self.outlets = outlets
         self.max_bytes = max_bytes
+
+    def closed(self, topic: str) -> Outlet:
+        """Give the outlet of a topic without a scope, through which nothing comes."""
+        why = f"topic `{topic}` has no scope: write `produce_scope_map={{..., {topic!r}: 'events:produce:...'}}`"
+        return self.gate.outlet(topic, scope=f"events:produce:{topic}", identity=self.tools.identity, closed=why)
 
 
 class HandlerContext:
@@ -121,27 +126,22 @@ class HandlerContext:
             timestamp: Unix ms; 0 for now.
 
         Raises:
-            ChioDenied: it is not allowed; nothing is produced, the receipt says so.
+            ChioDenied: it is not allowed, or the topic has no scope; nothing is produced, the receipt says so.
             ChioRevoked: the event's partition was revoked, lost or sought; the event is handled again elsewhere.
-            ChioConfigError: the topic has no scope.
             ChioDeliveryError: the event is larger than the cluster takes.
         """
         work, boundaries = self._work, self._boundaries
         require_current(work)
-        outlet = boundaries.outlets.get(topic)
-        if outlet is None:
-            raise ChioConfigError(
-                f"topic `{topic}` has no scope; write `produce_scope_map={{..., {topic!r}: 'events:produce:...'}}`"
-            )
+        outlet = boundaries.outlets.get(topic) or boundaries.closed(topic)
         if not isinstance(value, bytes) and value is not None:
             value = _encode(value)
         carried = self._with_trace(headers)
-        size = len(value or b"") + len(key or b"")
-        if size + RECORD_OVERHEAD > boundaries.max_bytes[topic]:
+        size, limit = len(value or b"") + len(key or b""), boundaries.max_bytes.get(topic)
+        if limit is not None and size + RECORD_OVERHEAD > limit:
             raise ChioDeliveryError(
                 f"the output of `{work.event.request}` is {size} bytes, topic `{topic}` takes "
-                f"{boundaries.max_bytes[topic] - RECORD_OVERHEAD}; produce less, or raise `message.max.bytes` of the "
-                "client and `max.message.bytes` of the topic"
+                f"{limit - RECORD_OVERHEAD}; produce less, or raise `message.max.bytes` of the client and "
+                "`max.message.bytes` of the topic"
             )
         check = boundaries.gate.output(
             outlet,
