@@ -53,12 +53,12 @@ class PostgresServer:
             time.sleep(0.02)
 
     def _serve(self) -> subprocess.Popen[bytes]:
-        place = ["-D", self.folder / "data", "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
-        command = [self._bin / "postgres", *place, "-c", "log_min_messages=fatal"]
+        place: list[str | Path] = ["-D", self.folder / "data", "-p", str(self.port), "-h", "127.0.0.1", "-k", ""]
+        command: list[str | Path] = [self._bin / "postgres", *place, "-c", "log_min_messages=fatal"]
         return subprocess.Popen(command, stderr=subprocess.DEVNULL, **_user())
 
     def _answers(self) -> bool:
-        ask = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        ask: list[str | Path] = [self._bin / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(self.port)]
         return subprocess.run(ask, check=False).returncode == 0
 
     def url(self, log: str) -> str:

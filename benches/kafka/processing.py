@@ -73,7 +73,7 @@ class Processing:
             max_batch_ms=max_batch_ms,
             concurrency=16 if calls_tool else 1,
             order="partition",
-            conf={"auto.offset.reset": "earliest"},
+            config={"auto.offset.reset": "earliest"},
         )
         self.processor.tool("bench", _tool)
         self.processor.register(topic, self._async_handler() if is_async else self._handler())

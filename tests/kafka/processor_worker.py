@@ -90,7 +90,7 @@ def build(settings: ProcessorSettings) -> ChioTransactionalProcessor:
         signer=settings.signer,
         identity=settings.identity,
         member=settings.member,
-        conf=(settings.conf if "group.protocol" in settings.conf else SHORT_SESSION | settings.conf),
+        config=(settings.conf if "group.protocol" in settings.conf else SHORT_SESSION | settings.conf),
         dlq_topic=settings.dlq,
         error_topic=settings.errors,
         concurrency=settings.concurrency,

@@ -85,7 +85,7 @@ class World:
             "dlq_topic": self.dlq,
             "error_topic": self.errors,
             "max_batch_ms": 20,
-            "conf": {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500},
+            "config": {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500},
             **changes,
         }
 
@@ -594,8 +594,8 @@ def test_run_may_be_awaited(world: World) -> None:
         ({"batch_size": 5, "max_in_flight": 4}, "no more than may be in flight"),
         ({"consume_scope": {"other": "events:consume:other"}}, "has no scope"),
         ({"order": "none"}, "write `key` or `partition`"),
-        ({"conf": {"isolation.level": "read_uncommitted"}}, "isolation.level"),
-        ({"conf": {"transactional.id": "mine"}}, "transactional.id"),
+        ({"config": {"isolation.level": "read_uncommitted"}}, "isolation.level"),
+        ({"config": {"transactional.id": "mine"}}, "transactional.id"),
     ],
 )
 def test_arguments_that_make_no_sense_are_refused(world: World, changes: dict[str, Any], message: str) -> None:

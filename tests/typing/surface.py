@@ -128,7 +128,7 @@ def processing() -> None:
         on_handler_error="error_topic",
         error_topic="errors",
         order="partition",
-        conf={"client.id": "me"},
+        config={"client.id": "me"},
     )
 
     async def handle(event: Event, ctx: HandlerContext) -> None:

@@ -120,7 +120,7 @@ def _exactly_once(config: EnforceConfig, enforcer: Enforcer, idle_exit: float | 
         max_in_flight=2 * config.batch_size,
         order="partition",
         journal=False,  # nothing is called
-        conf=config.kafka,
+        config=config.kafka,
     )
 
     def forward(event: Event, ctx: HandlerContext) -> None:

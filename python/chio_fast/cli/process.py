@@ -132,7 +132,7 @@ def run(output: Output, config: ProcessConfig, idle_exit: float | None) -> None:
             member=config.member,
             journal=config.journal,
             on_divergence=config.on_divergence,
-            conf=config.kafka,
+            config=config.kafka,
         )
         for topic, handler in handlers.items():
             processor.register(topic, handler)

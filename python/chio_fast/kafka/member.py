@@ -28,15 +28,24 @@ class Member:
         group: the consumer group.
         given: the name, if the application gives one.
         instance: `group.instance.id` of the configuration.
+        transactional_id: instead of `{group}-{name}`.
         folder: where lock files lie; one for all processes of a host.
     """
 
-    def __init__(self, group: str, given: str | None, instance: str | None, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        group: str,
+        given: str | None,
+        instance: str | None,
+        folder: Path | None = None,
+        *,
+        transactional_id: str | None = None,
+    ) -> None:
         self._lock: IO[str] | None = None
         self.name = given or os.environ.get(MEMBER) or instance or ""
         if not self.name:
             self.name = f"{socket.gethostname()}-{self._slot(group, folder or _shared_folder())}"
-        self.transactional_id = f"{group}-{self.name}"
+        self.transactional_id = transactional_id or f"{group}-{self.name}"
 
     def release(self) -> None:
         """Give the name up."""

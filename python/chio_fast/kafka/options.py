@@ -44,6 +44,7 @@ class ProcessorSettings(TypedDict, total=False):
         concurrency: handlers of either kind, sync and async, that run at the same time; by default 16.
         order: events of the same `key`, the default, or of the same `partition`, are handled one after the other.
         member: name of this instance, the same after a restart; see `chio_fast.kafka.member`.
+        transactional_id: instead of `{group}-{member}`; no other instance may have it.
         checkpoint_topic: where the signed checkpoints go that make commits visible; created if it is missing.
         journal: file of the tool calls, shared by the members of a host; by default beside the receipt log, False for
             none, so that calls of events that come again are made again.
@@ -65,6 +66,7 @@ class ProcessorSettings(TypedDict, total=False):
     concurrency: int
     order: Order
     member: str | None
+    transactional_id: str | None
     checkpoint_topic: str
     journal: StrPath | Literal[False] | None
     on_divergence: OnDivergence
@@ -97,6 +99,7 @@ class Options:
     concurrency: int = 16
     order: Order = "key"
     member: str | None = None
+    transactional_id: str | None = None
     checkpoint_topic: str = checkpoints.TOPIC
     journal: StrPath | Literal[False] | None = None
     on_divergence: OnDivergence = "stop"

@@ -76,7 +76,12 @@ class Processing:
     def _build(self, options: Options, enforcer: Enforcer, ear: ErrorEar) -> None:
         """Make the parts, and see to it that they end, the last one first."""
         self._raw = Consumer(config.processor_consumer_config(options.conf, ear))
-        self._member = Member(options.group, options.member, options.conf.get("group.instance.id"))
+        self._member = Member(
+            options.group,
+            options.member,
+            options.conf.get("group.instance.id"),
+            transactional_id=options.transactional_id,
+        )
         self._at_end(self._member.release)
         self._checkpoints = Checkpoints(options.conf, options.checkpoint_topic)
         self._checkpoints.ensure(create=True)

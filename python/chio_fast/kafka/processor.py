@@ -45,7 +45,7 @@ class ChioTransactionalProcessor:
         guards: a list, each of which always runs, or a dictionary, each of which runs where a rule names it.
         enforcer: instead of the four before; it is not closed with the processor.
         invoker: calls tools that are not registered, as `invoker(tool, arguments, idempotency_key)`.
-        conf: further settings of the confluent clients, such as security.
+        config: further settings of the confluent clients, such as security.
         settings: the rest, see `ProcessorSettings`.
 
     Raises:
@@ -70,13 +70,13 @@ class ChioTransactionalProcessor:
         guards: Guards | None = None,
         enforcer: Enforcer | None = None,
         invoker: Callable[..., Any] | None = None,
-        conf: Mapping[str, Any] | None = None,
+        config: Mapping[str, Any] | None = None,
         **settings: Unpack[ProcessorSettings],
     ) -> None:
         wiring.warn_of_sidecar(sidecar_url)
         self.identity = identity or (enforcer.identity if enforcer else None) or group_id
         self._options = Options(
-            conf={**(conf or {}), "bootstrap.servers": bootstrap_servers, "group.id": group_id},
+            conf={**(config or {}), "bootstrap.servers": bootstrap_servers, "group.id": group_id},
             identity=self.identity,
             consume_scopes=consume_scopes(list(consume_topics), consume_scope),
             produce_scopes=dict(produce_scope_map or {}),

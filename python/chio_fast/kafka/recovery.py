@@ -197,8 +197,8 @@ class Recovery:
         if contradictions:
             self._gate.log.wait_durable(ordinal)
             raise ContradictionError(
-                f"receipt log `{self._receipt_log.location}`: {'; '.join(contradictions)}; Kafka's word is recorded now; "
-                "find out who else writes to the log or to the checkpoint topic"
+                f"receipt log `{self._receipt_log.location}`: {'; '.join(contradictions)}; Kafka's word is recorded "
+                "now; find out who else writes to the log or to the checkpoint topic"
             )
         return ordinal
 
