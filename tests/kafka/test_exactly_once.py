@@ -89,7 +89,7 @@ def test_kill_9_at_steps_and_at_random_leaves_the_books_balanced(
     worker = start()
     factory.await_done(worker, 600)
     worker.stop()
-    found = factory.audit(unknown_calls=True)
+    found = factory.audit(unknown_calls=True, kills=volume["kills"])
     drill_report("exactly once: kill -9 of the processor", seed=seed, kills=volume["kills"], **found)
 
 

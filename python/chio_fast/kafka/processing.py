@@ -133,14 +133,7 @@ class Processing:
         self.dispatcher = Dispatcher(
             runs=self.runs,
             failures=self.failures,
-            proving=Proving(
-                enforcer.gate,
-                enforcer.receipt_log,
-                self.failures,
-                self.runs,
-                cluster=self._cluster,
-                group=options.group,
-            ),
+            proving=Proving(enforcer.gate, enforcer.receipt_log, self.failures, self.runs),
             boundaries=self._boundaries(limits),
             trouble=self.trouble,
             concurrency=options.concurrency,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict, deque
-from itertools import islice
 from typing import TYPE_CHECKING
 
 from chio_fast.kafka.work import FINISHED, Failure
@@ -21,7 +20,6 @@ if TYPE_CHECKING:
 
     from chio_fast._native import Gate
     from chio_fast.kafka.failures import Failures
-    from chio_fast.kafka.metadata import Cluster
     from chio_fast.kafka.runs import Run, Runs
     from chio_fast.kafka.work import Work
     from chio_fast.log import ReceiptLog
@@ -30,8 +28,8 @@ SUSPECT = 2
 """Attempts that were not committed, from which on an event runs by itself."""
 PATIENCE = 10.0
 """Seconds after which the next suspect runs although the one before is not committed."""
-LOOK_BACK = 10_000
-"""Receipts of attempts of one partition that are looked at, from the newest on."""
+LOOK_AHEAD = 10_000
+"""Offsets of one partition whose earlier attempts are looked at, from the first event on."""
 
 
 class Proving:
@@ -42,19 +40,13 @@ class Proving:
         receipt_log: knows the attempts before.
         failures: says how many attempts are too many.
         runs: commit what was proven at once.
-        cluster: knows the ids of topics.
-        group: the consumer group.
     """
 
-    def __init__(
-        self, gate: Gate, receipt_log: ReceiptLog, failures: Failures, runs: Runs, *, cluster: Cluster, group: str
-    ) -> None:
+    def __init__(self, gate: Gate, receipt_log: ReceiptLog, failures: Failures, runs: Runs) -> None:
         self._gate = gate
         self._receipt_log = receipt_log
         self._failures = failures
         self._runs = runs
-        self._cluster = cluster
-        self._group = group
         self._tried: dict[Run, dict[int, int]] = {}
         self._waiting: deque[Work] = deque()  # appended to by workers
         self._running: Work | None = None
@@ -69,7 +61,7 @@ class Proving:
         for work in fresh:
             run = work.run
             run.unproven -= 1
-            tried = self._tries(run).get(work.event.offset(), 0)
+            tried = self._tries(work).get(work.event.offset(), 0)
             if run.unproven == 0:
                 del self._tried[run]
             if work.state == FINISHED:
@@ -112,21 +104,19 @@ class Proving:
             ordinals = self._gate.attempt_now([work.event for work in works])
             self._gate.log.wait_durable(max(ordinals))
 
-    def _tries(self, run: Run) -> dict[int, int]:
-        """Give how often events of a run were tried and not committed, by offset."""
+    def _tries(self, work: Work) -> dict[int, int]:
+        """Give how often events of a run were tried and not committed, by offset, from its first work on."""
+        run = work.run
         known = self._tried.get(run)
         if known is None:
             # Ended runs are not asked about again.
             self._tried = {other: tries for other, tries in self._tried.items() if other.alive}
             attempts: defaultdict[int, set[int]] = defaultdict(set)
-            topic, partition = run.key
-            found = self._receipt_log.query(
-                kind="consume", state="attempt", topic=topic, partition=partition, newest_first=True
-            )
-            here = (self._group, self._cluster.topic_id(topic))
-            for receipt in islice(found, LOOK_BACK):
-                if (receipt.target.group, receipt.target.topic_id) == here:
-                    attempts[int(receipt.target.offset or 0)].add(receipt.attempt or 1)
+            first, highest = work.event.offset(), self._receipt_log.highest_offset(run.held.native)
+            if highest is not None and highest >= first:
+                for receipt in self._receipt_log.consumed(run.held.native, first, min(highest, first + LOOK_AHEAD)):
+                    if receipt.batch.state == "attempt":
+                        attempts[int(receipt.target.offset or 0)].add(receipt.attempt or 1)
             known = self._tried[run] = {offset: len(numbers) for offset, numbers in attempts.items()}
         return known
 
