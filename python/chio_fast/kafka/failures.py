@@ -86,6 +86,10 @@ class Failures:
         """Whether a handler that failed is not tried again."""
         return not self._retries or attempts >= self._max_attempts or isinstance(error, FINAL)
 
+    def attempts_left(self, attempts: int) -> int:
+        """Give how many more attempts an event has that was tried so often."""
+        return max(0, self._max_attempts - attempts)
+
     def is_too_often(self, attempts: int) -> bool:
         """Whether an event whose attempts ended with the process is given up, unless that is not wanted."""
         return self.error_topic is not None and attempts >= self._max_attempts

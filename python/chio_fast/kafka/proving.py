@@ -2,9 +2,9 @@
 
 A handler that raises is counted by its receipts of mode `attempt`; one that ends the process leaves none, unless it is
 counted before it runs. So the first events of a partition that was assigned are counted when they are taken, together
-in one durable write. Those of them that were counted often before are suspects: they run one at a time, each counted
-right before its turn and committed before the next one's, so that an event which ends the process is not counted
-against those that came with it.
+in one durable write. Those of them that were counted often before are suspects: they run in groups, each counted right
+before its turn and committed before the next one's. The fewer attempts are left the smaller the group, and the last
+attempt is made alone, so that an event which ends the process is not counted against those that came with it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
     from chio_fast.log import ReceiptLog
 
 SUSPECT = 2
-"""Attempts that were not committed, from which on an event runs by itself."""
+"""Attempts that were not committed, from which on an event waits for its turn."""
+GROUPS = (1, 1, 8)
+"""Suspects that run together, by the attempts that the most tried one has left."""
+LARGEST_GROUP = 64
+"""Suspects that run together while each has more attempts left."""
 PATIENCE = 10.0
-"""Seconds after which the next suspect runs although the one before is not committed."""
+"""Seconds after which the next suspects run although those before are not committed."""
 LOOK_AHEAD = 10_000
 """Offsets of one partition whose earlier attempts are looked at, from the first event on."""
 
@@ -49,7 +53,7 @@ class Proving:
         self._runs = runs
         self._tried: dict[Run, dict[int, int]] = {}
         self._waiting: deque[Work] = deque()  # appended to by workers
-        self._running: Work | None = None
+        self._running: list[Work] = []
         self._patient_until = 0.0
 
     def sort(self, works: Sequence[Work]) -> None:
@@ -70,7 +74,7 @@ class Proving:
                 work.failure = Failure("ProcessEnded", "its handler did not come to an end", tried)
                 work.state = FINISHED
             elif tried >= SUSPECT:
-                work.is_suspect = True
+                work.is_suspect, work.tried = True, tried
             else:
                 counted.append(work)
         self._count(counted)
@@ -80,24 +84,44 @@ class Proving:
         self._waiting.append(work)
 
     def next(self) -> list[Work]:
-        """Give the suspect whose turn it is, counted, if there is one."""
-        if self._running is None and not self._waiting:
+        """Give the suspects that may run now, counted, if there are any."""
+        if not self._running and not self._waiting:
             return []
-        if self._running is not None:
+        if self._running:
             if not _is_over(self._running) and time.monotonic() < self._patient_until:
-                return []
-            self._running = None
+                return self._released()
             self._runs.hurry(awaited=False)
-        while self._waiting:
-            work = self._waiting.popleft()
-            if work.run.alive:
-                self._count([work])
+        self._running = group = self._group()
+        if group:
+            self._count(group)
+            for work in group:
                 work.is_suspect = False
-                self._running = work
-                self._patient_until = time.monotonic() + PATIENCE
-                self._runs.hurry(awaited=True)
-                return [work]
-        return []
+            self._patient_until = time.monotonic() + PATIENCE
+            self._runs.hurry(awaited=True)
+        return self._released()
+
+    def _group(self) -> list[Work]:
+        """Give the next suspects that may run together: the first ones of a run, so that they can be committed."""
+        while self._waiting and not self._waiting[0].run.alive:
+            self._waiting.popleft()
+        group: list[Work] = []
+        limit = LARGEST_GROUP
+        for work in self._runs.not_begun(self._waiting[0].run) if self._waiting else ():
+            if work.is_suspect:
+                left = self._failures.attempts_left(work.tried)
+                limit = min(limit, GROUPS[left] if left < len(GROUPS) else LARGEST_GROUP)
+                if len(group) >= limit:
+                    break
+                group.append(work)
+        return group
+
+    def _released(self) -> list[Work]:
+        """Take out what waits and is no suspect any more; a worker may have deferred it a moment too late."""
+        released: list[Work] = []
+        for _ in range(len(self._waiting)):
+            work = self._waiting.popleft()
+            (self._waiting if work.is_suspect else released).append(work)
+        return released
 
     def _count(self, works: Sequence[Work]) -> None:
         if works:
@@ -121,5 +145,7 @@ class Proving:
         return known
 
 
-def _is_over(work: Work) -> bool:
-    return not work.run.alive or work.run.held.frontier.committed > work.event.offset()
+def _is_over(group: list[Work]) -> bool:
+    """Whether a group, all of one run, is committed or void."""
+    last = group[-1]
+    return not last.run.alive or last.run.held.frontier.committed > last.event.offset()

@@ -234,6 +234,11 @@ class Runs:
         """Have the events of `runs`, and of no others, not count where there is asked for room."""
         self._aside = tuple(runs)
 
+    def not_begun(self, run: Run) -> list[Work]:
+        """Give the works of a run whose handlers have not begun, in order."""
+        with self.lock:
+            return [work for work in run.works if work.state == WAITING]
+
     def _note_finished(self, work: Work) -> None:
         run = work.run
         if run.works[run.picked] is work:

@@ -65,10 +65,12 @@ class Work:
         follower: the next work of the same lane, if there is one.
         attempts: how often its handler has failed, as far as this process knows.
         is_suspect: whether its handler may have ended the process before, so that it waits for its turn.
+        tried: how often it was counted before this process took it.
     """
 
     __slots__ = (
         "attempts", "denied", "event", "failure", "follower", "form", "is_suspect", "lane", "outputs", "run", "state",
+        "tried",
     )  # fmt: skip
 
     def __init__(self, event: Event, run: Run, *, denied: bool) -> None:
@@ -83,6 +85,7 @@ class Work:
         self.follower: Work | None = None
         self.attempts = 0
         self.is_suspect = False
+        self.tried = 0
 
     @property
     def place(self) -> tuple[str, int, int]:
