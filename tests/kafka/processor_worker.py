@@ -23,7 +23,7 @@ from chio_fast import Policy
 from chio_fast.kafka import ChioTransactionalProcessor
 
 FAILPOINT = "CHIO_TEST_FAILPOINT"
-SHORT_SESSION = {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500}
+SHORT_SESSION = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
 attempts: Counter[int] = Counter()
 
 
