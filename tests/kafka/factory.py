@@ -179,12 +179,12 @@ class Factory:
 
         Args:
             unknown_calls: whether calls may have been made again because nobody knew what became of them.
-            kills: how often the process was killed: an input that ran alone in three of them may have been given up,
-                as one that ends the process is.
+            kills: how often the process was killed: an input that ran alone in two of them may have been given up, as
+                one that ends the process is.
         """
         letters = [msgspec.json.decode(message.value(), type=dict[str, Any]) for message in self.read(self.errors)]
         given_up = {_original_place(letter) for letter in letters if letter["chio_error"]["type"] == "ProcessEnded"}
-        assert len(given_up) <= kills // 3, f"{len(given_up)} inputs were given up after {kills} kills"
+        assert len(given_up) <= kills // 2, f"{len(given_up)} inputs were given up after {kills} kills"
         expected: dict[str, set[Place]] = defaultdict(set)
         for where, task in self.inputs.items():
             fate = "fail" if where in given_up else task.fate

@@ -100,20 +100,23 @@ def test_kill_9_of_the_broker_leaves_the_books_balanced(
     seed = 300
     generator = random.Random(seed)
     factory.produce(volume["events"], seed=seed)
-    worker = start()
-    for kill in range(volume["kills"]):
-        wanted = (kill + 1) * volume["events"] // (volume["kills"] + 2)
-        for _ in patiently("some progress", 90):
+    worker, aborts = start(), 0
+    for kill in range(volume["kills"] + 1):
+        wanted = (kill + 1) * volume["events"] // (volume["kills"] + 1)
+        for _ in patiently("some progress", 300):
             if factory.done() >= wanted:
                 break
-            assert worker.process.poll() is None, worker.errors()
-        time.sleep(generator.uniform(0.0, 0.2))
-        broker.kill9()
-        broker.start()
-    factory.await_done(worker, 300)
+            if worker.process.poll() is not None:
+                # librdkafka has assertions that a dying broker can break; whoever supervises processes starts another.
+                assert worker.process.returncode == -signal.SIGABRT, worker.errors()
+                worker, aborts = start(), aborts + 1
+        if kill < volume["kills"]:
+            time.sleep(generator.uniform(0.0, 0.2))
+            broker.kill9()
+            broker.start()
     worker.stop()
-    found = factory.audit()
-    drill_report("exactly once: kill -9 of the broker", seed=seed, kills=volume["kills"], **found)
+    found = factory.audit(unknown_calls=bool(aborts))
+    drill_report("exactly once: kill -9 of the broker", seed=seed, kills=volume["kills"], aborts=aborts, **found)
 
 
 @volumes({"events": 3_000, "members": 2}, {"events": 60_000, "members": 3})

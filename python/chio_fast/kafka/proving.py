@@ -3,8 +3,8 @@
 A handler that raises is counted by its receipts of mode `attempt`; one that ends the process leaves none, unless it is
 counted before it runs. So the first events of a partition that was assigned are counted when they are taken, together
 in one durable write. Those of them that were counted often before are suspects: they run in groups, each counted right
-before its turn and committed before the next one's. The fewer attempts are left the smaller the group, and the last
-attempt is made alone, so that an event which ends the process is not counted against those that came with it.
+before its turn and committed before the next one's. The last
+two attempts are made alone, so that an event which ends the process is not counted against those that came with it.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
 SUSPECT = 2
 """Attempts that were not committed, from which on an event waits for its turn."""
-GROUPS = (1, 1, 8)
-"""Suspects that run together, by the attempts that the most tried one has left."""
-LARGEST_GROUP = 64
-"""Suspects that run together while each has more attempts left."""
+GROUP = 64
+"""Suspects that run together at most."""
+ALONE = 2
+"""Attempts that are left to a suspect when it runs alone: one death beside it may be chance, two are evidence."""
 PATIENCE = 10.0
 """Seconds after which the next suspects run although those before are not committed."""
 LOOK_AHEAD = 10_000
@@ -105,11 +105,11 @@ class Proving:
         while self._waiting and not self._waiting[0].run.alive:
             self._waiting.popleft()
         group: list[Work] = []
-        limit = LARGEST_GROUP
+        limit = GROUP
         for work in self._runs.not_begun(self._waiting[0].run) if self._waiting else ():
             if work.is_suspect:
-                left = self._failures.attempts_left(work.tried)
-                limit = min(limit, GROUPS[left] if left < len(GROUPS) else LARGEST_GROUP)
+                if self._failures.attempts_left(work.tried) <= ALONE:
+                    limit = 1
                 if len(group) >= limit:
                     break
                 group.append(work)
