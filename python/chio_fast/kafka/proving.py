@@ -10,7 +10,7 @@ two attempts are made alone, so that an event which ends the process is not coun
 from __future__ import annotations
 
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING
 
 from chio_fast.kafka.work import FINISHED, Failure
@@ -129,19 +129,26 @@ class Proving:
             self._gate.log.wait_durable(max(ordinals))
 
     def _tries(self, work: Work) -> dict[int, int]:
-        """Give how often events of a run were tried and not committed, by offset, from its first work on."""
+        """Give how often the process ended while events of a run were handled, by offset, from its first work on.
+
+        An attempt that was counted before its handler ran, and has no other receipt, was ended by the process. Whoever
+        lives to see a handler fail, a partition go, or a transaction prepared, seals another receipt of the attempt.
+        """
         run = work.run
         known = self._tried.get(run)
         if known is None:
             # Ended runs are not asked about again.
             self._tried = {other: tries for other, tries in self._tried.items() if other.alive}
-            attempts: defaultdict[int, set[int]] = defaultdict(set)
+            attempts: defaultdict[int, Counter[int]] = defaultdict(Counter)
             first, highest = work.event.offset(), self._receipt_log.highest_offset(run.held.native)
             if highest is not None and highest >= first:
                 for receipt in self._receipt_log.consumed(run.held.native, first, min(highest, first + LOOK_AHEAD)):
-                    if receipt.batch.state == "attempt":
-                        attempts[int(receipt.target.offset or 0)].add(receipt.attempt or 1)
-            known = self._tried[run] = {offset: len(numbers) for offset, numbers in attempts.items()}
+                    mine = (receipt.batch.issuer, receipt.batch.epoch) == (self._gate.log.issuer, self._gate.log.epoch)
+                    # Two make an attempt that somebody lived to end; this process has lived through all of its own.
+                    attempts[int(receipt.target.offset or 0)][receipt.attempt or 1] += 2 if mine else 1
+            known = self._tried[run] = {
+                offset: sum(receipts == 1 for receipts in numbers.values()) for offset, numbers in attempts.items()
+            }
         return known
 
 
