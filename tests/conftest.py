@@ -13,7 +13,7 @@ from tests.kafka import distribution
 from tests.kafka.broker import Broker
 from tests.postgres import PostgresServer, PostgresUnavailableError
 
-BROKER_FIXTURES = {"broker", "new_topic", "cluster"}
+BROKER_FIXTURES = {"broker", "empty_broker", "new_topic", "cluster"}
 REQUIRE_BROKER = "CHIO_REQUIRE_BROKER"
 REQUIRE_POSTGRES = "CHIO_REQUIRE_POSTGRES"
 
