@@ -189,7 +189,10 @@ def test_over_many_kills_every_call_is_made_once_or_left_to_people(
     last = chio("process", "--config", config, "--idle-exit", "4", "--json")
     assert last.code == 0, last.err
     assert set(Counter(key for _, key in calls(config)).values()) == {1}
-    assert sorted(int(number) for number, _ in calls(config)) == sorted(DONE)
+    made = {int(number) for number, _ in calls(config)}
+    assert len(made) == len(calls(config))
+    # A call whose start was durable may not have reached the tool when the process died: it is left to people as well.
+    assert DONE - made <= set(numbers(broker, errors))
     failed = everything(broker, errors)
     assert kills <= len(failed) <= kills * concurrency
     assert {json.loads(event.value())["chio_error"]["type"] for event in failed} == {"ChioCallUnknown"}
