@@ -30,6 +30,7 @@ from chio_fast import (
     ReceiptLog,
     Signer,
 )
+from chio_fast.kafka import wiring
 from tests.kafka import receipts
 from tests.kafka.broker import Broker
 from tests.kafka.scenario import PATIENCE, Scenario, patiently
@@ -440,7 +441,10 @@ def test_every_record_of_a_killed_process_has_a_durable_receipt(world: World, re
     assert [record.value() for record in records] == [b'{"n": %d}' % n for n in range(len(records))]
 
 
-def test_a_producer_of_ones_own_is_governed_as_well(world: World, broker: Broker) -> None:
+def test_a_producer_of_ones_own_is_governed_as_well(
+    world: World, broker: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(wiring, "_sidecar_warned", False)  # said once per process
     raw = Producer({"bootstrap.servers": broker.bootstrap})
     with pytest.warns(UserWarning, match="is not asked"):
         producer = ChioProducerMiddleware(
