@@ -21,6 +21,7 @@ from chio_fast.kafka.claims import Claims
 from chio_fast.kafka.commit import Commit
 from chio_fast.kafka.guarding import OwnLoop
 from chio_fast.kafka.intake import Intake
+from chio_fast.kafka.landing import Landing
 from chio_fast.kafka.partitions import Partitions
 from chio_fast.kafka.recognition import Recognition
 from chio_fast.kafka.stats import ConsumerStats, PartitionStats
@@ -51,7 +52,7 @@ class ErrorEar:
 
     def __init__(self) -> None:
         self.intake: Intake | None = None
-        self.commit: Commit | None = None
+        self.landing: Landing | None = None
         self.trouble = Trouble()
 
     def __call__(self, error: KafkaError) -> None:
@@ -63,8 +64,8 @@ class ErrorEar:
 
     def on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
         """Pass on what became of a commit; for clients that were built with this as their `on_commit`."""
-        if self.commit is not None:
-            self.commit.landed(error, offsets)
+        if self.landing is not None:
+            self.landing.landed(error, offsets)
 
 
 @dataclass(frozen=True)
@@ -261,16 +262,20 @@ class Pipeline:
         self.trouble = clients.ear.trouble
         self.assignments = Assignments(scope_map, make_partition, track_returned=evidence == "before_action")
         self.buffer = Buffer()
-        tripwire = Tripwire(raw, self.assignments)
-        self.commit = Commit(
+        self.landing = Landing(
             raw=raw,
-            receipts=enforcer.log,
-            dlq=dlq,
             assignments=self.assignments,
             trouble=self.trouble,
-            tripwire=tripwire,
+            tripwire=Tripwire(raw, self.assignments),
             reports=clients.reports,
             on_commit=on_commit,
+        )
+        self.commit = Commit(
+            receipts=enforcer.log,
+            dlq=dlq,
+            landing=self.landing,
+            assignments=self.assignments,
+            trouble=self.trouble,
         )
         self.claims = Claims(self.assignments, self.commit, enforcer.log, self.trouble)
         self.throttle = Throttle(raw, self.assignments, batch_size, lambda: self.buffer.paused)
@@ -300,7 +305,7 @@ class Pipeline:
             recognition=recognition,
         )
         self.recognition = recognition
-        clients.ear.intake, clients.ear.commit = self.intake, self.commit
+        clients.ear.intake, clients.ear.landing = self.intake, self.landing
 
     def close(self) -> None:
         """Finish what was asked for, leave the group, end the thread; raise the first thing that went wrong."""
@@ -339,8 +344,8 @@ class Pipeline:
             backlog=self.commit.backlog,
             throttled=self.throttle.active,
             client_errors=self.intake.client_errors,
-            commits=self.commit.commits,
-            commit_failures=self.commit.failures,
+            commits=self.landing.commits,
+            commit_failures=self.landing.failures,
             replays=self.recognition.replays,
             duplicates=self.recognition.duplicates,
             anchors=self.anchors.published if self.anchors else 0,
