@@ -677,6 +677,10 @@ class Event:
         """Name of the request: `chio-kafka-{topic}-{partition}-{offset}`."""
 
     @property
+    def trace(self) -> bytes | None:
+        """The `traceparent` header (W3C Trace Context); None if there is none."""
+
+    @property
     def partition_key(self) -> bytes | None:
         """Key of the partition for this identity and group; None where they are not known."""
 

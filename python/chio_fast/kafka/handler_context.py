@@ -74,7 +74,7 @@ class HandlerContext:
         event: the event that is handled.
     """
 
-    __slots__ = ("_boundaries", "_calls", "_handling", "_trace", "_work", "event")
+    __slots__ = ("_boundaries", "_calls", "_handling", "_work", "event")
 
     def __init__(self, work: Work, handling: Handling, boundaries: Boundaries) -> None:
         self.event: Event = work.event
@@ -82,7 +82,6 @@ class HandlerContext:
         self._handling = handling
         self._boundaries = boundaries
         self._calls: EventCalls | None = None
-        self._trace: bytes | str | bool | None = False
 
     @property
     def chio(self) -> Tools:
@@ -97,11 +96,9 @@ class HandlerContext:
         return self.event.chio_receipt_id or ""
 
     @property
-    def trace(self) -> bytes | str | None:
+    def trace(self) -> bytes | None:
         """The event's `traceparent` header, which outputs carry on, or None."""
-        if self._trace is False:
-            self._trace = next((value for name, value in self.event.headers() or () if name == TRACE), None)
-        return self._trace  # type: ignore[return-value]
+        return self.event.trace
 
     def produce(
         self,

@@ -193,6 +193,18 @@ impl Event {
     }
 
     #[getter]
+    fn trace<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let mut found = None;
+        let seek = |name: &[u8], value: Option<&[u8]>| {
+            if found.is_none() && name == headers::TRACE {
+                found = value.map(|value| PyBytes::new(py, value));
+            }
+        };
+        headers::each(self.raw.bind(py), seek).ok()?;
+        found
+    }
+
+    #[getter]
     fn partition_key<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         Some(PyBytes::new(py, &self.place.target.partition_key()?.0))
     }
