@@ -4,20 +4,18 @@ is durable."""
 from __future__ import annotations
 
 import statistics
-import subprocess
-import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from confluent_kafka import Consumer
 
-from benches.conftest import ROOT, ROUNDS, volume
+from benches.conftest import ROUNDS, volume
 from benches.kafka import raw, workload
 from benches.kafka.governed import bench_signer
+from benches.kafka.pace import age, paced
 from benches.machine import fdatasync_seconds
 from chio_fast import ChioConsumerMiddleware, Policy
 from tests.kafka.broker import Broker
@@ -79,12 +77,12 @@ def _raw_latencies(broker: Broker, count: int) -> list[float]:
     consumer = Consumer(raw.settings(broker.bootstrap))
     consumer.subscribe([topic])
     found: list[float] = []
-    with _producer(broker, topic, count):
+    with paced(broker, topic, RATE, count):
         while len(found) < count:
             message = consumer.poll(raw.PATIENCE_S)
             now = time.monotonic_ns()
             assert message is not None, f"no message for {raw.PATIENCE_S} s"
-            found.append(_age(message.value(), now))
+            found.append(age(message.value(), now))
             consumer.commit(message=message, asynchronous=True)
     consumer.close()
     return found[WARM_UP:]
@@ -114,12 +112,12 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
         on_commit=on_commit,
     )
     found: list[float] = []
-    with _producer(broker, topic, count):
+    with paced(broker, topic, RATE, count):
         while len(found) < count:
             event: Any = consumer.poll(raw.PATIENCE_S)
             now = time.monotonic_ns()
             assert event is not None, f"no event for {raw.PATIENCE_S} s"
-            found.append(_age(event.value(), now))
+            found.append(age(event.value(), now))
             if len(found) > WARM_UP:
                 called[event.partition()].append((event.offset(), time.monotonic_ns()))
             consumer.commit(event)
@@ -130,18 +128,6 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
 
 def _new_topic(broker: Broker) -> str:
     return broker.create_topic(f"paced-{time.monotonic_ns()}", partitions=workload.PARTITIONS)
-
-
-@contextmanager
-def _producer(broker: Broker, topic: str, count: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "benches.kafka.pace", broker.bootstrap, topic, str(RATE), str(count)]
-    process = subprocess.Popen(command, cwd=ROOT)
-    yield
-    assert process.wait(raw.PATIENCE_S) == 0
-
-
-def _age(value: bytes | None, now: int) -> float:
-    return (now - int((value or b"0 ").split(b" ", 1)[0])) / 1e9
 
 
 def _percentile(values: list[float], percent: int) -> float:

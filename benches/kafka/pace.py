@@ -8,12 +8,34 @@ of a machine share.
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from confluent_kafka import Producer
 
+from benches.kafka.raw import PATIENCE_S
 from benches.kafka.workload import PARTITIONS, VALUE_BYTES
+from tests.kafka.broker import Broker
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@contextmanager
+def paced(broker: Broker, topic: str, rate: int, count: int) -> Iterator[None]:
+    """Have `count` events sent, `rate` of them per second; returns when all are."""
+    command = [sys.executable, "-m", __name__, broker.bootstrap, topic, str(rate), str(count)]
+    process = subprocess.Popen(command, cwd=ROOT)
+    yield
+    assert process.wait(PATIENCE_S) == 0
+
+
+def age(value: bytes | None, now: int) -> float:
+    """Seconds since an event was sent; `now` is `time.monotonic_ns()`."""
+    return (now - int((value or b"0 ").split(b" ", 1)[0])) / 1e9
 
 
 def main() -> None:
