@@ -44,21 +44,11 @@ def test_consume_500_with_a_commit_per_500(
     where = f"{count:,} events, {SHAPE}; batch 500; {found.processor()}"
     if denied is None:
         for name in (CONSUME, CONSUME_HEADERS):
-            figure(group="end to end", name=name, value=found.rate_of(name), unit="events/s", conditions=where)
-    ratio = found.ratio(CONSUME)
-    goal = "≥ 0.8 x raw consume(500)" if denied is None else ""
-    for against in (CONSUME, CONSUME_HEADERS):
-        figure(
-            group="end to end",
-            name=f"governed consume(500), {policy}",
-            value=found.rate,
-            unit="events/s",
-            ratio=found.ratio(against),
-            against=against,
-            goal=goal if against == CONSUME else "",
-            met=ratio >= 0.8 if goal and against == CONSUME else None,
-            conditions=where,
-        )
+            figure(group="end to end", **found.alone(name), conditions=where)
+    name = f"governed consume(500), {policy}"
+    beside = found.beside(CONSUME, at_least=0.8 if denied is None else None)
+    figure(group="end to end", name=name, conditions=where, **beside)
+    figure(group="end to end", name=name, conditions=where, **found.beside(CONSUME_HEADERS))
 
 
 def test_poll_with_a_commit_per_500(
@@ -73,17 +63,12 @@ def test_poll_with_a_commit_per_500(
         rounds=ROUNDS,
     )
     where = f"{count:,} events, {SHAPE}; {found.processor()}"
-    figure(group="end to end", name=POLL, value=found.rate_of(POLL), unit="events/s", conditions=where)
+    figure(group="end to end", **found.alone(POLL), conditions=where)
     figure(
         group="end to end",
         name="governed poll(), static policy",
-        value=found.rate,
-        unit="events/s",
-        ratio=found.ratio(POLL),
-        against=POLL,
-        goal="≥ 0.9 x raw poll()",
-        met=found.ratio(POLL) >= 0.9,
         conditions=where,
+        **found.beside(POLL, at_least=0.9),
     )
 
 
@@ -100,13 +85,10 @@ def test_poll_with_a_commit_per_event(
         rounds=ROUNDS,
     )
     where = f"{count:,} events, {SHAPE}; asynchronous commits; {found.processor()}"
-    figure(group="end to end", name=name, value=found.rate_of(name), unit="events/s", conditions=where)
+    figure(group="end to end", **found.alone(name), conditions=where)
     figure(
         group="end to end",
         name="governed poll(), commit per event",
-        value=found.rate,
-        unit="events/s",
-        ratio=found.ratio(name),
-        against=name,
         conditions=where + "; commits of several events are joined",
+        **found.beside(name),
     )

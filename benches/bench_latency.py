@@ -17,7 +17,7 @@ from benches.kafka import raw, workload
 from benches.kafka.governed import bench_signer
 from benches.kafka.pace import age, paced
 from benches.machine import fdatasync_seconds
-from chio_fast import ChioConsumerMiddleware, Policy
+from chio_fast import ChioConsumerMiddleware
 from tests.kafka.broker import Broker
 
 RATE = 1_000
@@ -106,7 +106,7 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
         scope_map={topic: workload.SCOPE},
         identity=workload.IDENTITY,
         dlq_topic=broker.create_topic(f"{topic}-dlq"),
-        policy=Policy.from_yaml(workload.policy(None)),
+        policy=workload.policy(None),
         receipt_log=disk / f"log-{time.monotonic_ns()}.chio",
         signer=bench_signer(disk),
         on_commit=on_commit,

@@ -29,15 +29,10 @@ def test_produce_and_flush(
     )
     where = f"{len(given):,} events, {producing.SHAPE}; poll(0) per {producing.POLL_EVERY}; {found.processor()}"
     if not conditional:
-        figure(group="end to end", name=RAW, value=found.rate_of(RAW), unit="events/s", conditions=where)
+        figure(group="end to end", **found.alone(RAW), conditions=where)
     figure(
         group="end to end",
         name=f"governed produce(), {'condition on the value' if conditional else 'static policy'}",
-        value=found.rate,
-        unit="events/s",
-        ratio=found.ratio(RAW),
-        against=RAW,
-        goal="≥ 0.7 x raw produce()",
-        met=found.ratio(RAW) >= 0.7,
         conditions=where,
+        **found.beside(RAW, at_least=0.7),
     )

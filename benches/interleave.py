@@ -33,6 +33,16 @@ class Comparison:
         rounds = zip(self.subject, self.others[other], strict=True)
         return statistics.median(subject.rate / run.rate for subject, run in rounds)
 
+    def alone(self, other: str) -> dict[str, Any]:
+        """The members of a figure of another side."""
+        return {"name": other, "value": self.rate_of(other), "unit": "events/s"}
+
+    def beside(self, other: str, at_least: float | None = None) -> dict[str, Any]:
+        """The members of a figure of the subject beside another side, and the goal of their ratio if it has one."""
+        ratio = self.ratio(other)
+        members = {"value": self.rate, "unit": "events/s", "ratio": ratio, "against": other}
+        return members if at_least is None else members | {"goal": f"≥ {at_least:g} x", "met": ratio >= at_least}
+
     def processor(self) -> str:
         """What the subject's rounds used of the processor: cores, and time per event beside that of the other sides."""
         broker = statistics.median(run.broker_cpu for run in self.subject)

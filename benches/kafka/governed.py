@@ -6,12 +6,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer
 
 from benches.kafka import workload
-from benches.kafka.raw import BATCH, PATIENCE_S, read, settings
-from benches.kafka.run import Offsets, Run, Watch
-from chio_fast import ChioConsumerMiddleware, Policy, ReceiptLog, Signer, TrustFile
+from benches.kafka.raw import BATCH, PATIENCE_S, check, read, settings
+from benches.kafka.run import Run, Watch, assert_holds
+from chio_fast import ChioConsumerMiddleware, ReceiptLog, Signer, TrustFile
 from tests.kafka.broker import Broker
 
 
@@ -32,7 +32,7 @@ class Governed:
             scope_map={topic: workload.SCOPE},
             identity=workload.IDENTITY,
             dlq_topic=self.dlq,
-            policy=Policy.from_yaml(workload.policy(denied_percent)),
+            policy=workload.policy(denied_percent),
             receipt_log=self.log,
             signer=self.signer,
         )
@@ -83,19 +83,10 @@ class Governed:
             self.consumer.commit()
         self.consumer.close()
         run = watch.stop(events=count, handed=handed)
-        offsets = Offsets(count, workload.PARTITIONS)
-        if not self.denied_percent:
-            offsets.assert_read(total)
-        offsets.assert_committed(self.conf, self.topic)
-        self._assert_denials_are_in_the_dlq(count - handed)
+        check(self.conf, self.topic, count, None if self.denied_percent else total)
+        assert_holds(self._broker.bootstrap, self.dlq, count - handed)
         self._assert_every_event_has_its_receipt(count)
         return run
-
-    def _assert_denials_are_in_the_dlq(self, expected: int) -> None:
-        reader = Consumer(self.conf)
-        _, end = reader.get_watermark_offsets(TopicPartition(self.dlq, 0), PATIENCE_S)
-        reader.close()
-        assert end == expected, f"the DLQ holds {end} records, not {expected}"
 
     def _assert_every_event_has_its_receipt(self, count: int) -> None:
         report = ReceiptLog.open(self.log).verify(TrustFile.of(self.signer.public_key))

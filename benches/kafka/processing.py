@@ -13,17 +13,11 @@ from benches.kafka.governed import bench_signer
 from benches.kafka.raw import PATIENCE_S, settings
 from benches.kafka.run import Run, Watch
 from benches.kafka.transactional import check
-from chio_fast import ChioTransactionalProcessor, Policy, ReceiptLog, TrustFile
+from chio_fast import ChioTransactionalProcessor, ReceiptLog, TrustFile
 from tests.kafka.broker import Broker
 
 PRODUCE_SCOPE = "events:produce:bench"
 TOOL_SCOPE = "tools:bench"
-POLICY = f"""
-chio: policy/v1
-identities:
-  {workload.IDENTITY}:
-    capabilities: ["{workload.SCOPE}", "{PRODUCE_SCOPE}", "{TOOL_SCOPE}"]
-"""
 
 
 class Processing:
@@ -64,7 +58,7 @@ class Processing:
             consume_scope=workload.SCOPE,
             produce_scope_map={target: PRODUCE_SCOPE},
             identity=workload.IDENTITY,
-            policy=Policy.from_yaml(POLICY),
+            policy=workload.granting(workload.IDENTITY, workload.SCOPE, PRODUCE_SCOPE, TOOL_SCOPE),
             receipt_log=self.log,
             signer=self.signer,
             dlq_topic=broker.create_topic(f"{target}-dlq"),

@@ -7,12 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Producer
 
 from benches.kafka import raw, workload
 from benches.kafka.governed import bench_signer
-from benches.kafka.run import Run, Watch
-from chio_fast import ChioProducerMiddleware, Policy, ReceiptLog, TrustFile
+from benches.kafka.run import Run, Watch, assert_holds
+from chio_fast import ChioProducerMiddleware, ReceiptLog, TrustFile
 from tests.kafka.broker import Broker
 
 IDENTITY = "bench-writers"
@@ -37,24 +37,6 @@ def events(count: int) -> Given:
     return [(value, key, headers[1:]) for value, key, headers in made]
 
 
-def policy(*, conditional: bool) -> str:
-    """A policy in YAML that allows every event, with or without looking at its value."""
-    rules = f"""
-rules:
-  - id: too-risky
-    effect: deny
-    identities: [{IDENTITY}]
-    scopes: ["{SCOPE}"]
-    when: output.value.risk > 100
-"""
-    return f"""
-chio: policy/v1
-identities:
-  {IDENTITY}:
-    capabilities: ["{SCOPE}"]
-{rules if conditional else ""}"""
-
-
 def raw_loop(broker: Broker, given: Given) -> Run:
     """`produce()` of every event with `poll(0)` now and then, and `flush()`."""
     topic = _topic(broker)
@@ -62,14 +44,14 @@ def raw_loop(broker: Broker, given: Given) -> Run:
 
 
 def governed_loop(broker: Broker, given: Given, folder: Path, *, conditional: bool) -> Run:
-    """The same with a governed producer; every event of the topic has its receipt."""
+    """The same with a governed producer, whose policy allows every event, with or without looking at its value."""
     topic, signer = _topic(broker), bench_signer(folder)
     log = folder / f"log-{time.monotonic_ns()}.chio"
     with ChioProducerMiddleware.from_config(
         SETTINGS | {"bootstrap.servers": broker.bootstrap},
         scope_map={topic: SCOPE},
         identity=IDENTITY,
-        policy=Policy.from_yaml(policy(conditional=conditional)),
+        policy=workload.granting(IDENTITY, SCOPE, deny_when="output.value.risk > 100" if conditional else None),
         receipt_log=log,
         signer=signer,
     ) as producer:
@@ -98,19 +80,10 @@ def _loop(broker: Broker, topic: str, given: Given, producer: Any) -> Run:
             poll(0)
     assert producer.flush(10 * raw.PATIENCE_S) == 0
     run = watch.stop(events=len(given), handed=len(given))
-    _assert_written(broker, topic, len(given))
+    assert_holds(broker.bootstrap, topic, len(given))
     return run
 
 
 def _topic(broker: Broker) -> str:
     name = f"bench-written-{next(_topics)}"
     return broker.create_topic(name, partitions=workload.PARTITIONS, config={"segment.bytes": 1 << 30})
-
-
-def _assert_written(broker: Broker, topic: str, count: int) -> None:
-    reader = Consumer(raw.settings(broker.bootstrap))
-    ends = [
-        reader.get_watermark_offsets(TopicPartition(topic, n), raw.PATIENCE_S)[1] for n in range(workload.PARTITIONS)
-    ]
-    reader.close()
-    assert sum(ends) == count, f"topic `{topic}` holds {sum(ends)} records, not {count}"

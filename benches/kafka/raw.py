@@ -94,8 +94,9 @@ def poll_loop(broker: Broker, topic: str, count: int, *, commit_every: int = BAT
     return run
 
 
-def check(conf: dict[str, Any], topic: str, count: int, total: int) -> None:
-    """Every event was read once and all of them are committed."""
+def check(conf: dict[str, Any], topic: str, count: int, total: int | None) -> None:
+    """All events are committed, and each was read once: `total` adds their offsets up, None where it is not known."""
     offsets = Offsets(count, PARTITIONS)
-    offsets.assert_read(total)
+    if total is not None:
+        offsets.assert_read(total)
     offsets.assert_committed(conf, topic)

@@ -9,6 +9,7 @@ from typing import Any
 from confluent_kafka import Consumer, TopicPartition
 
 from tests.kafka.broker import Broker
+from tests.kafka.topics import read
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,12 @@ class Offsets:
         found = {entry.partition: entry.offset for entry in consumer.committed(asked, 30.0)}
         consumer.close()
         assert found == self.end, f"committed {found}, expected {self.end}"
+
+
+def assert_holds(bootstrap: str, topic: str, count: int) -> None:
+    """Readers of committed data see so many records in a topic."""
+    found = sum(1 for _ in read(bootstrap, topic))
+    assert found == count, f"`{topic}` holds {found} committed records, not {count}"
 
 
 def _sum_below(number: int) -> int:

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer
 from benches.kafka import raw, workload
 from benches.kafka.governed import bench_signer
 from benches.machine import resident_mib
-from chio_fast import ChioConsumerMiddleware, Policy
+from chio_fast import ChioConsumerMiddleware
 
 
 def main() -> None:
@@ -26,7 +26,7 @@ def main() -> None:
         scope_map={topic: workload.SCOPE},
         identity=workload.IDENTITY,
         dlq_topic=dlq_topic,
-        policy=Policy.from_yaml(workload.policy(0)),
+        policy=workload.policy(0),
         receipt_log=Path(folder) / "steady.chio",
         signer=bench_signer(Path(folder)),
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 import random
+from typing import Any
 
 from confluent_kafka import Producer
 
+from chio_fast import Policy
 from tests.kafka.broker import Broker
 
 VALUE_BYTES = 200
@@ -24,25 +26,19 @@ SHAPE = f"{VALUE_BYTES}-byte JSON value, 9-byte key, 3 headers (one a parent id)
 _CROCKFORD = "0123456789abcdefghjkmnpqrstvwxyz"
 
 
-def policy(denied_percent: int | None) -> str:
-    """A policy in YAML: None has no condition at all, otherwise this share of the events is denied by their content."""
-    rules = ""
-    if denied_percent is not None:
-        rules = f"""
-rules:
-  - id: too-risky
-    effect: deny
-    identities: [{IDENTITY}]
-    scopes: ["{SCOPE}"]
-    when: event.value.risk < {denied_percent}
-    reason: the risk is below the line
-"""
-    return f"""
-chio: policy/v1
-identities:
-  {IDENTITY}:
-    capabilities: ["{SCOPE}"]
-{rules}"""
+def policy(denied_percent: int | None) -> Policy:
+    """The policy of consumers: None has no condition, otherwise this share of the events is denied by their content."""
+    deny_when = None if denied_percent is None else f"event.value.risk < {denied_percent}"
+    return granting(IDENTITY, SCOPE, deny_when=deny_when)
+
+
+def granting(identity: str, *scopes: str, deny_when: str | None = None) -> Policy:
+    """A policy that grants an identity these scopes, but denies the events for which the condition holds, if any."""
+    document: dict[str, Any] = {"chio": "policy/v1", "identities": {identity: {"capabilities": list(scopes)}}}
+    if deny_when is not None:
+        rule = {"id": "too-risky", "effect": "deny", "identities": [identity], "scopes": list(scopes)}
+        document["rules"] = [rule | {"when": deny_when, "reason": "the risk is on the wrong side of the line"}]
+    return Policy.from_dict(document)
 
 
 def fill(broker: Broker, topic: str, count: int) -> None:

@@ -15,8 +15,10 @@ import pytest
 from tests.kafka.conftest import new_topic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from tests.kafka.broker import Broker
 
 __all__ = ["new_topic"]
 
@@ -90,6 +92,51 @@ def policy_file(tmp_path: Path) -> Path:
     path = tmp_path / "policy.yaml"
     path.write_text(POLICY)
     return path
+
+
+@pytest.fixture
+def topics(new_topic: Callable[..., str]) -> dict[str, str]:
+    """What a gateway reads, writes and sends what it denies to."""
+    return {name: new_topic(name, partitions=2) for name in ("source", "target", "denied")}
+
+
+@pytest.fixture
+def config(tmp_path: Path, policy_file: Path, topics: dict[str, str], broker: Broker) -> Path:
+    """A configuration file for `enforce`, with paths relative to it."""
+    path = tmp_path / "enforce.yaml"
+    document = {
+        "identity": "gate",
+        "policy": policy_file.name,
+        "receipt_log": "receipts.db",
+        "dlq_topic": topics["denied"],
+        "kafka": {"bootstrap.servers": broker.bootstrap, "group.id": topics["source"]},
+        "topics": {topics["source"]: {"forward": topics["target"]}},
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+@pytest.fixture
+def start(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+    """Starts `chio-fast enforce`, or another command, in the background."""
+    running: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str | Path, command: str = "enforce") -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "chio_fast.cli", command, *map(str, arguments)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+            env=environment,
+        )
+        running.append(process)
+        return process
+
+    yield run
+    for process in running:
+        process.kill()
+        process.wait()
 
 
 def flip_a_bit(log: Path) -> None:

@@ -4,92 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+
+from tests.cli.gateway import BROKEN, EVENTS, LARGE, SECRET, await_line, end, fill
+from tests.kafka.topics import await_records, read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from tests.cli.conftest import Ran
     from tests.kafka.broker import Broker
-
-EVENTS = 60
-LARGE = {5, 17, 29}
-SECRET = {7, 8}
-BROKEN = {11}
-
-
-@pytest.fixture
-def topics(new_topic: Callable[..., str]) -> dict[str, str]:
-    return {name: new_topic(name, partitions=2) for name in ("source", "target", "denied")}
-
-
-@pytest.fixture
-def config(tmp_path: Path, policy_file: Path, topics: dict[str, str], broker: Broker) -> Path:
-    """A configuration file for `enforce`, with paths relative to it."""
-    path = tmp_path / "enforce.yaml"
-    document = {
-        "identity": "gate",
-        "policy": policy_file.name,
-        "receipt_log": "receipts.db",
-        "dlq_topic": topics["denied"],
-        "kafka": {"bootstrap.servers": broker.bootstrap, "group.id": topics["source"]},
-        "topics": {topics["source"]: {"forward": topics["target"]}},
-    }
-    path.write_text(json.dumps(document))
-    return path
-
-
-def fill(broker: Broker, topic: str, numbers: range = range(EVENTS)) -> None:
-    producer = Producer({"bootstrap.servers": broker.bootstrap, "acks": "all"})
-    for number in numbers:
-        body: dict[str, Any] = {"number": number, "amount": 2000 if number in LARGE else 10}
-        if number in SECRET:
-            body["secret"] = "x"
-        value = b"{broken" if number in BROKEN else json.dumps(body).encode()
-        producer.produce(topic, key=str(number), value=value, headers=[("kept", b"\xff")])
-    assert producer.flush(30) == 0
-
-
-def drain(broker: Broker, topic: str, count: int) -> list[Any]:
-    """The first `count` records of a topic of two partitions."""
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "drain"})
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(2)])
-    found: list[Any] = []
-    deadline = time.monotonic() + 30
-    while len(found) < count and time.monotonic() < deadline:
-        found += [message for message in consumer.consume(count - len(found), 0.5) if message.error() is None]
-    consumer.close()
-    return found
-
-
-@pytest.fixture
-def start(tmp_path: Path, environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Starts `chio-fast enforce`, or another command, in the background."""
-    running: list[subprocess.Popen[str]] = []
-
-    def run(*arguments: str | Path, command: str = "enforce") -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "chio_fast.cli", command, *map(str, arguments)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=tmp_path,
-            env=environment,
-        )
-        running.append(process)
-        return process
-
-    yield run
-    for process in running:
-        process.kill()
-        process.wait()
 
 
 def test_forwards_what_is_allowed_and_denies_the_rest(
@@ -103,7 +30,7 @@ def test_forwards_what_is_allowed_and_denies_the_rest(
     assert summary["denied"] == len(LARGE | BROKEN)
     assert summary["refused_at_produce"] == len(SECRET)
 
-    forwarded = drain(broker, topics["target"], summary["forwarded"])
+    forwarded = await_records(broker.bootstrap, topics["target"], summary["forwarded"])
     assert {int(message.key()) for message in forwarded} == set(range(EVENTS)) - LARGE - SECRET - BROKEN
     log = str(config.with_name("receipts.db"))
     for message in forwarded:
@@ -125,11 +52,8 @@ def test_sigterm_commits_so_that_a_restart_repeats_nothing(
 ) -> None:
     fill(broker, topics["source"])
     process = start("--config", config, "--json")
-    drain(broker, topics["target"], EVENTS - len(LARGE | SECRET | BROKEN))
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    assert json.loads(out)["forwarded"] == EVENTS - len(LARGE | SECRET | BROKEN)
+    await_records(broker.bootstrap, topics["target"], EVENTS - len(LARGE | SECRET | BROKEN))
+    assert end(process)["forwarded"] == EVENTS - len(LARGE | SECRET | BROKEN)
     again = chio("enforce", "--config", config, "--idle-exit", "3", "--json")
     assert (again.documents[0]["allowed"], again.documents[0]["denied"]) == (0, 0)
 
@@ -159,33 +83,17 @@ def test_kill_9_at_any_point_loses_nothing(
     config.write_text(config.read_text().replace('"identity"', '"batch_size": 20, "identity"'))
     for progress in (1, 500, 1200, 2000):
         process = start(*quick)
-        assert len(drain(broker, topics["target"], progress)) == progress
+        await_records(broker.bootstrap, topics["target"], progress)
         process.kill()
         process.wait()
     last = chio("enforce", *quick, "--idle-exit", "4", "--json")
     assert last.code == 0, last.err
-    forwarded = {int(message.key()) for message in everything(broker, topics["target"])}
-    denied = {int(message.key()) for message in everything(broker, topics["denied"])}
+    forwarded = {int(message.key()) for message in read(broker.bootstrap, topics["target"])}
+    denied = {int(message.key()) for message in read(broker.bootstrap, topics["denied"])}
     assert forwarded | denied == set(wanted)
     assert forwarded & denied == set()
     assert denied == LARGE | SECRET | BROKEN
     assert chio("verify", "--log", config.with_name("receipts.db"), "--independent").code == 0
-
-
-def everything(broker: Broker, topic: str) -> list[Any]:
-    """Every record that a topic of two partitions holds now."""
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap, "group.id": "everything", "enable.partition.eof": True})
-    consumer.assign([TopicPartition(topic, number, 0) for number in range(2)])
-    found: list[Any] = []
-    ends = 0
-    while ends < 2:
-        for message in consumer.consume(500, 1.0):
-            error = message.error()
-            assert error is None or error.code() == KafkaError._PARTITION_EOF
-            ends += error is not None
-            found += [message] if error is None else []
-    consumer.close()
-    return found
 
 
 def test_sighup_takes_the_new_policy_over_and_refuses_a_bad_one(
@@ -193,28 +101,18 @@ def test_sighup_takes_the_new_policy_over_and_refuses_a_bad_one(
 ) -> None:
     process = start("--config", config, "--json")
     fill(broker, topics["source"], range(1))
-    assert len(drain(broker, topics["target"], 1)) == 1
+    await_records(broker.bootstrap, topics["target"], 1)
     text = policy_file.read_text()
     policy_file.write_text("chio: policy/v9\n")
     process.send_signal(signal.SIGHUP)
     fill(broker, topics["source"], range(1, 2))
-    assert len(drain(broker, topics["target"], 2)) == 2
+    await_records(broker.bootstrap, topics["target"], 2)
     policy_file.write_text(text.replace("event.value.amount > 1000", "event.value.amount > 1"))
     process.send_signal(signal.SIGHUP)
     await_line(process, "policy read again")
     fill(broker, topics["source"], range(2, 3))
-    assert len(drain(broker, topics["denied"], 1)) == 1
-    process.send_signal(signal.SIGTERM)
-    out, _ = process.communicate(timeout=60)
-    assert json.loads(out)["denied"] == 1
-
-
-def await_line(process: subprocess.Popen[str], text: str) -> None:
-    assert process.stderr is not None
-    for line in process.stderr:
-        if text in line:
-            return
-    raise AssertionError(f"`{text}` was never written")
+    await_records(broker.bootstrap, topics["denied"], 1)
+    assert end(process)["denied"] == 1
 
 
 @pytest.fixture
@@ -254,9 +152,10 @@ def test_the_dlq_is_listed_grouped_and_sent_again(
     policy_file.write_text(policy_file.read_text().replace("> 1000", "> 9000"))
     sent = chio("dlq", "redrive", *at, "--rule", "large-orders", "--policy", policy_file, "--yes", "--json").documents
     assert sent == [{"topics": {topics["source"]: len(LARGE)}, "without_value": 0, "still_denied": 1, "sent": True}]
-    again = [message for message in drain(broker, topics["source"], EVENTS + len(LARGE)) if len(message.headers()) > 1]
-    assert {int(message.key()) for message in again} == LARGE
-    assert all(dict(message.headers())["X-Chio-Redriven"].startswith(denied.encode()) for message in again)
+    events = await_records(broker.bootstrap, topics["source"], EVENTS + len(LARGE))
+    again = [event for event in events if len(event.headers()) > 1]
+    assert {int(event.key()) for event in again} == LARGE
+    assert all(dict(event.headers())["X-Chio-Redriven"].startswith(denied.encode()) for event in again)
 
 
 def test_doctor_names_what_is_missing_and_fixes_it(

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.conftest import POLICY
-from tests.cli.test_enforce import BROKEN, EVENTS, LARGE, SECRET, await_line, drain, everything, fill, start, topics
+from tests.cli.gateway import BROKEN, EVENTS, LARGE, SECRET, await_line, end, fill
+from tests.kafka.topics import await_records, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Ran
     from tests.kafka.broker import Broker
-
-__all__ = ["start", "topics"]
 
 HANDLERS = """\
 import itertools, os, signal
@@ -98,13 +97,20 @@ def changed(config: Path, **members: Any) -> None:
     config.write_text(json.dumps(json.loads(config.read_text()) | members))
 
 
+def fail_once(config: Path, **members: Any) -> None:
+    """Let the handler raise for some events, which are given up at once."""
+    handlers = config.with_name("handlers.py")
+    handlers.write_text(handlers.read_text().replace("FAILING = set()", f"FAILING = {FAILING}"))
+    changed(config, max_attempts=1, **members)
+
+
 def calls(config: Path) -> list[list[str]]:
     return [line.split() for line in config.with_name("calls").read_text().splitlines()]
 
 
 def numbers(broker: Broker, topic: str) -> Counter[int]:
     """How often each event is in a topic, as readers of committed transactions see it."""
-    return Counter(int(message.key()) for message in everything(broker, topic))
+    return Counter(int(message.key()) for message in read(broker.bootstrap, topic))
 
 
 def test_events_are_handled_once_and_sigterm_commits_what_is_done(
@@ -115,16 +121,11 @@ def test_events_are_handled_once_and_sigterm_commits_what_is_done(
     errors: str,
     broker: Broker,
 ) -> None:
-    handlers = config.with_name("handlers.py")
-    handlers.write_text(handlers.read_text().replace("FAILING = set()", f"FAILING = {FAILING}"))
-    changed(config, max_attempts=1)
+    fail_once(config)
     fill(broker, topics["source"])
     process = start("--config", config, "--json", command="process")
-    assert len(drain(broker, topics["target"], len(DONE - FAILING))) == len(DONE - FAILING)
-    process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, err
-    summary = json.loads(out)
+    await_records(broker.bootstrap, topics["target"], len(DONE - FAILING))
+    summary = end(process)
     assert (summary["denied"], summary["failed"]) == (len(LARGE | BROKEN), len(FAILING))
     assert summary["committed"] == EVENTS
 
@@ -137,7 +138,7 @@ def test_events_are_handled_once_and_sigterm_commits_what_is_done(
     assert sorted(int(number) for number, _ in calls(config)) == sorted(DONE - FAILING)
     log = config.with_name("receipts.db")
     assert chio("verify", "--log", log, "--independent").code == 0
-    last = everything(broker, topics["target"])[-1]
+    last = list(read(broker.bootstrap, topics["target"]))[-1]
     chain = chio("receipt", "chain", dict(last.headers())["X-Chio-Receipt"].decode(), "--log", log)
     assert "note" in chain.out
     assert f"{topics['source']} consumed by gate" in chain.out
@@ -193,7 +194,7 @@ def test_over_many_kills_every_call_is_made_once_or_left_to_people(
     assert len(made) == len(calls(config))
     # A call whose start was durable may not have reached the tool when the process died: it is left to people as well.
     assert DONE - made <= set(numbers(broker, errors))
-    failed = everything(broker, errors)
+    failed = list(read(broker.bootstrap, errors))
     assert kills <= len(failed) <= kills * concurrency
     assert {json.loads(event.value())["chio_error"]["type"] for event in failed} == {"ChioCallUnknown"}
     assert numbers(broker, topics["target"]) + numbers(broker, errors) == Counter(DONE)
@@ -203,9 +204,7 @@ def test_over_many_kills_every_call_is_made_once_or_left_to_people(
 def test_a_handler_that_fails_without_an_error_topic_ends_the_run(
     chio: Callable[..., Ran], config: Path, topics: dict[str, str], broker: Broker
 ) -> None:
-    handlers = config.with_name("handlers.py")
-    handlers.write_text(handlers.read_text().replace("FAILING = set()", f"FAILING = {FAILING}"))
-    changed(config, error_topic=None, max_attempts=1)
+    fail_once(config, error_topic=None)
     fill(broker, topics["source"])
     ran = chio("process", "-c", config, "--idle-exit", "10")
     assert ran.code == 7, ran.err
@@ -246,16 +245,13 @@ def test_sighup_takes_the_new_policy_over(
 ) -> None:
     process = start("--config", config, "--json", command="process")
     fill(broker, topics["source"], range(1))
-    assert len(drain(broker, topics["target"], 1)) == 1
+    await_records(broker.bootstrap, topics["target"], 1)
     policy_file.write_text(policy_file.read_text().replace("event.value.amount > 1000", "event.value.amount > 1"))
     process.send_signal(signal.SIGHUP)
     await_line(process, "policy read again")
     fill(broker, topics["source"], range(1, 2))
-    assert len(drain(broker, topics["denied"], 1)) == 1
-    process.send_signal(signal.SIGINT)
-    out, _ = process.communicate(timeout=60)
-    assert process.returncode == 0
-    assert json.loads(out)["denied"] == 1
+    await_records(broker.bootstrap, topics["denied"], 1)
+    assert end(process, signal.SIGINT)["denied"] == 1
 
 
 @pytest.mark.parametrize(
@@ -341,7 +337,7 @@ def test_what_enforce_forwards_exactly_once_survives_kills_without_loss_and_with
     fill(broker, topics["source"], wanted)
     for progress in (1, 600):
         process = start("--config", gateway)
-        assert len(drain(broker, topics["target"], progress)) == progress
+        await_records(broker.bootstrap, topics["target"], progress)
         process.kill()
         process.wait()
     last = chio("enforce", "--config", gateway, "--idle-exit", "4", "--json")

@@ -11,15 +11,13 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.cli.conftest import flip_a_bit
-from tests.cli.test_enforce import BROKEN, EVENTS, LARGE, SECRET, config, fill, topics
+from tests.cli.gateway import BROKEN, EVENTS, LARGE, SECRET, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from tests.cli.conftest import Ran
     from tests.kafka.broker import Broker
-
-__all__ = ["config", "topics"]
 
 
 @pytest.fixture

@@ -34,6 +34,10 @@ identities:
   other:
     capabilities: [events:consume:orders, "tools:*"]
 """
+SEARCH_ONLY = POLICY.replace('"tools:*"', '"tools:search"')
+"""What denies the call `CHARGE`."""
+CHARGE = ("charge", "tools:charge", {"amount": 5})
+"""Tool, scope and arguments of the call that most tests make."""
 
 
 class Member:
@@ -110,6 +114,13 @@ class Counter:
         return [line.split() for line in self.path.read_text().splitlines()] if self.path.exists() else []
 
 
+def charge_once(folder: Path, counter: Counter) -> Any:
+    """A member makes the call `CHARGE` for its first event and ends; gives the result."""
+    with member(folder) as running:
+        running.tool("charge", counter.charge)
+        return running.attempt().invoke(*CHARGE)
+
+
 def die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -125,7 +136,7 @@ def main(folder: Path, moment: str) -> None:
 
     running = Member(folder)
     running.tool("charge", charge)
-    running.attempt().invoke("charge", "tools:charge", {"amount": 5})
+    running.attempt().invoke(*CHARGE)
     die()
 
 

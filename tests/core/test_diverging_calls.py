@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chio_fast.errors import ChioCallDiverged, ChioDenied
-from tests.core.calling import POLICY, Counter, member
+from tests.core.calling import CHARGE, SEARCH_ONLY, Counter, charge_once, member
 
 OTHERS = {
     "tool": ("search", "tools:charge", {"amount": 5}),
@@ -27,7 +27,7 @@ def test_another_call_in_the_place_of_a_recorded_one_diverges(
         running.tool("search", lambda amount: amount)
         event = running.deliver()
         before = running.caller.of(event)
-        before.invoke("charge", "tools:charge", {"amount": 5})
+        before.invoke(*CHARGE)
         calls = running.caller.of(event)
         if on_divergence == "stop":
             with pytest.raises(ChioCallDiverged, match="call_id"):
@@ -46,9 +46,7 @@ def test_another_call_in_the_place_of_a_recorded_one_diverges(
 def test_a_call_that_is_not_repeated_diverges_when_the_handler_returns(
     tmp_path: Path, counter: Counter, on_divergence: Any
 ) -> None:
-    with member(tmp_path) as first:
-        first.tool("charge", counter.charge)
-        first.attempt().invoke("charge", "tools:charge", {"amount": 5})
+    charge_once(tmp_path, counter)
     with member(tmp_path, on_divergence=on_divergence) as second:
         calls = second.attempt()
         if on_divergence == "stop":
@@ -99,13 +97,11 @@ def test_calls_with_an_id_have_no_order(tmp_path: Path, counter: Counter) -> Non
 
 
 def test_a_call_that_the_policy_of_now_denies_was_repeated_nevertheless(tmp_path: Path, counter: Counter) -> None:
-    with member(tmp_path) as first:
-        first.tool("charge", counter.charge)
-        first.attempt().invoke("charge", "tools:charge", {"amount": 5})
-    with member(tmp_path, policy=POLICY.replace('"tools:*"', '"tools:search"')) as second:
+    charge_once(tmp_path, counter)
+    with member(tmp_path, policy=SEARCH_ONLY) as second:
         second.tool("charge", counter.charge)
         calls = second.attempt()
         with pytest.raises(ChioDenied):
-            calls.invoke("charge", "tools:charge", {"amount": 5})
+            calls.invoke(*CHARGE)
         calls.ended()
         assert (second.caller.diverged, second.stopped) == (0, [])

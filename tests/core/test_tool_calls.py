@@ -18,19 +18,17 @@ from chio_fast.errors import (
 )
 from chio_fast.kafka.calls import ToolCaller
 from chio_fast.kafka.keeping import idempotency_key
-from tests.core.calling import POLICY, Counter, Member, member
+from tests.core.calling import CHARGE, SEARCH_ONLY, Counter, Member, charge_once, member
 
 
 def test_an_event_that_comes_again_gets_the_result_and_the_tool_is_called_once(
     tmp_path: Path, counter: Counter
 ) -> None:
-    with member(tmp_path) as first:
-        first.tool("charge", counter.charge)
-        given = first.attempt().invoke("charge", "tools:charge", {"amount": 5})
+    given = charge_once(tmp_path, counter)
     with member(tmp_path) as second:
         second.tool("charge", counter.charge)
         calls = second.attempt()
-        assert calls.invoke("charge", "tools:charge", {"amount": 5}) == given == {"charged": 5}
+        assert calls.invoke(*CHARGE) == given == {"charged": 5}
         calls.ended()
         assert second.caller.replayed == 1
         done, replayed = second.effects()
@@ -47,8 +45,8 @@ def test_a_retry_in_the_same_process_is_answered_too(tmp_path: Path, counter: Co
         event = running.deliver()
         for _ in range(3):
             calls = running.caller.of(event)
-            calls.invoke("charge", "tools:charge", {"amount": 5})
-            calls.invoke("charge", "tools:charge", {"amount": 5})
+            calls.invoke(*CHARGE)
+            calls.invoke(*CHARGE)
             calls.ended()
     keys = [key for _, key in counter.calls]
     assert len(keys) == len(set(keys)) == 2
@@ -57,8 +55,8 @@ def test_a_retry_in_the_same_process_is_answered_too(tmp_path: Path, counter: Co
 def test_other_content_at_the_same_place_is_another_event(tmp_path: Path, counter: Counter) -> None:
     with member(tmp_path) as running:
         running.tool("charge", counter.charge)
-        running.attempt(value=b'{"a": 1}').invoke("charge", "tools:charge", {"amount": 5})
-        running.attempt(value=b'{"a": 2}').invoke("charge", "tools:charge", {"amount": 5})
+        running.attempt(value=b'{"a": 1}').invoke(*CHARGE)
+        running.attempt(value=b'{"a": 2}').invoke(*CHARGE)
     assert len(counter.calls) == 2
 
 
@@ -66,18 +64,16 @@ def test_another_identity_is_not_answered(tmp_path: Path, counter: Counter) -> N
     for identity in ("agent", "other"):
         with member(tmp_path, identity=identity) as running:
             running.tool("charge", counter.charge)
-            running.attempt().invoke("charge", "tools:charge", {"amount": 5})
+            running.attempt().invoke(*CHARGE)
     assert len({key for _, key in counter.calls}) == 2
 
 
 def test_what_the_policy_of_now_denies_is_not_answered(tmp_path: Path, counter: Counter) -> None:
-    with member(tmp_path) as first:
-        first.tool("charge", counter.charge)
-        first.attempt().invoke("charge", "tools:charge", {"amount": 5})
-    with member(tmp_path, policy=POLICY.replace('"tools:*"', '"tools:search"')) as second:
+    charge_once(tmp_path, counter)
+    with member(tmp_path, policy=SEARCH_ONLY) as second:
         second.tool("charge", counter.charge)
         with pytest.raises(ChioDenied):
-            second.attempt().invoke("charge", "tools:charge", {"amount": 5})
+            second.attempt().invoke(*CHARGE)
         assert second.caller.replayed == 0
 
 
@@ -85,9 +81,9 @@ def test_what_was_committed_is_forgotten_and_called_with_the_same_key(tmp_path: 
     with member(tmp_path) as running:
         running.tool("charge", counter.charge)
         event = running.deliver(offset=3)
-        running.caller.of(event).invoke("charge", "tools:charge", {"amount": 5})
+        running.caller.of(event).invoke(*CHARGE)
         running.caller.committed({event.partition_key: 4})
-        running.caller.of(event).invoke("charge", "tools:charge", {"amount": 5})
+        running.caller.of(event).invoke(*CHARGE)
     assert len(counter.calls) == 2
     assert len({key for _, key in counter.calls}) == 1
 
@@ -169,9 +165,7 @@ def test_threads_of_one_handler_may_call_at_the_same_time(tmp_path: Path, counte
     with member(tmp_path) as running:
         running.tool("charge", counter.charge)
         calls = running.attempt()
-        threads = [
-            threading.Thread(target=calls.invoke, args=("charge", "tools:charge", {"amount": 5})) for _ in range(16)
-        ]
+        threads = [threading.Thread(target=calls.invoke, args=CHARGE) for _ in range(16)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -206,7 +200,7 @@ def test_nothing_is_called_for_an_event_that_was_revoked(tmp_path: Path, counter
         calls = running.attempt()
         running.revoke()
         with pytest.raises(ChioRevoked):
-            calls.invoke("charge", "tools:charge", {"amount": 5})
+            calls.invoke(*CHARGE)
     assert counter.calls == []
 
 
@@ -225,7 +219,7 @@ def test_without_a_journal_calls_are_made_again_with_the_same_key(tmp_path: Path
         event = running.deliver()
         for _ in range(2):
             calls = running.caller.of(event)
-            calls.invoke("charge", "tools:charge", {"amount": 5})
+            calls.invoke(*CHARGE)
             calls.ended()
     [first, second] = counter.calls
     assert first == second

@@ -20,7 +20,7 @@ from chio_fast.errors import (
     ChioRevoked,
 )
 from chio_fast.kafka.keeping import MAX_RESULT
-from tests.core.calling import Counter, member
+from tests.core.calling import CHARGE, Counter, member
 
 
 def killed(folder: Path, moment: str) -> None:
@@ -33,7 +33,7 @@ def test_a_call_whose_process_was_killed_after_the_result_is_answered(tmp_path: 
     killed(tmp_path, "after")
     with member(tmp_path) as running:
         running.tool("charge", counter.charge)
-        assert running.attempt().invoke("charge", "tools:charge", {"amount": 5}) == {"charged": 5}
+        assert running.attempt().invoke(*CHARGE) == {"charged": 5}
     assert len(counter.calls) == 1
 
 
@@ -43,7 +43,7 @@ def test_a_call_whose_process_was_killed_in_the_tool_is_made_again_with_the_same
     killed(tmp_path, "during")
     with member(tmp_path) as running:
         running.tool("charge", counter.charge)  # it takes the key, so that is the default
-        assert running.attempt().invoke("charge", "tools:charge", {"amount": 5}) == {"charged": 5}
+        assert running.attempt().invoke(*CHARGE) == {"charged": 5}
         assert running.caller.unknown == 1
         [again] = running.effects()
         assert again.reason.startswith("call again: ")
@@ -60,7 +60,7 @@ def test_a_call_whose_process_was_killed_in_the_tool_can_be_left_to_people(
         with member(tmp_path) as running:
             running.tool("charge", counter.charge, on_unknown=on_unknown)
             with pytest.raises(ChioCallUnknown, match="whether it did its work is not known"):
-                running.attempt().invoke("charge", "tools:charge", {"amount": 5})
+                running.attempt().invoke(*CHARGE)
             assert [type(error) for error in running.stopped] == [ChioCallUnknown] * (on_unknown == "stop")
             assert running.effects()[-1].error == "ChioCallUnknown"
     assert len(counter.calls) == 1
@@ -150,9 +150,9 @@ def test_of_two_attempts_at_the_same_time_one_calls(tmp_path: Path, counter: Cou
         other.tool("charge", counter.charge)
         first, second = running.attempt(), other.attempt()
         assert first.recorded() == second.recorded() == {}
-        first.invoke("charge", "tools:charge", {"amount": 5})
+        first.invoke(*CHARGE)
         with pytest.raises(ChioError, match="another attempt"):
-            second.invoke("charge", "tools:charge", {"amount": 5})
+            second.invoke(*CHARGE)
     assert len(counter.calls) == 1
 
 
@@ -175,4 +175,4 @@ def test_a_call_whose_event_is_revoked_while_it_begins_is_not_made(tmp_path: Pat
 
 def attempt_in_vain(calls: Any) -> None:
     with pytest.raises(ChioRevoked):
-        calls.invoke("charge", "tools:charge", {"amount": 5})
+        calls.invoke(*CHARGE)

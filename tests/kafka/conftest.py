@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from chio_fast import Signer
+from chio_fast.kafka.transaction import Transaction
 from tests.conftest import require_broker
 from tests.kafka.broker import Broker, Cluster
 from tests.kafka.scenario import IDENTITY, Scenario
+from tests.kafka.transactions import ignore
 from tests.kafka.worker import Settings, Worker
 
 _numbers = itertools.count(1)
@@ -36,6 +38,27 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     require_broker(request.config)
     with Cluster(tmp_path_factory.mktemp("kafka") / "cluster") as running:
         yield running
+
+
+@pytest.fixture
+def conf(broker: Broker, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """A configuration for consumer and producer, with a group of the test's own."""
+    return {"bootstrap.servers": broker.bootstrap, "group.id": request.node.name, "log_level": 0}
+
+
+@pytest.fixture
+def start_transaction() -> Iterator[Callable[[dict[str, Any], str], Transaction]]:
+    """Starts a producer by its configuration and transactional id; it is closed at the end."""
+    started: list[Transaction] = []
+
+    def start(conf: dict[str, Any], transactional_id: str) -> Transaction:
+        started.append(Transaction(conf, transactional_id, on_error=ignore))
+        started[-1].start()
+        return started[-1]
+
+    yield start
+    for transaction in started:
+        transaction.close()
 
 
 @pytest.fixture

@@ -5,20 +5,22 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, IsolationLevel, KafkaException, Producer, TopicPartition
+from confluent_kafka import IsolationLevel, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from chio_fast import Receipt, ReceiptLog, Signer
 from chio_fast.kafka import envelope
-from tests.kafka import receipts
+from tests.kafka.patience import patiently
 from tests.kafka.processor_worker import ProcessorSettings, ProcessorWorker
-from tests.kafka.scenario import Place, letter_place, patiently
+from tests.kafka.receipts import OwnLog
+from tests.kafka.scenario import letter_place
+from tests.kafka.topics import Place, committed, delivered, read
 
 IDENTITY = "works"
 POLICY = """
@@ -61,7 +63,7 @@ class Product(msgspec.Struct):
 
 
 @dataclass
-class Factory:
+class Factory(OwnLog):
     """Topics, inputs and processors of one drill.
 
     Attributes:
@@ -83,17 +85,6 @@ class Factory:
     errors: str
     group: str
     inputs: dict[Place, Task] = field(default_factory=dict)
-    keys: dict[Place, bytes] = field(default_factory=dict)
-
-    @property
-    def log_path(self) -> Path:
-        """Where the receipts go."""
-        return self.directory / "receipts.db"
-
-    @property
-    def key_path(self) -> Path:
-        """The key that signs them."""
-        return self.directory / "signing.key"
 
     @property
     def calls_path(self) -> Path:
@@ -134,13 +125,8 @@ class Factory:
         producer = Producer({"bootstrap.servers": self.bootstrap, "linger.ms": 5, "acks": "all"})
         partitions = len(producer.list_topics(self.source, timeout=WAIT).topics[self.source].partitions)
 
-        def note(task: Task, key: bytes) -> Callable[[Any, Any], None]:
-            def delivered(error: Any, message: Any) -> None:
-                assert error is None, error
-                place = (message.topic(), message.partition(), message.offset())
-                self.inputs[place], self.keys[place] = task, key
-
-            return delivered
+        def note(where: Place, task: Task) -> None:
+            self.inputs[where] = task
 
         for n in range(count):
             drawn, fate = generator.random(), "pass"
@@ -156,22 +142,24 @@ class Factory:
                 key=key,
                 value=msgspec.json.encode(task),
                 partition=int(key) % partitions,
-                on_delivery=note(task, key),
+                on_delivery=delivered(partial(note, task=task)),
             )
             producer.poll(0)
         assert producer.flush(WAIT) == 0
 
     def done(self) -> int:
         """How many inputs are committed."""
-        committed = self._committed()
-        return sum(offset < committed.get(partition, 0) for _, partition, offset in self.inputs)
+        ends = committed(self.bootstrap, self.group, self.source)
+        return sum(offset < ends[topic, partition] for topic, partition, offset in self.inputs)
 
-    def await_done(self, worker: ProcessorWorker, timeout: float = 120.0) -> None:
-        """Return when every input is committed; fail when the processor ends before that."""
-        for _ in patiently("every input to be committed", timeout):
-            if self.done() == len(self.inputs):
+    def await_done(self, *workers: ProcessorWorker, count: int | None = None, timeout: float = 120.0) -> None:
+        """Return when so many inputs are committed, by default all; fail when a processor ends before that."""
+        wanted = len(self.inputs) if count is None else count
+        for _ in patiently(f"{wanted} inputs to be committed", timeout):
+            if self.done() >= wanted:
                 return
-            assert worker.process.poll() is None, worker.errors()
+            for worker in workers:
+                assert worker.process.poll() is None, worker.errors()
             time.sleep(0.1)
 
     def audit(self, *, unknown_calls: bool = False, kills: int = 0) -> dict[str, int]:
@@ -203,7 +191,7 @@ class Factory:
             assert not strange, f"{name}: {len(strange)} inputs do not belong here, such as {sorted(strange)[:3]}"
         self._audit_order(outputs, places)
         self.assert_no_transaction_is_open()
-        receipts.verify(self.log_path, Signer.from_file(self.key_path).public_key)
+        self.verify()
         found_receipts = list(ReceiptLog.open(self.log_path).query())
         consumed = self._audit_consume_receipts(found_receipts)
         self._audit_produce_receipts(outputs, places, found_receipts, consumed)
@@ -220,32 +208,9 @@ class Factory:
             "tool calls": calls,
         }
 
-    def read(self, topic: str) -> list[Any]:
+    def read(self, topic: str) -> list[Message]:
         """Every committed record of a topic, in the order of each partition."""
-        reader = Consumer(
-            {
-                "bootstrap.servers": self.bootstrap,
-                "group.id": f"audit-{time.monotonic_ns()}",
-                "isolation.level": "read_committed",
-                "enable.partition.eof": True,
-                "enable.auto.commit": False,
-            }
-        )
-        try:
-            open_ends = set(reader.list_topics(topic, timeout=WAIT).topics[topic].partitions)
-            reader.assign([TopicPartition(topic, number, 0) for number in open_ends])
-            found: list[Any] = []
-            for _ in patiently(f"the end of {topic}"):
-                if not open_ends:
-                    return found
-                for message in reader.consume(1000, 0.2):
-                    if message.error() is None:
-                        found.append(message)
-                    else:
-                        open_ends.discard(message.partition())
-            return found
-        finally:
-            reader.close()
+        return list(read(self.bootstrap, topic))
 
     def assert_no_transaction_is_open(self) -> None:
         """Readers of committed data see everything up to the end of every topic."""
@@ -262,20 +227,6 @@ class Factory:
             }
             stable, true = ends[IsolationLevel.READ_COMMITTED], ends[IsolationLevel.READ_UNCOMMITTED]
             assert stable == true, f"a transaction is open in `{topic}`"
-
-    def _committed(self) -> dict[int, int]:
-        observer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group, "log_level": 2})
-        try:
-            for _ in patiently("the group's coordinator"):
-                try:
-                    numbers = observer.list_topics(self.source, timeout=WAIT).topics[self.source].partitions
-                    asked = [TopicPartition(self.source, number) for number in numbers]
-                    return {part.partition: part.offset for part in observer.committed(asked, timeout=WAIT)}
-                except KafkaException:  # a broker that comes back is not at once the coordinator
-                    time.sleep(0.1)
-            raise AssertionError  # `patiently` has raised
-        finally:
-            observer.close()
 
     def _audit_order(self, outputs: list[Any], places: list[Place]) -> None:
         """Outputs of one key stand in the order of their inputs."""

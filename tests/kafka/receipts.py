@@ -5,11 +5,35 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from chio_fast import ReceiptLog, TrustFile
+from chio_fast import ReceiptLog, Signer, TrustFile
 from chio_fast.verify.log import verify_log
 from chio_fast.verify.trust import load_trust
+from tests.kafka.topics import Place
 
-Place = tuple[str, int, int]
+
+class OwnLog:
+    """A receipt log of a test's own, and the key that signs it, in `directory`."""
+
+    directory: Path
+
+    @property
+    def log_path(self) -> Path:
+        """Where the receipts go."""
+        return self.directory / "receipts.db"
+
+    @property
+    def key_path(self) -> Path:
+        """The key that signs them."""
+        return self.directory / "signing.key"
+
+    @property
+    def trust(self) -> TrustFile:
+        """The trust in that key alone."""
+        return TrustFile.of(Signer.from_file(self.key_path).public_key)
+
+    def verify(self) -> None:
+        """Verify the whole log; fails if anything is found."""
+        verify(self.log_path, self.trust)
 
 
 @dataclass(frozen=True)
@@ -56,13 +80,12 @@ def rolled_back(log: Path) -> set[str]:
     return {receipt.rollback or "" for receipt in ReceiptLog.open(log).query(kind="rollback")}
 
 
-def verify(log: Path, public_key: bytes) -> None:
-    """Verify the whole log, natively and with the independent verifier; fails if either finds anything."""
-    trust = TrustFile.of(public_key)
-    native = ReceiptLog.open(log).verify(trust)
-    stream = log.with_suffix(".frames")
-    ReceiptLog.open(log).export_log(stream)
-    trust_path = log.with_suffix(".trust")
+def verify(log: Path, trust: TrustFile) -> None:
+    """Verify a whole log, natively and with the independent verifier; fails if either finds anything."""
+    opened = ReceiptLog.open(log)
+    native = opened.verify(trust)
+    stream, trust_path = log.with_suffix(".frames"), log.with_suffix(".trust")
+    opened.export_log(stream)
     trust.save(trust_path)
     independent = verify_log(stream.read_bytes(), load_trust(trust_path))
     assert independent.ok, independent.findings[:3]

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import random
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 
-from chio_fast import Event, Policy, Signer
+from chio_fast import Event, Policy
 from chio_fast.kafka import ChioConsumerMiddleware, envelope
 from tests.kafka import receipts
 from tests.kafka.broker import Broker
+from tests.kafka.patience import PATIENCE, patiently
+from tests.kafka.receipts import OwnLog
+from tests.kafka.topics import Place, committed, delivered, place, read
 from tests.kafka.worker import Worker
 
 IDENTITY = "workers"
@@ -45,11 +48,6 @@ identities:
   somebody-else:
     capabilities: ["events:consume:*"]
 """
-PATIENCE = 45.0
-"""Seconds after which a test that waits for something gives up."""
-
-Place = tuple[str, int, int]
-"""Topic, partition and offset."""
 
 
 class Order(msgspec.Struct):
@@ -61,7 +59,7 @@ class Order(msgspec.Struct):
 
 
 @dataclass
-class Scenario:
+class Scenario(OwnLog):
     """Topics, events and consumers of one test.
 
     Attributes:
@@ -91,16 +89,6 @@ class Scenario:
         """The first of the topics."""
         return self.topics[0]
 
-    @property
-    def log_path(self) -> Path:
-        """Where the receipts go."""
-        return self.directory / "receipts.db"
-
-    @property
-    def key_path(self) -> Path:
-        """The key that signs them."""
-        return self.directory / "signing.key"
-
     def conf(self, **overrides: Any) -> dict[str, Any]:
         """A confluent configuration for the group; `a_b` stands for `a.b`."""
         base = {"bootstrap.servers": self.broker.bootstrap, "group.id": self.group, "log_level": 2}
@@ -125,14 +113,9 @@ class Scenario:
         partitions = {name: len(producer.list_topics(name, timeout=10).topics[name].partitions) for name in wanted}
         places: list[Place] = []
 
-        def note(secret: bool) -> Callable[[Any, Any], None]:
-            def delivered(error: Any, message: Any) -> None:
-                assert error is None, error
-                place = (message.topic(), message.partition(), message.offset())
-                self.fates[place] = secret
-                places.append(place)
-
-            return delivered
+        def note(where: Place, secret: bool) -> None:
+            self.fates[where] = secret
+            places.append(where)
 
         for n in range(count):
             name = generator.choice(wanted)
@@ -143,7 +126,7 @@ class Scenario:
                 value=msgspec.json.encode(order),
                 headers=[("source", b"scenario"), ("n", str(n).encode())],
                 partition=generator.randrange(partitions[name]),
-                on_delivery=note(order.secret),
+                on_delivery=delivered(partial(note, secret=order.secret)),
             )
             producer.poll(0)
         assert producer.flush(PATIENCE) == 0
@@ -154,11 +137,8 @@ class Scenario:
         producer = Producer({"bootstrap.servers": self.broker.bootstrap, "message.max.bytes": 8_000_000})
         seen: list[Place] = []
 
-        def delivered(error: Any, message: Any) -> None:
-            assert error is None, error
-            seen.append((message.topic(), message.partition(), message.offset()))
-
-        producer.produce(topic or self.topic, value=value, partition=partition, on_delivery=delivered, **more)
+        to = topic or self.topic
+        producer.produce(to, value=value, partition=partition, on_delivery=delivered(seen.append), **more)
         assert producer.flush(PATIENCE) == 0
         return seen[0]
 
@@ -197,57 +177,21 @@ class Scenario:
                 break
 
     def committed(self) -> dict[tuple[str, int], int]:
-        """The group's committed offsets, by an observer; -1001 where there is none."""
-        observer = Consumer({"bootstrap.servers": self.broker.bootstrap, "group.id": self.group, "log_level": 2})
-        try:
-            topics = observer.list_topics(timeout=PATIENCE).topics
-            wanted = [TopicPartition(name, number) for name in self.topics for number in topics[name].partitions]
-            for _ in patiently("the group's coordinator"):
-                try:
-                    found = observer.committed(wanted, timeout=PATIENCE)
-                except KafkaException as error:
-                    if not error.args[0].retriable() and error.args[0].code() != KafkaError.NOT_COORDINATOR:
-                        raise
-                    time.sleep(0.1)
-                else:
-                    break
-            return {(part.topic, part.partition): part.offset for part in found}
-        finally:
-            observer.close()
+        """The group's committed offsets; -1001 where there is none."""
+        return committed(self.broker.bootstrap, self.group, *self.topics)
 
     def lag(self) -> int:
         """How many of the produced events are not committed."""
-        committed = self.committed()
-        return sum(offset >= committed[topic, partition] for topic, partition, offset in self.fates)
+        ends = self.committed()
+        return sum(offset >= ends[topic, partition] for topic, partition, offset in self.fates)
 
     def dead_letters(self) -> list[envelope.DeadLetter]:
         """Everything in the DLQ topic."""
-        return [envelope.decode(message.value() or b"") for message in self.broker_messages(self.dlq)]
+        return [envelope.decode(message.value() or b"") for message in self.read(self.dlq)]
 
-    def broker_messages(self, topic: str) -> list[Any]:
+    def read(self, topic: str) -> list[Message]:
         """Every record of `topic` up to its end of now."""
-        reader = Consumer(
-            {"bootstrap.servers": self.broker.bootstrap, "group.id": f"reader-{time.monotonic_ns()}", "log_level": 2}
-        )
-        try:
-            ends: dict[int, int] = {}
-            for number in reader.list_topics(topic, timeout=10).topics[topic].partitions:
-                low, high = reader.get_watermark_offsets(TopicPartition(topic, number), timeout=10)
-                if high > low:
-                    ends[number] = high
-            reader.assign([TopicPartition(topic, number, 0) for number in ends])
-            found: list[Any] = []
-            for _ in patiently(f"the end of {topic}"):
-                if not ends:
-                    return found
-                for message in reader.consume(500, 0.2):
-                    assert message.error() is None, message.error()
-                    found.append(message)
-                    if message.offset() + 1 >= ends.get(message.partition(), 0):
-                        ends.pop(message.partition(), None)
-            return found
-        finally:
-            reader.close()
+        return list(read(self.broker.bootstrap, topic))
 
     def audit(self, *, duplicates: bool = False) -> None:
         """Checks that every event met its fate, and that every receipt of the log verifies.
@@ -268,7 +212,7 @@ class Scenario:
         if not duplicates:
             assert [where for where, times in Counter(handed).items() if times > 1] == []
             assert [where for where, times in Counter(dead).items() if times > 1] == []
-        receipts.verify(self.log_path, Signer.from_file(self.key_path).public_key)
+        self.verify()
         found = receipts.consume_receipts(self.log_path)
         self._audit_attempts(found, duplicates=duplicates)
         self._audit_letters(letters, found)
@@ -303,21 +247,6 @@ class Scenario:
             assert letter.attempt in (receipt.attempt, None)
 
 
-def place(event: Any) -> Place:
-    """Where an event or message comes from."""
-    return event.topic(), event.partition(), event.offset()
-
-
 def letter_place(letter: envelope.DeadLetter) -> Place:
     """Where a denied event came from."""
     return letter.original_topic, letter.original_partition or 0, letter.original_offset or 0
-
-
-def patiently(what: str, timeout: float = PATIENCE) -> Iterator[int]:
-    """Lets a loop go round until it breaks off; fails when that takes too long."""
-    deadline = time.monotonic() + timeout
-    turn = 0
-    while time.monotonic() < deadline:
-        yield turn
-        turn += 1
-    raise AssertionError(f"waited {timeout:g} s in vain for {what}")

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import Producer
 
-from chio_fast import ChioError, ChioProducerMiddleware, Policy, ReceiptLog, Signer, TrustFile
+from chio_fast import ChioError, ChioProducerMiddleware, Policy, ReceiptLog
 from chio_fast.errors import LogBehindError
 from chio_fast.kafka import anchors
 from chio_fast.verify import AnchorCheck, load_trust, read_anchor
 from chio_fast.verify.__main__ import main as verify_main
-from tests.kafka.scenario import patiently
-from tests.kafka.test_processor import World, forward, running, world
+from tests.kafka.patience import patiently
+from tests.kafka.processor_world import World, forward, running, world
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,14 +50,10 @@ def records(scenario: Scenario, topic: str) -> list[bytes]:
     return [value for _, _, value in anchors.read_topic({"bootstrap.servers": scenario.broker.bootstrap}, topic)]
 
 
-def own_trust(scenario: Scenario) -> TrustFile:
-    return TrustFile.of(Signer.from_file(scenario.key_path).public_key)
-
-
 def faults(scenario: Scenario, topic: str) -> list[str]:
     """Holds the log to the anchors, and gives the faults."""
     log = ReceiptLog.open(scenario.log_path)
-    check = AnchorCheck(load_trust(own_trust(scenario).to_json()), log_id=log.log_id)
+    check = AnchorCheck(load_trust(scenario.trust.to_json()), log_id=log.log_id)
     for value in records(scenario, topic):
         check.anchor(value)
     assert check.anchors > 0
@@ -69,6 +65,12 @@ def faults(scenario: Scenario, topic: str) -> list[str]:
 def files_of_log(log: Path) -> list[Path]:
     """The log and what SQLite keeps beside it, without index and key."""
     return [file for file in log.parent.glob(f"{log.name}*") if file.is_file() and "key" not in file.name]
+
+
+def head(world: Scenario | World) -> str:
+    """The checkpoint of the last batch."""
+    *_, last = ReceiptLog.open(world.log_path).batches()
+    return last.checkpoint
 
 
 def copy_of_log(world: Scenario | World) -> Path:
@@ -87,22 +89,32 @@ def put_back(world: Scenario | World, kept: Path) -> None:
         shutil.copy(file, world.log_path.parent)
 
 
+def cut_off(scenario: Scenario, topic: str) -> str:
+    """Puts an older copy of a log back, as from a backup; gives the last of the checkpoints that are lost."""
+    work(scenario, topic)
+    kept = copy_of_log(scenario)
+    work(scenario, topic)
+    lost = head(scenario)
+    put_back(scenario, kept)
+    return lost
+
+
 class TestPublishing:
     def test_the_last_anchor_is_the_head_of_the_closed_log(self, scenario: Scenario, topic: str) -> None:
         stats = work(scenario, topic)
-        *_, last = ReceiptLog.open(scenario.log_path).batches()
+        last = head(scenario)
         found = [read_anchor(value) for value in records(scenario, topic)]
-        assert found[-1].checkpoint_hash.hex() == last.checkpoint
+        assert found[-1].checkpoint_hash.hex() == last
         assert stats.anchors == len(found)
         assert stats.anchor_failures == 0
         assert faults(scenario, topic) == []
 
     def test_a_new_epoch_begins_with_the_head_of_the_former(self, scenario: Scenario, topic: str) -> None:
         work(scenario, topic)
-        *_, last = ReceiptLog.open(scenario.log_path).batches()
+        last = head(scenario)
         before = len(records(scenario, topic))
         work(scenario, topic)
-        assert read_anchor(records(scenario, topic)[before]).checkpoint_hash.hex() == last.checkpoint
+        assert read_anchor(records(scenario, topic)[before]).checkpoint_hash.hex() == last
 
     def test_a_missing_topic_is_one_warning_and_is_not_created(
         self, scenario: Scenario, caplog: pytest.LogCaptureFixture
@@ -137,9 +149,9 @@ def test_a_processor_publishes_and_is_refused_alike(world: World, topic: str, mo
                         break
 
     process(20)
-    *_, last = ReceiptLog.open(world.log_path).batches()
+    last = head(world)
     *_, anchored = anchors.read_topic(conf, topic)
-    assert read_anchor(anchored[2]).checkpoint_hash.hex() == last.checkpoint
+    assert read_anchor(anchored[2]).checkpoint_hash.hex() == last
     kept = copy_of_log(world)
     process(20)
     put_back(world, kept)
@@ -159,44 +171,33 @@ def test_a_producer_publishes_alike(scenario: Scenario, topic: str) -> None:
         anchor_topic=topic,
     ) as producer:
         producer.produce(scenario.topic, b"value")
-    *_, last = ReceiptLog.open(scenario.log_path).batches()
-    assert read_anchor(records(scenario, topic)[-1]).checkpoint_hash.hex() == last.checkpoint
+    last = head(scenario)
+    assert read_anchor(records(scenario, topic)[-1]).checkpoint_hash.hex() == last
 
 
 class TestStarting:
     def test_a_log_that_was_cut_off_is_refused(self, scenario: Scenario, topic: str) -> None:
-        work(scenario, topic)
-        kept = copy_of_log(scenario)
-        work(scenario, topic)
-        *_, lost = ReceiptLog.open(scenario.log_path).batches()
-        put_back(scenario, kept)
-        with pytest.raises(LogBehindError, match=lost.checkpoint) as refused:
+        lost = cut_off(scenario, topic)
+        with pytest.raises(LogBehindError, match=lost) as refused:
             scenario.consumer(anchor_topic=topic)
-        assert f"{anchors.ACCEPT}={lost.checkpoint}" in str(refused.value)
+        assert f"{anchors.ACCEPT}={lost}" in str(refused.value)
         assert faults(scenario, topic) != []
         assert set(faults(scenario, topic)) == {"truncated"}
 
     def test_an_accepted_loss_is_recorded_and_stays_visible(
         self, scenario: Scenario, topic: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        work(scenario, topic)
-        kept = copy_of_log(scenario)
-        work(scenario, topic)
-        *_, lost = ReceiptLog.open(scenario.log_path).batches()
-        put_back(scenario, kept)
-        monkeypatch.setenv(anchors.ACCEPT, lost.checkpoint)
+        lost = cut_off(scenario, topic)
+        monkeypatch.setenv(anchors.ACCEPT, lost)
         work(scenario, topic, 40)
-        told = [dict(message.headers() or []) for message in scenario.broker_messages(topic)]
-        assert [headers[anchors.HEADER_ACCEPTED].decode() for headers in told if headers] == [lost.checkpoint]
+        told = [dict(message.headers() or []) for message in scenario.read(topic)]
+        assert [headers[anchors.HEADER_ACCEPTED].decode() for headers in told if headers] == [lost]
         assert "fork" in faults(scenario, topic)
         monkeypatch.delenv(anchors.ACCEPT)
         work(scenario, topic)
 
     def test_a_log_that_was_rewritten_is_refused(self, scenario: Scenario, topic: str) -> None:
-        work(scenario, topic)
-        kept = copy_of_log(scenario)
-        work(scenario, topic)
-        put_back(scenario, kept)
+        cut_off(scenario, topic)
         scenario.produce(200, denied=0)
         with scenario.consumer(anchor_topic=None) as consumer:
             scenario.finish(consumer)
@@ -212,8 +213,8 @@ class TestStarting:
         invented = json.loads(last.text) | {"running_count": 10_000, "count": 1}
         text = json.dumps(invented, sort_keys=True, separators=(",", ":"))
         value = json.dumps({"checkpoint": text, "signature": "00" * 64}).encode()
-        place = next(message for message in scenario.broker_messages(topic))
-        scenario.raw_produce(value, topic=topic, partition=place.partition(), key=place.key())
+        [first, *_] = scenario.read(topic)
+        scenario.raw_produce(value, topic=topic, partition=first.partition(), key=first.key())
         with caplog.at_level(logging.WARNING, "chio_fast.kafka"):
             work(scenario, topic)
         assert any("may be invented" in message for message in caplog.messages)
@@ -239,7 +240,7 @@ class TestTheIndependentVerifier:
         work(scenario, topic)
         anchored, trusted = scenario.directory / "anchors.jsonl", scenario.directory / "trust.json"
         anchored.write_bytes(b"\n".join(records(scenario, topic)))
-        own_trust(scenario).save(trusted)
+        scenario.trust.save(trusted)
 
         def verify(log: Path) -> int:
             frames = log.with_suffix(".frames")

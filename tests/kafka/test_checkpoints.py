@@ -3,37 +3,28 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
 from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigError
 from chio_fast.kafka import checkpoints as module
 from chio_fast.kafka.checkpoints import REQUIRED, Checkpoints, checkpoint_record, read_record
 from chio_fast.kafka.transaction import Transaction
 from tests.kafka.broker import Broker, Cluster
-from tests.kafka.scenario import patiently
+from tests.kafka.patience import patiently
+from tests.kafka.transactions import ignore, write
 
 ID = "group-one"
-
-
-def ignore(_error: KafkaError) -> None:
-    """Hears errors and does nothing."""
 
 
 def record(*hashes: str) -> bytes:
     """The value of a record that shows these checkpoints."""
     return checkpoint_record([SimpleNamespace(text="{}", hash=each, signature="00", batch=1) for each in hashes])
-
-
-@pytest.fixture
-def conf(broker: Broker, request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A configuration with a group of the test's own."""
-    return {"bootstrap.servers": broker.bootstrap, "group.id": request.node.name, "log_level": 0}
 
 
 @pytest.fixture
@@ -49,36 +40,29 @@ def checkpoints(conf: dict[str, Any], topic: str) -> Checkpoints:
 
 
 @pytest.fixture
-def transactions(conf: dict[str, Any]) -> Iterator[Callable[[str], Transaction]]:
+def transactions(conf: dict[str, Any], start_transaction: Callable[..., Transaction]) -> Callable[..., Transaction]:
     """Starts a producer of transactions by its id."""
-    made: list[Transaction] = []
 
     def start(transactional_id: str = ID) -> Transaction:
-        made.append(Transaction(conf, transactional_id, on_error=ignore))
-        made[-1].start()
-        return made[-1]
+        return start_transaction(conf, transactional_id)
 
-    yield start
-    for transaction in made:
-        transaction.close()
+    return start
 
 
-def write(transaction: Transaction, topic: str, *hashes: str) -> None:
-    """Write one record in a transaction that stays open."""
-    transaction.begin()
-    transaction.produce(topic, key=ID, value=record(*hashes), partition=0)
-    transaction.flush()
+def show(transaction: Transaction, topic: str, *hashes: str) -> None:
+    """Writes one record that shows these checkpoints, in a transaction that stays open."""
+    write(transaction, topic, record(*hashes), key=ID, partition=0)
 
 
 def test_committed_records_are_found_where_they_are(
     checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str
 ):
     transaction, start = transactions(), checkpoints.high_watermark(0)
-    write(transaction, topic, "aa", "ab")
+    show(transaction, topic, "aa", "ab")
     transaction.commit()
-    write(transaction, topic, "b0")
+    show(transaction, topic, "b0")
     transaction.abort()
-    write(transaction, topic, "cc")
+    show(transaction, topic, "cc")
     middle = checkpoints.high_watermark(0) - 1
     transaction.commit()
     bound = checkpoints.high_watermark(0)
@@ -92,7 +76,7 @@ def test_committed_records_are_found_where_they_are(
 def test_the_high_watermark_is_above_records_of_open_transactions(
     checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str, conf: dict[str, Any]
 ):
-    write(transactions(), topic, "aa")
+    show(transactions(), topic, "aa")
     reader = Consumer({**conf, "isolation.level": "read_committed"})
     _, last_stable = reader.get_watermark_offsets(TopicPartition(topic, 0), timeout=10)
     reader.close()
@@ -108,8 +92,8 @@ def test_an_open_transaction_is_waited_for_whoever_opened_it(
     monkeypatch: pytest.MonkeyPatch,
 ):
     other, transaction = transactions("group-two"), transactions()
-    write(other, topic, "other")
-    write(transaction, topic, "aa")
+    show(other, topic, "other")
+    show(transaction, topic, "aa")
     transaction.commit()
     bound = checkpoints.high_watermark(0)
     monkeypatch.setattr(module, "READ_SECONDS", 1.0)
@@ -130,7 +114,7 @@ def test_what_is_no_checkpoint_record_is_passed_over(
         producer.produce(topic, value, partition=0)
     assert producer.flush(10) == 0
     transaction = transactions()
-    write(transaction, topic, "aa")
+    show(transaction, topic, "aa")
     transaction.commit()
     assert checkpoints.find(["aa", "bb"], 0, 0, checkpoints.high_watermark(0)) == {"aa": 4}
     with pytest.raises(CheckpointsError, match="not a checkpoint record"):
@@ -141,7 +125,7 @@ def test_deleted_records_are_noticed(
     checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str, broker: Broker
 ):
     transaction = transactions()
-    write(transaction, topic, "aa")
+    show(transaction, topic, "aa")
     transaction.commit()
     bound = checkpoints.high_watermark(0)
     place = TopicPartition(topic, 0, bound)
@@ -159,7 +143,7 @@ def test_records_that_are_deleted_while_they_are_read_are_noticed(
     monkeypatch: pytest.MonkeyPatch,
 ):
     transaction = transactions()
-    write(transaction, topic, "aa")
+    show(transaction, topic, "aa")
     transaction.commit()
     bound = checkpoints.high_watermark(0)
     read = checkpoints._read
@@ -180,7 +164,7 @@ def test_what_was_committed_is_found_after_its_leader_died(cluster: Cluster):
     topic = cluster.create_topic("checkpoints", config=REQUIRED)
     checkpoints, transaction = Checkpoints(conf, topic), Transaction(conf, ID, on_error=ignore)
     transaction.start()
-    write(transaction, topic, "aa")
+    show(transaction, topic, "aa")
     transaction.commit()
     transaction.close()
     bound = checkpoints.high_watermark(0)

@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.kafka.scenario import Scenario, patiently
+from tests.kafka.patience import patiently
+from tests.kafka.scenario import Scenario
 from tests.kafka.volume import Volume, volumes
 from tests.kafka.worker import Worker
 

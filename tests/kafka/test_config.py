@@ -8,12 +8,9 @@ from confluent_kafka.admin import AdminClient
 
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka import config
+from tests.kafka.transactions import ignore
 
 BASE = {"bootstrap.servers": "127.0.0.1:1", "group.id": "workers"}
-
-
-def ignore(_error: KafkaError) -> None:
-    """Hears errors and does nothing."""
 
 
 def test_a_bare_configuration_becomes_safe_and_fast():

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from chio_fast.kafka import envelope
-from tests.kafka.scenario import CLOSED_POLICY, OPEN_POLICY, Scenario, letter_place, place
+from tests.kafka.scenario import CLOSED_POLICY, OPEN_POLICY, Scenario, letter_place
+from tests.kafka.topics import place
 
 RECORDS: dict[str, dict[str, object]] = {
     "tombstone": {"value": None, "key": b"k"},

@@ -8,7 +8,8 @@ import pytest
 
 from chio_fast.errors import ChioConfigError, ChioDeadLetterError
 from tests.kafka.broker import Broker
-from tests.kafka.scenario import CLOSED_POLICY, Scenario, place
+from tests.kafka.scenario import CLOSED_POLICY, Scenario
+from tests.kafka.topics import place
 
 
 def incompressible(size: int) -> bytes:

@@ -13,8 +13,8 @@ import pytest
 
 from tests.kafka.broker import Broker, Cluster
 from tests.kafka.factory import Factory
+from tests.kafka.patience import patiently
 from tests.kafka.processor_worker import ProcessorWorker
-from tests.kafka.scenario import patiently
 from tests.kafka.volume import Volume, volumes
 
 Report = Callable[..., None]
@@ -87,7 +87,7 @@ def test_kill_9_at_steps_and_at_random_leaves_the_books_balanced(
             time.sleep(pause)
         worker.kill9()
     worker = start()
-    factory.await_done(worker, 600)
+    factory.await_done(worker, timeout=600)
     worker.stop()
     found = factory.audit(unknown_calls=True, kills=volume["kills"])
     drill_report("exactly once: kill -9 of the processor", seed=seed, kills=volume["kills"], **found)
@@ -132,15 +132,11 @@ def test_members_come_and_go(factory: Factory, start: Start, volume: Volume, pro
     members = {name: start(member=name, conf=conf) for name in names}
     for turn in range(2 * volume["members"]):
         wanted = (turn + 1) * volume["events"] // (2 * volume["members"] + 2)
-        for _ in patiently("some progress", 90):
-            if factory.done() >= wanted:
-                break
-            for member in members.values():
-                assert member.process.poll() is None, member.errors()
+        factory.await_done(*members.values(), count=wanted, timeout=90)
         name = generator.choice(names)
         members[name].kill9() if turn % 2 else members[name].stop()
         members[name] = start(member=name, conf=conf)
-    factory.await_done(members[names[0]], 300)
+    factory.await_done(members[names[0]], timeout=300)
     for member in members.values():
         member.stop()
     found = factory.audit(unknown_calls=True)
@@ -167,13 +163,9 @@ def test_one_slow_event_does_not_hold_the_other_partitions(factory: Factory, sta
     slow = next(place for place, task in sorted(factory.inputs.items()) if task.n == 20)
     worker = start(slow_n=20, slow_s=20.0, max_batch_ms=200)
     others = sum(place[1] != slow[1] for place in factory.inputs)
-    for _ in patiently("the first commit", 60):
-        if factory.done():
-            break
+    factory.await_done(worker, count=1, timeout=60)
     began = time.monotonic()
-    for _ in patiently("everything but the slow partition", 15):
-        if factory.done() >= others:
-            break
+    factory.await_done(worker, count=others, timeout=15)
     assert time.monotonic() - began < 10, "the slow event held the others"
     assert factory.done() < len(factory.inputs)
     factory.await_done(worker)
@@ -195,15 +187,12 @@ def test_kill_9_of_one_of_three_brokers_leaves_the_books_balanced(
     try:
         for kill in range(volume["kills"]):
             wanted = (kill + 1) * volume["events"] // (volume["kills"] + 2)
-            for _ in patiently("some progress", 120):
-                if factory.done() >= wanted:
-                    break
-                assert worker.process.poll() is None, worker.errors()
+            factory.await_done(worker, count=wanted)
             victim = cluster.leader(factory.target, kill % 3)
             victim.kill9()
             time.sleep(1.0)
             victim.start()
-        factory.await_done(worker, 300)
+        factory.await_done(worker, timeout=300)
         worker.stop()
     finally:
         if worker.process.poll() is None:

@@ -17,7 +17,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from chio_fast import Policy
 from chio_fast.errors import ChioAutoCommitError, ChioConfigError, LogError
 from chio_fast.kafka import ChioConsumerMiddleware
-from tests.kafka.scenario import IDENTITY, OPEN_POLICY, Scenario, patiently
+from tests.kafka.patience import patiently
+from tests.kafka.scenario import IDENTITY, OPEN_POLICY, Scenario
 
 
 def around(scenario: Scenario, **conf: object) -> ChioConsumerMiddleware:

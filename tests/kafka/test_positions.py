@@ -11,7 +11,9 @@ from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaE
 
 from chio_fast import Event
 from chio_fast.errors import ChioError, ChioRevoked
-from tests.kafka.scenario import OPEN_POLICY, Scenario, patiently, place
+from tests.kafka.patience import patiently
+from tests.kafka.scenario import OPEN_POLICY, Scenario
+from tests.kafka.topics import place
 
 
 @pytest.fixture

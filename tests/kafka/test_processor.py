@@ -1,16 +1,12 @@
-"""The exactly-once processor on the real broker: what its transactions hold, and what becomes of what fails."""
+"""The exactly-once processor on the real broker: what its transactions hold, in which order, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
-import multiprocessing
-import os
-import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,144 +14,17 @@ import msgspec
 import pytest
 from confluent_kafka import Producer
 
-from chio_fast import ChioRevoked, Enforcer, Event, Policy, Receipt, ReceiptLog, Signer, TrustFile
-from chio_fast.errors import (
-    ChioConfigError,
-    ChioDeadLetterError,
-    ChioDeliveryError,
-    ChioDenied,
-    ChioError,
-    ChioHandlerError,
-)
-from chio_fast.kafka import envelope, failpoint
+from chio_fast import Enforcer, Event, Policy, ReceiptLog
+from chio_fast.errors import ChioConfigError, ChioError
+from chio_fast.kafka import envelope
 from chio_fast.kafka.processor import ChioTransactionalProcessor
-from chio_fast.kafka.runs import Stretch
 from tests.conftest import require_broker
+from tests.kafka import topics
 from tests.kafka.broker import Broker
-from tests.kafka.factory import Factory
-from tests.kafka.scenario import patiently
+from tests.kafka.patience import patiently
+from tests.kafka.processor_world import POLICY, World, forward, running, world
 
-POLICY = """
-chio: policy/v1
-identities:
-  order-processor:
-    capabilities: ["events:consume:*", "events:produce:results", "tools:orders:*"]
-rules:
-  - id: no-secrets
-    effect: deny
-    identities: [order-processor]
-    scopes: ["events:consume:*"]
-    when: has(event.value.secret)
-    reason: secrets stay where they are
-"""
-
-
-class World:
-    """Topics of a test's own, and processors over them."""
-
-    def __init__(self, broker: Broker, directory: Path, new_topic: Callable[..., str]) -> None:
-        self.broker = broker
-        self.source = new_topic("source", partitions=2)
-        self.target = new_topic("target", config={"max.message.bytes": 5000})
-        self.dlq = new_topic("dlq")
-        self.errors = new_topic("errors")
-        self.group = f"group-{self.source}"
-        self.log_path = directory / "receipts.db"
-        self.key_path = directory / "signing.key"
-        Signer.generate(self.key_path)
-        self.factory = Factory(
-            broker.bootstrap, directory, self.source, self.target, self.dlq, self.errors, group=self.group
-        )
-
-    def processor(self, handler: Callable[..., Any], **changes: Any) -> ChioTransactionalProcessor:
-        """A processor with one handler."""
-        processor = ChioTransactionalProcessor(**self.arguments(**changes))
-        processor.register(self.source, handler)
-        return processor
-
-    def arguments(self, **changes: Any) -> dict[str, Any]:
-        """What a processor of this world is told."""
-        return {
-            "bootstrap_servers": self.broker.bootstrap,
-            "group_id": self.group,
-            "consume_topics": [self.source],
-            "produce_scope_map": {self.target: "events:produce:results"},
-            "identity": "order-processor",
-            "policy": Policy.from_yaml(POLICY),
-            "receipt_log": self.log_path,
-            "signer": self.key_path,
-            "dlq_topic": self.dlq,
-            "error_topic": self.errors,
-            "max_batch_ms": 20,
-            "config": {"session.timeout.ms": 6000, "heartbeat.interval.ms": 500},
-            **changes,
-        }
-
-    def produce(self, *values: Any, key: str | None = None, partition: int = 0, **more: Any) -> None:
-        """Write events."""
-        producer = Producer({"bootstrap.servers": self.broker.bootstrap})
-        for value in values:
-            producer.produce(self.source, msgspec.json.encode(value), key, partition, **more)
-        assert producer.flush(30) == 0
-
-    def outputs(self, topic: str | None = None) -> list[Any]:
-        """Values of the committed records of a topic, by default the target."""
-        return [msgspec.json.decode(message.value()) for message in self.factory.read(topic or self.target)]
-
-    def await_outputs(self, count: int, topic: str | None = None) -> list[Any]:
-        """Wait for so many committed records."""
-        for _ in patiently(f"{count} outputs"):
-            found = self.outputs(topic)
-            if len(found) >= count:
-                assert len(found) == count
-                return found
-        raise AssertionError
-
-    def receipts(self, **filters: Any) -> list[Receipt]:
-        """Receipts of the log."""
-        return list(ReceiptLog.open(self.log_path).query(**filters))
-
-    def verify(self) -> None:
-        """The whole log verifies."""
-        ReceiptLog.open(self.log_path).verify(TrustFile.of(Signer.from_file(self.key_path).public_key))
-
-
-@pytest.fixture
-def world(broker: Broker, new_topic: Callable[..., str], tmp_path: Path) -> World:
-    return World(broker, tmp_path, new_topic)
-
-
-@contextmanager
-def running(processor: ChioTransactionalProcessor) -> Iterator[threading.Thread]:
-    """Run a processor in a thread; stop it at the end, and raise what it raised."""
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            processor.run()
-        except BaseException as error:  # noqa: BLE001 - raised below
-            errors.append(error)
-
-    thread = threading.Thread(target=run)
-    thread.start()
-    try:
-        yield thread
-    finally:
-        processor.stop()
-        thread.join(60)
-        assert not thread.is_alive()
-        processor.close()
-    if errors:
-        raise errors[0]
-
-
-def forward(target: str) -> Callable[..., None]:
-    """A handler that produces what it gets."""
-
-    def handle(event: Any, ctx: Any) -> None:
-        ctx.produce(topic=target, value=event.value(), key=event.key())
-
-    return handle
+__all__ = ["world"]
 
 
 DOCUMENTED = """
@@ -216,9 +85,8 @@ def test_the_documented_example_runs_verbatim(
     names = {"BOOTSTRAP": broker.bootstrap, "ChioTransactionalProcessor": Watched}
     thread = threading.Thread(target=exec, args=(text, names))
     thread.start()
-    factory = Factory(broker.bootstrap, tmp_path, "orders", "results", "chio-dlq", "", group="order-processor")
     for _ in patiently("the result"):
-        if found := factory.read("results"):
+        if found := list(topics.read(broker.bootstrap, "results")):
             break
     made[0].stop()
     thread.join(60)
@@ -239,7 +107,7 @@ def test_outputs_offsets_and_receipts_commit_together(world: World) -> None:
     assert [value["n"] for value in found] == list(range(20))
     consumed = {receipt.id: receipt for receipt in world.receipts(kind="consume")}
     produced = {receipt.id: receipt for receipt in world.receipts(kind="produce")}
-    for message in world.factory.read(world.target):
+    for message in world.read(world.target):
         headers = dict(message.headers())
         receipt = produced[headers[envelope.HEADER_RECEIPT].decode()]
         assert headers[envelope.HEADER_SCOPE] == b"events:produce:results"
@@ -255,7 +123,7 @@ def test_denied_events_go_to_the_dlq_in_the_same_transaction(world: World) -> No
     processor = world.processor(forward(world.target))
     with running(processor):
         found = world.await_outputs(5)
-    letters = [envelope.decode(message.value()) for message in world.factory.read(world.dlq)]
+    letters = [envelope.decode(message.value()) for message in world.read(world.dlq)]
     assert [value["n"] for value in found] == [0, 2, 4, 6, 8]
     assert [letter.original_offset for letter in letters] == [1, 3, 5, 7, 9]
     receipts = {receipt.id: receipt for receipt in world.receipts(kind="consume", state="committed")}
@@ -303,64 +171,6 @@ def test_events_of_a_key_are_handled_in_order_one_after_the_other(world: World) 
     assert sum(map(len, seen.values())) == 60
 
 
-def test_a_handler_that_raises_once_is_tried_again_and_nothing_is_lost(world: World) -> None:
-    world.produce(*({"n": n} for n in range(5)))
-    failed: list[int] = []
-
-    def handle(event: Event, ctx: Any) -> None:
-        ctx.produce(topic=world.target, value=event.value())
-        if event.offset() == 1 and not failed:
-            failed.append(1)
-            raise RuntimeError("once")
-
-    processor = world.processor(handle)
-    with running(processor):
-        found = world.await_outputs(5)
-    assert [value["n"] for value in found] == list(range(5))
-    assert processor.stats().retried == 1
-    attempts = [receipt.batch.state for receipt in world.receipts(kind="consume", offset=1)]
-    assert attempts.count("committed") == 1
-    assert "attempt" in attempts
-    [committed] = world.receipts(kind="consume", offset=1, state="committed")
-    assert committed.attempt == 2
-
-
-def test_a_handler_that_always_raises_sends_its_event_to_the_error_topic(world: World) -> None:
-    world.produce({"n": 0}, {"n": 1, "poison": True}, {"n": 2})
-
-    def handle(event: Event, ctx: Any) -> None:
-        if msgspec.json.decode(event.value()).get("poison"):
-            raise ValueError("cannot be read")
-        ctx.produce(topic=world.target, value=event.value())
-
-    with running(world.processor(handle, max_attempts=2)):
-        found = world.await_outputs(2)
-    assert [value["n"] for value in found] == [0, 2]
-    [failed] = world.outputs(world.errors)
-    assert failed["original_offset"] == 1
-    assert failed["chio_error"]["type"] == "ValueError"
-    assert failed["chio_error"]["message"] == "cannot be read"
-    assert failed["chio_error"]["attempts"] == 2
-    [committed] = world.receipts(kind="consume", offset=1, state="committed")
-    assert failed["chio_error"]["receipt_id"] == committed.id
-    assert world.outputs(world.dlq) == []
-
-
-def test_without_an_error_topic_the_processor_stops_and_commits_nothing_beyond(world: World) -> None:
-    world.produce({"n": 0}, {"n": 1}, {"n": 2})
-
-    def handle(event: Event, ctx: Any) -> None:
-        if event.offset() == 1:
-            raise ValueError("no")
-        ctx.produce(topic=world.target, value=event.value())
-
-    processor = world.processor(handle, on_handler_error="stop")
-    with pytest.raises(ChioHandlerError, match="ValueError"), running(processor) as thread:
-        thread.join(30)
-    assert world.factory._committed().get(0, 0) <= 1
-    assert [value["n"] for value in world.outputs()] in ([], [0])
-
-
 def test_a_slow_event_of_one_partition_does_not_hold_the_others(world: World) -> None:
     world.produce({"n": -1, "slow": True}, *({"n": -2} for _ in range(30)), partition=0)
     go_on = threading.Event()
@@ -377,159 +187,12 @@ def test_a_slow_event_of_one_partition_does_not_hold_the_others(world: World) ->
         world.await_outputs(81)
 
 
-def test_an_event_that_is_not_ours_any_longer_can_do_nothing(world: World) -> None:
-    world.produce({"n": 0})
-    entered, go_on = threading.Event(), threading.Event()
-    said: list[BaseException] = []
-
-    def handle(event: Event, ctx: Any) -> None:
-        if not entered.is_set():
-            entered.set()
-            go_on.wait(60)
-            for attempt in (
-                lambda: ctx.produce(topic=world.target, value=b"{}"),
-                lambda: ctx.chio.invoke("price", "tools:orders:price"),
-            ):
-                try:
-                    attempt()
-                except ChioRevoked as error:
-                    said.append(error)
-                    continue
-                raise AssertionError("nothing was raised")
-            raise said[0]
-        ctx.produce(topic=world.target, value=event.value())
-
-    processor = world.processor(handle)
-    with running(processor):
-        assert entered.wait(60)
-        # What follows the failure of a transaction that covered the event.
-        processing = processor._processing
-        run = processing.runs.get((world.source, 0))
-        assert run is not None
-        processing._errands.ask(lambda: processing.exactly_once._rewind([Stretch(run, [], 0, 1)]))
-        go_on.set()
-        assert world.await_outputs(1) == [{"n": 0}]
-    assert len(said) == 2
-
-
-def test_what_may_not_be_produced_is_refused_at_once(world: World) -> None:
-    world.produce({"n": 0})
-    said: list[Exception] = []
-
-    def handle(event: Event, ctx: Any) -> None:
-        for topic, value in (("nowhere", b"{}"), (world.target, b"x" * 5000), (world.errors + "-closed", b"{}")):
-            try:
-                ctx.produce(topic=topic, value=value)
-            except Exception as error:  # noqa: BLE001 - looked at below
-                said.append(error)
-        ctx.produce(topic=world.target, value={"ok": True})
-
-    closed = f"{world.errors}-closed"
-    world.broker.create_topic(closed)
-    scopes = {world.target: "events:produce:results", closed: "events:produce:secrets"}
-    with running(world.processor(handle, produce_scope_map=scopes)):
-        assert world.await_outputs(1) == [{"ok": True}]
-    assert [type(error) for error in said] == [ChioDenied, ChioDeliveryError, ChioDenied]
-    denied = world.receipts(kind="produce", verdict="deny")
-    assert [receipt.batch.state for receipt in denied] == ["recorded", "recorded"]
-    told = [error.decision for error in said if isinstance(error, ChioDenied)]
-    assert [decision.receipt_id for decision in told] == [receipt.id for receipt in denied]
-    assert "produce_scope_map" in told[0].reason
-
-
-def test_an_output_that_the_cluster_refuses_fails_its_event_and_no_other(world: World) -> None:
-    world.produce(*({"n": n} for n in range(6)))
-    gone = f"{world.errors}-gone"
-
-    def handle(event: Event, ctx: Any) -> None:
-        ctx.produce(topic=gone if event.offset() == 3 else world.target, value=event.value())
-
-    scopes = {world.target: "events:produce:results", gone: "events:produce:results"}
-    with running(world.processor(handle, produce_scope_map=scopes)):
-        found = world.await_outputs(5)
-    assert [value["n"] for value in found] == [0, 1, 2, 4, 5]
-    [failed] = world.outputs(world.errors)
-    assert failed["original_offset"] == 3
-    states = Counter(receipt.batch.state for receipt in world.receipts(kind="consume", offset=0))
-    assert states["rolled_back"] >= 1
-    assert states["committed"] == 1
-    world.verify()
-
-
-@pytest.mark.parametrize("step", range(3, 8))
-def test_a_transaction_that_fails_is_resolved_and_its_events_are_processed_again(
-    world: World, step: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(failpoint, "_plan", {step: ("raise", 2)})
-    monkeypatch.setattr(failpoint, "_reached", {})
-    world.produce(*({"n": n} for n in range(400)), partition=0)
-    world.produce(*({"n": n} for n in range(400, 800)), partition=1)
-    processor = world.processor(forward(world.target), batch_size=50)
-    with running(processor):
-        found = world.await_outputs(800)
-    assert sorted(value["n"] for value in found) == list(range(800))
-    committed = world.receipts(kind="consume", state="committed")
-    assert len({(receipt.target.partition, receipt.target.offset) for receipt in committed}) == len(committed) == 800
-    assert not world.receipts(state="prepared")
-    # After step 7 the cluster has committed, which reading shows.
-    assert processor.stats().aborts == (0 if step == 7 else 1)
-    assert step == 7 or world.receipts(kind="consume", state="rolled_back", limit=1)
-    world.verify()
-
-
-def test_a_missing_dlq_topic_stops_the_processor(world: World) -> None:
-    world.produce({"n": 0, "secret": True})
-    processor = world.processor(forward(world.target), dlq_topic=f"{world.dlq}-missing")
-    with pytest.raises(ChioDeadLetterError), running(processor) as thread:
-        thread.join(60)
-    assert world.factory._committed().get(0, 0) <= 0
-
-
 def holds(processor: ChioTransactionalProcessor) -> int:
     """How many partitions a processor has; none before it has started."""
     try:
         return len(processor.stats().partitions)
     except ChioError:
         return 0
-
-
-def process_poison(arguments: dict[str, Any], source: str, target: str, policy: str) -> None:
-    """Process in a process of its own, which events of one kind kill."""
-
-    def handle(event: Event, ctx: Any) -> None:
-        if b"poison" in event.value():
-            os.kill(os.getpid(), signal.SIGKILL)
-        ctx.produce(topic=target, value=event.value())
-
-    processor = ChioTransactionalProcessor(**arguments, policy=Policy.from_yaml(policy))
-    processor.register(source, handle)
-    processor.run()
-
-
-def test_an_event_that_ends_the_process_is_given_up_and_those_beside_it_are_not(world: World) -> None:
-    world.produce(*({"n": n} for n in range(5)), {"n": 5, "poison": True}, *({"n": n} for n in range(6, 10)))
-    arguments = world.arguments(max_attempts=4)
-    del arguments["policy"]
-    spawn = multiprocessing.get_context("spawn")
-    killed = 0
-    for _ in patiently("the last start"):
-        process = spawn.Process(target=process_poison, args=(arguments, world.source, world.target, POLICY))
-        process.start()
-        while process.is_alive() and len(world.outputs()) < 9:
-            time.sleep(0.1)
-        if process.is_alive():
-            process.terminate()
-            process.join(60)
-            assert process.exitcode == 0
-            break
-        process.join()
-        killed += 1
-    assert killed == 4
-    assert sorted(value["n"] for value in world.outputs()) == [0, 1, 2, 3, 4, 6, 7, 8, 9]
-    [failed] = world.outputs(world.errors)
-    assert (failed["original_offset"], failed["chio_error"]["type"]) == (5, "ProcessEnded")
-    assert not world.receipts(state="prepared")
-    world.verify()
 
 
 def test_members_share_partitions_and_every_event_is_processed_once(world: World) -> None:
@@ -555,9 +218,7 @@ def test_members_share_partitions_and_every_event_is_processed_once(world: World
         produce(range(200, 250))
         found = world.await_outputs(250)
     assert sorted(value["n"] for value in found) == list(range(250))
-    committed = world.receipts(kind="consume", state="committed")
-    assert len({(receipt.target.partition, receipt.target.offset) for receipt in committed}) == len(committed) == 250
-    assert not world.receipts(state="prepared")
+    world.assert_processed_once(250)
 
 
 def test_stop_finishes_what_is_in_flight(world: World) -> None:
@@ -574,7 +235,7 @@ def test_stop_finishes_what_is_in_flight(world: World) -> None:
         assert begun.wait(60)
     done = len(world.outputs())
     assert done >= 1
-    assert world.factory._committed()[0] == done
+    assert world.committed() == done
 
 
 def test_run_may_be_awaited(world: World) -> None:

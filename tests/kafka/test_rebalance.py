@@ -13,7 +13,9 @@ from confluent_kafka import OFFSET_INVALID, TopicPartition
 from chio_fast import Event
 from chio_fast.errors import ChioRevoked
 from chio_fast.kafka import ChioConsumerMiddleware
-from tests.kafka.scenario import OPEN_POLICY, Scenario, patiently, place
+from tests.kafka.patience import patiently
+from tests.kafka.scenario import OPEN_POLICY, Scenario
+from tests.kafka.topics import place
 from tests.kafka.volume import Volume, volumes
 from tests.kafka.worker import Worker
 

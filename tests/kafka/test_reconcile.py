@@ -122,7 +122,7 @@ class TestOfAConsumer:
         events = [(scenario.topic, 0, offset) for offset in range(3)]
         for _ in events:
             scenario.raw_produce(b"{}", headers=[("source", b"here")], timestamp=1_700_000_000_000)
-        messages = scenario.broker_messages(scenario.topic)
+        messages = scenario.read(scenario.topic)
         messages[1].set_value(b'{"other": 1}')
         with Enforcer(
             Policy.from_yaml(OPEN_POLICY), receipt_log=scenario.log_path, signer=scenario.key_path, identity=IDENTITY

@@ -13,8 +13,8 @@ from chio_fast.kafka.attestation import Attestation
 from chio_fast.kafka.checkpoints import TOPIC, Checkpoints, checkpoint_record
 from chio_fast.kafka.reconcile import reconcile
 from chio_fast.kafka.scan import read, spans
-from tests.kafka.scenario import patiently
-from tests.kafka.test_processor import POLICY, World, forward, running, world
+from tests.kafka.patience import patiently
+from tests.kafka.processor_world import POLICY, World, forward, running, world
 
 if TYPE_CHECKING:
     from collections.abc import Callable

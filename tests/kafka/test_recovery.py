@@ -6,16 +6,16 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 import rfc8785
-from confluent_kafka import Consumer, KafkaError, Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 
-from chio_fast import Enforcer, ReceiptLog
+from chio_fast import Enforcer, ReceiptLog, TrustFile
 from chio_fast._native import SignedCheckpoint
 from chio_fast.errors import CheckpointsError, ContradictionError
 from chio_fast.kafka import checkpoints as checkpoints_module
@@ -28,14 +28,12 @@ from chio_fast.kafka.recovery import Recovery
 from chio_fast.kafka.transaction import Transaction
 from chio_fast.verify import frames as frames_module
 from tests.kafka.broker import Broker
+from tests.kafka.patience import patiently
 from tests.kafka.receipts import verify
-from tests.kafka.scenario import IDENTITY, OPEN_POLICY, patiently
+from tests.kafka.scenario import IDENTITY, OPEN_POLICY
+from tests.kafka.transactions import ignore, write
 
 ONE, TWO = "group-one", "group-two"
-
-
-def ignore(_error: KafkaError) -> None:
-    """Hears errors and does nothing."""
 
 
 @dataclass
@@ -48,7 +46,7 @@ class World:
         topic: the one that is consumed; two partitions.
         enforcer: issues into the log.
         checkpoints: reads the checkpoint topic.
-        started: producers, to be closed.
+        start_transaction: starts a producer that is closed at the end.
     """
 
     broker: Broker
@@ -56,7 +54,7 @@ class World:
     topic: str
     enforcer: Enforcer
     checkpoints: Checkpoints
-    started: list[Transaction] = field(default_factory=list)
+    start_transaction: Callable[..., Transaction]
 
     @property
     def log(self) -> ReceiptLog:
@@ -70,9 +68,7 @@ class World:
 
     def producer(self, transactional_id: str = ONE) -> Transaction:
         """A producer that has started."""
-        self.started.append(Transaction(self.conf, transactional_id, on_error=ignore))
-        self.started[-1].start()
-        return self.started[-1]
+        return self.start_transaction(self.conf, transactional_id)
 
     def attestation(self, transactional_id: str = ONE, **changes: Any) -> Attestation:
         """What a member attests that has the first event of partition 0, in generation 3."""
@@ -108,10 +104,8 @@ class World:
 
     def show(self, producer: Transaction, checkpoints: list[SignedCheckpoint]) -> int:
         """Steps 3 and 6: the checkpoint record, in a transaction that stays open; gives its offset."""
-        producer.begin()
         value = checkpoint_record(checkpoints)
-        producer.produce(self.checkpoints.topic, key=producer.transactional_id, value=value, partition=0)
-        producer.flush()
+        write(producer, self.checkpoints.topic, value, key=producer.transactional_id, partition=0)
         return self.checkpoints.high_watermark(0) - 1
 
     def states(self) -> list[str]:
@@ -126,21 +120,23 @@ class World:
 
 
 @pytest.fixture
-def world(broker: Broker, new_topic: Callable[..., str], tmp_path: Path) -> Iterator[World]:
+def world(
+    broker: Broker,
+    conf: dict[str, Any],
+    new_topic: Callable[..., str],
+    start_transaction: Callable[..., Transaction],
+    tmp_path: Path,
+) -> Iterator[World]:
     """A world with one event in partition 0."""
     topic = new_topic("in", partitions=2)
     producer = Producer({"bootstrap.servers": broker.bootstrap})
     producer.produce(topic, b"event", partition=0)
     assert producer.flush(30) == 0
-    conf = {"bootstrap.servers": broker.bootstrap, "group.id": f"group-{tmp_path.name}", "log_level": 0}
+    checkpoints = Checkpoints(conf, new_topic("checkpoints", config=REQUIRED))
     policy = tmp_path / "policy.yaml"
     policy.write_text(OPEN_POLICY)
-    enforcer = Enforcer(policy, receipt_log=tmp_path / "receipts.db", identity=IDENTITY)
-    made = World(broker, conf, topic, enforcer, Checkpoints(conf, new_topic("checkpoints", config=REQUIRED)))
-    yield made
-    for transaction in made.started:
-        transaction.close()
-    enforcer.close()
+    with Enforcer(policy, receipt_log=tmp_path / "receipts.db", identity=IDENTITY) as enforcer:
+        yield World(broker, conf, topic, enforcer, checkpoints, start_transaction)
 
 
 def test_what_was_committed_is_committed_where_its_record_lies(world: World):
@@ -331,7 +327,7 @@ def test_an_outcome_that_kafka_contradicts_is_recorded_and_ends_the_work(world: 
         ("rolled_back", None),
         ("committed", "rolled_back"),
     ]
-    verify(world.log.path, world.enforcer.log.public_key)
+    verify(world.log.path, TrustFile.of(world.enforcer.log.public_key))
 
 
 def test_what_somebody_else_resolved_meanwhile_is_not_recorded_twice(world: World, monkeypatch: pytest.MonkeyPatch):

@@ -123,7 +123,7 @@ class TestDuplicates:
             scenario.take(consumer, 1)
             scenario.await_dead_letters(consumer, 2)
             consumer.commit(asynchronous=False)
-        letters = [envelope.decode(message.value()) for message in scenario.broker_messages(scenario.dlq)]
+        letters = [envelope.decode(message.value()) for message in scenario.read(scenario.dlq)]
         assert [letter.chio_denial.rule for letter in letters] == ["duplicate", "duplicate"]
         assert {letter.original_offset for letter in letters} == {1, 2}
 

@@ -12,13 +12,7 @@ from chio_fast.kafka.frontier import NOTHING
 from chio_fast.kafka.runs import Run, Runs, Stretch
 from chio_fast.kafka.sample import sample_message
 from chio_fast.kafka.work import FINISHED, RUNNING, Work
-
-POLICY = """
-chio: policy/v1
-identities:
-  workers:
-    capabilities: ["events:consume:*"]
-"""
+from tests.kafka.scenario import OPEN_POLICY
 
 
 class Table:
@@ -54,7 +48,7 @@ class Table:
 
 @pytest.fixture
 def table(tmp_path: Path):
-    with Enforcer(Policy.from_yaml(POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer:
+    with Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer:
         yield Table(enforcer)
 
 
@@ -160,7 +154,7 @@ def test_after_stop_there_is_nothing_to_pick(table: Table) -> None:
 
 
 def test_what_everybody_waits_for_is_picked_at_once(tmp_path: Path) -> None:
-    with Enforcer(Policy.from_yaml(POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer:
+    with Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer:
         table = Table(enforcer, max_batch_s=3600.0)
         works: list[Work] = table.take(table.begin("a"), range(2))
         table.finish(works[0])

@@ -12,7 +12,8 @@ from confluent_kafka import Consumer, TopicPartition
 from chio_fast import Event
 from chio_fast.errors import ChioConfigError, ChioError
 from chio_fast.kafka import ChioConsumerMiddleware, surface, wiring
-from tests.kafka.scenario import OPEN_POLICY, Scenario, patiently
+from tests.kafka.patience import patiently
+from tests.kafka.scenario import OPEN_POLICY, Scenario
 
 
 def test_every_public_method_of_the_client_has_its_place():

@@ -16,35 +16,22 @@ from chio_fast.kafka.client_errors import backoff
 from chio_fast.kafka.config import processor_consumer_config, transactional_config
 from chio_fast.kafka.transaction import SLOW_COMMIT, Transaction
 from tests.kafka.broker import Broker
-from tests.kafka.scenario import patiently
+from tests.kafka.patience import patiently
+from tests.kafka.topics import values
+from tests.kafka.transactions import commit_one, ignore, write
 
 Start = Callable[..., Transaction]
 
 
-def ignore(_error: KafkaError) -> None:
-    """Hears errors and does nothing."""
-
-
 @pytest.fixture
-def conf(broker: Broker, request: pytest.FixtureRequest) -> dict[str, Any]:
-    """A configuration for consumer and producer, with a group of the test's own."""
-    return {"bootstrap.servers": broker.bootstrap, "group.id": request.node.name, "log_level": 0}
-
-
-@pytest.fixture
-def start(conf: dict[str, Any]) -> Iterator[Start]:
+def start(conf: dict[str, Any], start_transaction: Callable[..., Transaction]) -> Start:
     """Starts a producer; the same transactional id unless another `member` is named."""
-    made: list[Transaction] = []
 
     def build(member: str = "one", **settings: Any) -> Transaction:
         more = {name.replace("_", "."): value for name, value in settings.items()}
-        made.append(Transaction(conf | more, f"{conf['group.id']}-{member}", on_error=ignore))
-        made[-1].start()
-        return made[-1]
+        return start_transaction(conf | more, f"{conf['group.id']}-{member}")
 
-    yield build
-    for transaction in made:
-        transaction.close()
+    return build
 
 
 @pytest.fixture
@@ -66,37 +53,18 @@ def member(conf: dict[str, Any], topic: str) -> Iterator[Consumer]:
     consumer.close()
 
 
-def values(conf: dict[str, Any], topic: str) -> list[bytes | None]:
-    """Every value of the topic that readers of committed data see."""
-    reader = Consumer(processor_consumer_config(conf | {"group.id": "reader"}, ignore) | {"enable.partition.eof": True})
-    reader.assign([TopicPartition(topic, 0, 0)])
-    found: list[bytes | None] = []
-    try:
-        for _ in patiently("the end of the topic"):
-            message = reader.poll(0.2)
-            if message is not None and message.error() is not None:
-                return found
-            if message is not None:
-                found.append(message.value())
-    finally:
-        reader.close()
-    raise AssertionError
-
-
-def test_what_is_committed_is_visible_and_moves_the_offsets(
-    start: Start, conf: dict[str, Any], topic: str, member: Consumer
-):
+def test_what_is_committed_is_visible_and_moves_the_offsets(start: Start, broker: Broker, topic: str, member: Consumer):
     transaction = start()
     transaction.begin()
     transaction.produce(topic, key=b"k", value=b"v", headers=[("h", b"1")], partition=0, timestamp=1_000)
     transaction.flush()
     transaction.send_offsets([TopicPartition(topic, 0, 7)], member.consumer_group_metadata())
     transaction.commit()
-    assert values(conf, topic) == [b"v"]
+    assert values(broker.bootstrap, topic) == [b"v"]
     assert member.committed([TopicPartition(topic, 0)], timeout=10)[0].offset == 7
 
 
-def test_after_an_abort_the_next_transaction_begins(start: Start, conf: dict[str, Any], topic: str):
+def test_after_an_abort_the_next_transaction_begins(start: Start, broker: Broker, topic: str):
     transaction = start()
     for _ in range(5):
         # Right after the first record, when the coordinator may not have heard of the transaction (librdkafka#4849).
@@ -106,21 +74,17 @@ def test_after_an_abort_the_next_transaction_begins(start: Start, conf: dict[str
     transaction.begin()
     transaction.abort()
     transaction.abort()
-    transaction.begin()
-    transaction.produce(topic, value=b"committed")
-    transaction.commit()
-    assert values(conf, topic) == [b"committed"]
+    commit_one(transaction, topic, b"committed")
+    assert values(broker.bootstrap, topic) == [b"committed"]
 
 
 @pytest.mark.parametrize("step", ["begin", "produce", "flush", "send_offsets", "commit", "abort"])
 def test_a_second_producer_of_the_id_fences_the_first_at_every_step(
-    start: Start, conf: dict[str, Any], topic: str, member: Consumer, step: str
+    start: Start, broker: Broker, topic: str, member: Consumer, step: str
 ):
     first = start()
     if step != "begin":
-        first.begin()
-        first.produce(topic, value=b"lost")
-        first.flush()
+        write(first, topic, b"lost")
     second = start()
 
     def produce_until_it_is_noticed() -> None:
@@ -128,9 +92,7 @@ def test_a_second_producer_of_the_id_fences_the_first_at_every_step(
             first.produce(topic, value=b"lost")
 
     def go_on() -> None:
-        first.begin()
-        first.produce(topic, value=b"lost")
-        first.flush()
+        write(first, topic, b"lost")
 
     steps: dict[str, Callable[[], None]] = {
         "begin": go_on,
@@ -145,19 +107,13 @@ def test_a_second_producer_of_the_id_fences_the_first_at_every_step(
     assert not raised.value.timed_out
     with pytest.raises(Fenced):
         first.begin()
-    second.begin()
-    second.produce(topic, value=b"kept")
-    second.commit()
-    assert values(conf, topic) == [b"kept"]
+    commit_one(second, topic, b"kept")
+    assert values(broker.bootstrap, topic) == [b"kept"]
 
 
-def test_a_transaction_that_outlived_its_timeout_is_fenced_and_renewing_helps(
-    start: Start, conf: dict[str, Any], topic: str
-):
+def test_a_transaction_that_outlived_its_timeout_is_fenced_and_renewing_helps(start: Start, broker: Broker, topic: str):
     transaction = start(transaction_timeout_ms=1_000)
-    transaction.begin()
-    transaction.produce(topic, value=b"too late")
-    transaction.flush()
+    write(transaction, topic, b"too late")
     began = time.monotonic()
 
     def go_on() -> None:
@@ -171,13 +127,11 @@ def test_a_transaction_that_outlived_its_timeout_is_fenced_and_renewing_helps(
     assert raised.value.timed_out
     assert time.monotonic() - began >= 1
     transaction.renew()
-    transaction.begin()
-    transaction.produce(topic, value=b"in time")
-    transaction.commit()
-    assert values(conf, topic) == [b"in time"]
+    commit_one(transaction, topic, b"in time")
+    assert values(broker.bootstrap, topic) == [b"in time"]
 
 
-def test_refused_records_are_charged_to_what_the_caller_passed(start: Start, conf: dict[str, Any], topic: str):
+def test_refused_records_are_charged_to_what_the_caller_passed(start: Start, broker: Broker, topic: str):
     transaction = start(topic_metadata_propagation_max_ms=500)
     transaction.begin()
     transaction.produce("there-is-no-such-topic", value=b"1", charge="unknown")
@@ -198,19 +152,17 @@ def test_refused_records_are_charged_to_what_the_caller_passed(start: Start, con
         transaction.commit()
     assert {charge for charge, _ in raised.value.charges} == set(codes)
     transaction.abort()
-    transaction.begin()
-    transaction.produce(topic, value=b"good")
-    transaction.commit()
-    assert values(conf, topic) == [b"good"]
+    commit_one(transaction, topic, b"good")
+    assert values(broker.bootstrap, topic) == [b"good"]
 
 
-def test_records_beyond_the_clients_queue_wait_for_room(start: Start, conf: dict[str, Any], topic: str):
+def test_records_beyond_the_clients_queue_wait_for_room(start: Start, broker: Broker, topic: str):
     transaction = start(queue_buffering_max_messages=10)
     transaction.begin()
     for n in range(200):
         transaction.produce(topic, value=str(n).encode())
     transaction.commit()
-    assert values(conf, topic) == [str(n).encode() for n in range(200)]
+    assert values(broker.bootstrap, topic) == [str(n).encode() for n in range(200)]
 
 
 def test_offsets_that_the_client_would_leave_out_in_silence_are_refused(start: Start, topic: str, member: Consumer):
@@ -221,7 +173,7 @@ def test_offsets_that_the_client_would_leave_out_in_silence_are_refused(start: S
 
 
 def test_offsets_of_a_member_that_has_left_abort_the_transaction(
-    start: Start, conf: dict[str, Any], topic: str, member: Consumer
+    start: Start, broker: Broker, topic: str, member: Consumer
 ):
     transaction = start()
     stale = member.consumer_group_metadata()
@@ -240,19 +192,13 @@ def test_offsets_of_a_member_that_has_left_abort_the_transaction(
     with pytest.raises(Aborted):
         send_until_it_is_refused()
     transaction.abort()
-    transaction.begin()
-    transaction.produce(topic, value=b"committed")
-    transaction.commit()
-    assert values(conf, topic) == [b"committed"]
+    commit_one(transaction, topic, b"committed")
+    assert values(broker.bootstrap, topic) == [b"committed"]
 
 
-def test_a_slow_commit_is_not_trusted_although_it_returned(
-    start: Start, conf: dict[str, Any], topic: str, broker: Broker
-):
+def test_a_slow_commit_is_not_trusted_although_it_returned(start: Start, topic: str, broker: Broker):
     transaction = start()
-    transaction.begin()
-    transaction.produce(topic, value=b"slow")
-    transaction.flush()
+    write(transaction, topic, b"slow")
     broker.freeze()
     thawing = threading.Timer(SLOW_COMMIT + 0.5, broker.thaw)
     thawing.start()
@@ -262,14 +208,12 @@ def test_a_slow_commit_is_not_trusted_although_it_returned(
     before = transaction.producer
     transaction.begin()
     assert transaction.producer is not before
-    assert values(conf, topic) == [b"slow"]
+    assert values(broker.bootstrap, topic) == [b"slow"]
 
 
-def test_a_commit_while_the_broker_is_away_is_unclean(start: Start, conf: dict[str, Any], topic: str, broker: Broker):
+def test_a_commit_while_the_broker_is_away_is_unclean(start: Start, topic: str, broker: Broker):
     transaction = start()
-    transaction.begin()
-    transaction.produce(topic, value=b"1")
-    transaction.flush()
+    write(transaction, topic, b"1")
     broker.kill9()
     restarting = threading.Thread(target=broker.start)
     restarting.start()
@@ -277,26 +221,24 @@ def test_a_commit_while_the_broker_is_away_is_unclean(start: Start, conf: dict[s
         transaction.commit()
     restarting.join()
     transaction.renew()
-    assert values(conf, topic) == [b"1"]
+    assert values(broker.bootstrap, topic) == [b"1"]
 
 
 def test_after_an_error_neither_a_quick_commit_nor_the_producer_is_trusted(
-    start: Start, conf: dict[str, Any], topic: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    start: Start, topic: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ):
     """The client does not repeat an error that it has told lately, so it may have had another one that nobody heard."""
     monkeypatch.setattr(transaction_module, "SLOW_COMMIT", 60.0)  # a broker that has just started may take its time
     transaction = start()
     before = transaction.producer
-    transaction.begin()
-    transaction.produce(topic, value=b"1")
-    transaction.flush()
+    write(transaction, topic, b"1")
     broker.restart()
     await_an_error(transaction)
     transaction.produce(topic, value=b"2")
     transaction.flush()
     with pytest.raises(Unclean, match="had an error"):
         transaction.commit()
-    assert values(conf, topic) == [b"1", b"2"]
+    assert values(broker.bootstrap, topic) == [b"1", b"2"]
     broker.kill9()
     restarting = threading.Thread(target=broker.start)
     restarting.start()
@@ -305,7 +247,7 @@ def test_after_an_error_neither_a_quick_commit_nor_the_producer_is_trusted(
     assert transaction.producer is not before
     transaction.produce(topic, value=b"3")
     transaction.commit()
-    assert values(conf, topic) == [b"1", b"2", b"3"]
+    assert values(broker.bootstrap, topic) == [b"1", b"2", b"3"]
     before = transaction.producer
     transaction.begin()
     transaction.abort()
