@@ -1,15 +1,16 @@
-"""The loop over chio-streaming, whose client answers from memory here: no network, and nothing of a receipt is kept."""
+"""The loop over chio-streaming, whose client answers from memory here, without a network."""
 
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, Producer
 
 from benches.kafka import raw, workload
-from benches.kafka.run import Run, Watch
+from benches.kafka.run import Run, Watch, assert_holds
 from benches.kafka.transactional import transactional_producer
 from tests.kafka.broker import Broker
 
@@ -26,7 +27,8 @@ def peer_loop(broker: Broker, topic: str, count: int, *, transactional: bool) ->
         broker: where the topic is.
         topic: what is consumed.
         count: how many events it holds.
-        transactional: whether each event is a transaction of a tuned producer. Neither producer lingers.
+        transactional: whether each event is a transaction of a tuned producer, with its receipt in a topic; otherwise
+            nothing of a receipt is kept. Neither producer lingers.
     """
     return asyncio.run(_loop(broker, topic, count, transactional=transactional))
 
@@ -39,8 +41,11 @@ async def _loop(broker: Broker, topic: str, count: int, *, transactional: bool) 
     # The peer's protocols leave out what else the methods of the clients take, which a type checker refuses.
     consumer: Any = Consumer(conf)
     consumer.subscribe([topic])
-    plain = {"bootstrap.servers": broker.bootstrap, "linger.ms": 0}
-    producer: Any = transactional_producer(broker.bootstrap, linger_ms=0) if transactional else Producer(plain)
+    producer: Any = Producer({"bootstrap.servers": broker.bootstrap, "linger.ms": 0})
+    receipts = None
+    if transactional:
+        producer = transactional_producer(broker.bootstrap, linger_ms=0)
+        receipts = broker.create_topic(f"{topic}-peer-receipts-{time.monotonic_ns()}")
     total = 0
 
     def handler(message: Any, _receipt: Any) -> None:
@@ -56,6 +61,8 @@ async def _loop(broker: Broker, topic: str, count: int, *, transactional: bool) 
             tool_server="kafka",
             scope_map={topic: workload.SCOPE},
             transactional=transactional,
+            receipt_topic=receipts,
+            consumer_group_id=conf["group.id"],
             poll_timeout=raw.PATIENCE_S,
         ),
         dlq_topic=f"{topic}-peer-dlq",
@@ -69,4 +76,6 @@ async def _loop(broker: Broker, topic: str, count: int, *, transactional: bool) 
     run = watch.stop(events=count, handed=count)
     peer.close()
     raw.check(conf, topic, count, total)
+    if receipts:
+        assert_holds(broker.bootstrap, receipts, count)
     return run

@@ -318,7 +318,7 @@ def test_an_outcome_that_kafka_contradicts_is_recorded_and_ends_the_work(world: 
     told = world.attestation()
     producer, prepared = world.producer(), world.prepare(told)
     world.show(producer, prepared)
-    world.recovery(TWO).rolled_back(prepared, told.shown())
+    world.enforcer.log.wait_durable(world.recovery(TWO).rolled_back(prepared, told.shown()))
     producer.commit()
     with pytest.raises(ContradictionError, match="is `rolled_back` there and `committed` in Kafka"):
         world.recovery(ONE).committed(prepared, told.shown())
