@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, Producer
 
 from benches.kafka import workload
 from benches.kafka.raw import BATCH, PATIENCE_S, check, read, settings
-from benches.kafka.run import Run, Watch, assert_holds
+from benches.kafka.run import Run, Watch, assert_ends
 from chio_fast import ChioConsumerMiddleware, ReceiptLog, Signer, TrustFile
 from tests.kafka.broker import Broker
 
@@ -84,7 +84,7 @@ class Governed:
         self.consumer.close()
         run = watch.stop(events=count, handed=handed)
         check(self.conf, self.topic, count, None if self.denied_percent else total)
-        assert_holds(self._broker.bootstrap, self.dlq, count - handed)
+        assert_ends(self._broker.bootstrap, self.dlq, count - handed)
         self._assert_every_event_has_its_receipt(count)
         return run
 

@@ -11,7 +11,7 @@ from confluent_kafka import Producer
 
 from benches.kafka import raw, workload
 from benches.kafka.governed import bench_signer
-from benches.kafka.run import Run, Watch, assert_holds
+from benches.kafka.run import Run, Watch, assert_ends
 from chio_fast import ChioProducerMiddleware, ReceiptLog, TrustFile
 from tests.kafka.broker import Broker
 
@@ -80,7 +80,7 @@ def _loop(broker: Broker, topic: str, given: Given, producer: Any) -> Run:
             poll(0)
     assert producer.flush(10 * raw.PATIENCE_S) == 0
     run = watch.stop(events=len(given), handed=len(given))
-    assert_holds(broker.bootstrap, topic, len(given))
+    assert_ends(broker.bootstrap, topic, len(given))
     return run
 
 

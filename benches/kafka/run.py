@@ -92,5 +92,14 @@ def assert_holds(bootstrap: str, topic: str, count: int) -> None:
     assert found == count, f"`{topic}` holds {found} committed records, not {count}"
 
 
+def assert_ends(bootstrap: str, topic: str, count: int) -> None:
+    """A topic of which no transaction is part holds so many records, as its ends say without a record being read."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "ends"})
+    numbers = consumer.list_topics(topic, 30.0).topics[topic].partitions
+    found = sum(consumer.get_watermark_offsets(TopicPartition(topic, number), 30.0)[1] for number in numbers)
+    consumer.close()
+    assert found == count, f"`{topic}` holds {found} records, not {count}"
+
+
 def _sum_below(number: int) -> int:
     return number * (number - 1) // 2
