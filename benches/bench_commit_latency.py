@@ -11,13 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 
 from benches.conftest import volume
 from benches.kafka import raw
 from benches.kafka.pace import age, paced
 from benches.kafka.processing import Processing
-from benches.kafka.transactional import PRODUCER_TUNING
+from benches.kafka.transactional import transactional_producer
 from tests.kafka.broker import Broker
 
 RATE = 20
@@ -71,11 +71,9 @@ def _by_hand(broker: Broker, source: str, target: str, _disk: Path) -> Iterator[
 def _loop(broker: Broker, source: str, target: str, stopped: threading.Event) -> None:
     consumer = Consumer(raw.settings(broker.bootstrap))
     consumer.subscribe([source])
-    settings = {"bootstrap.servers": broker.bootstrap, "transactional.id": str(uuid.uuid4()), "linger.ms": 0}
-    producer = Producer(PRODUCER_TUNING | settings)
-    producer.init_transactions()
+    producer = transactional_producer(broker.bootstrap, linger_ms=0)
     while not stopped.is_set():
-        message = consumer.poll(0.1)
+        message: Any = consumer.poll(0.1)
         if message is None:
             continue
         producer.begin_transaction()

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import IsolationLevel, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka import IsolationLevel, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from chio_fast import Receipt, ReceiptLog, Signer
 from chio_fast.kafka import envelope
@@ -208,7 +208,7 @@ class Factory(OwnLog):
             "tool calls": calls,
         }
 
-    def read(self, topic: str) -> list[Message]:
+    def read(self, topic: str) -> list[Any]:
         """Every committed record of a topic, in the order of each partition."""
         return list(read(self.bootstrap, topic))
 
@@ -217,7 +217,7 @@ class Factory(OwnLog):
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for topic in (self.target, self.dlq, self.errors):
             partitions = admin.list_topics(topic, timeout=WAIT).topics[topic].partitions
-            asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}
+            asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}  # type: ignore[no-untyped-call]
             ends = {
                 level: {
                     (part.topic, part.partition): future.result(WAIT).offset
