@@ -65,6 +65,34 @@ class PostgresServer:
         """The URL of the log with this name."""
         return f"postgresql://chio:{PASSWORD}@127.0.0.1:{self.port}/postgres?schema={log}"
 
+    def serve_tls(self, certificate: Path, key: Path) -> None:
+        """Speaks TLS, with this certificate, with every session that begins from now on."""
+        for name, source in (("cert", certificate), ("key", key)):
+            file = self.folder / f"tls-{name}"
+            shutil.copyfile(source, file)
+            file.chmod(0o600)
+            if os.geteuid() == 0:
+                shutil.chown(file, _server_user())
+            self._sql(f"ALTER SYSTEM SET ssl_{name}_file = '{file}'")
+        self._switch_tls("on")
+
+    def end_tls(self) -> None:
+        """Speaks no TLS from now on, as at first."""
+        self._switch_tls("off")
+
+    def _switch_tls(self, state: str) -> None:
+        self._sql(f"ALTER SYSTEM SET ssl = {state}")
+        self._sql("SELECT pg_reload_conf()")
+        deadline = time.monotonic() + START_SECONDS
+        while self._sql("SHOW ssl") != state:
+            assert time.monotonic() < deadline, f"the server does not turn TLS {state}"
+
+    def _sql(self, text: str) -> str:
+        place: list[str | Path] = ["-h", "127.0.0.1", "-p", str(self.port), "-U", "chio", "postgres"]
+        ask = [self._bin / "psql", "-XAtqc", text, *place]
+        env = {**os.environ, "PGPASSWORD": PASSWORD}
+        return subprocess.run(ask, check=True, capture_output=True, text=True, env=env).stdout.strip()
+
     def kill(self) -> None:
         """Kills the server's first process with SIGKILL; its others notice and end."""
         self._process.kill()

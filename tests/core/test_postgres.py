@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chio_fast import Enforcer, Policy, ReceiptLog, Signer, TrustFile, verify
-from chio_fast.errors import LogClaimedError, LogMissingError, LogOptionsError, LogUnavailableError
+from chio_fast.errors import LogClaimedError, LogMissingError, LogOptionsError, LogServerError, LogUnavailableError
 from chio_fast.location import LogLocation
 from tests.postgres import PASSWORD
 
@@ -167,8 +167,8 @@ def test_urls_come_from_arguments_and_environment_and_never_show_their_password(
         Enforcer(POLICY, identity="agents")
     with pytest.raises(LogMissingError) as missing:
         list(ReceiptLog.open(postgres.url("nowhere")).query())
-    with pytest.raises(LogOptionsError, match="asks for TLS") as tls:
-        ReceiptLog.open(url + "&sslmode=require")
+    with pytest.raises(LogServerError, match="does not speak TLS") as tls:
+        list(ReceiptLog.open(url + "&sslmode=require").query())
     with pytest.raises(LogOptionsError, match="give it as text") as folded:
         ReceiptLog.open(Path(url))
     with pytest.raises(LogUnavailableError) as away:

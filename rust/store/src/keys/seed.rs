@@ -33,7 +33,7 @@ pub fn load(path: &Path) -> Result<Signer, LogError> {
         .custom_flags(libc::O_NONBLOCK)
         .open(path)
         .map_err(|error| refuse(format!("cannot be read: {error}; create it with `chio-fast key generate`")))?;
-    check_mode(&file, path)?;
+    check_private(&file, path)?;
     let mut text = Zeroizing::new(Vec::with_capacity(MAX_FILE as usize));
     (&mut file).take(MAX_FILE).read_to_end(&mut text).map_err(|error| refuse(format!("cannot be read: {error}")))?;
     decode(&text)
@@ -113,7 +113,7 @@ fn write_seed(path: &Path, seed: &[u8; SEED]) -> std::io::Result<()> {
 }
 
 /// Refuses a key that others could have read.
-fn check_mode(file: &File, path: &Path) -> Result<(), LogError> {
+pub(crate) fn check_private(file: &File, path: &Path) -> Result<(), LogError> {
     let refuse = |detail: String| LogError::Key { place: path.display().to_string(), detail };
     let metadata = file.metadata().map_err(|error| refuse(format!("cannot be examined: {error}")))?;
     if !metadata.is_file() {

@@ -1,25 +1,24 @@
 //! One session with the server: its socket, its statements, and the errors that it may end with.
 
 use std::collections::HashMap;
-use std::net::{TcpStream, ToSocketAddrs};
-use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::net::UnixStream;
+use std::os::fd::RawFd;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::runtime::Runtime;
-use tokio_postgres::config::Host;
+use tokio_postgres::config::{Host, SslMode, SslNegotiation};
 use tokio_postgres::error::SqlState;
+use tokio_postgres::tls::MakeTlsConnect;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, NoTls, Row, Statement};
+use tokio_postgres::{Client, NoTls, Row, Statement};
 
-use super::url::{PostgresUrl, cause};
+use super::socket::{CONNECT, Socket, speaks_tls};
+use super::tls::{self, Mode};
+use super::url::{PostgresUrl, Server, cause};
 use crate::error::LogError;
 use crate::fork;
-
-/// How long one server may take to accept a connection.
-const CONNECT: Duration = Duration::from_secs(5);
 
 /// Why a piece of work did not succeed.
 #[derive(Debug)]
@@ -151,40 +150,48 @@ impl Session {
 }
 
 impl Connection {
-    /// Connects to one server.
-    pub(super) fn open(url: &PostgresUrl, host: &Host, port: u16) -> Result<Self, Failure> {
-        let lost = |error: std::io::Error| Failure::Lost(format!("{}: {error}", name(host, port)));
+    /// Connects to one server; without TLS where that is only preferred and does not come about.
+    pub(super) fn open(url: &PostgresUrl, server: &Server) -> Result<Self, Failure> {
+        // As in libpq, nobody can listen on a Unix socket.
+        let with_tls = url.tls.mode > Mode::Disable && matches!(server.host, Host::Tcp(_));
+        match Self::attempt(url, server, with_tls) {
+            Err(unmet) if unmet.by_tls && url.tls.mode == Mode::Prefer => Self::attempt(url, server, false),
+            done => done,
+        }
+        .map_err(|unmet| unmet.failure)
+    }
+
+    fn attempt(url: &PostgresUrl, server: &Server, with_tls: bool) -> Result<Self, Unmet> {
+        let lost = |error: std::io::Error| Failure::Lost(format!("{server}: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(lost)?;
         // A fork between opening and registering would leave the child with a socket that it does not know of.
         let gate = fork::gate();
-        let socket = Socket::open(host, port).map_err(lost)?;
+        let socket = Socket::open(server).map_err(lost)?;
         let descriptor = socket.descriptor();
         fork::register_descriptor(descriptor)?;
         drop(gate);
-        let log = url.shown().to_path_buf();
-        let mut config = url.config.clone();
-        config.application_name(application_name());
         let connected = runtime.block_on(async {
             let greet = async {
                 match socket {
                     Socket::Tcp(stream) => {
-                        greet(&config, tokio::net::TcpStream::from_std(stream).map_err(lost)?, &log).await
+                        greet(url, server, tokio::net::TcpStream::from_std(stream).map_err(lost)?, with_tls).await
                     }
                     Socket::Unix(stream) => {
-                        greet(&config, tokio::net::UnixStream::from_std(stream).map_err(lost)?, &log).await
+                        greet(url, server, tokio::net::UnixStream::from_std(stream).map_err(lost)?, with_tls).await
                     }
                 }
             };
-            let late = |_| Err(Failure::Lost(format!("{}: no answer in {} s", name(host, port), CONNECT.as_secs())));
+            let late = |_| Err(Failure::Lost(format!("{server}: no answer in {} s", CONNECT.as_secs())).into());
             tokio::time::timeout(CONNECT, greet).await.unwrap_or_else(late)
         });
         match connected {
             Ok(client) => {
+                let log = url.shown().to_path_buf();
                 Ok(Self { runtime, session: Session { client, pid: 0, statements: HashMap::new(), log }, descriptor })
             }
-            Err(failure) => {
+            Err(unmet) => {
                 fork::forget_descriptor(descriptor);
-                Err(failure)
+                Err(unmet)
             }
         }
     }
@@ -213,59 +220,60 @@ impl Drop for Connection {
     }
 }
 
+/// Why a session did not begin.
+struct Unmet {
+    failure: Failure,
+    /// It may begin without TLS.
+    by_tls: bool,
+}
+
+impl<F: Into<Failure>> From<F> for Unmet {
+    fn from(failure: F) -> Self {
+        Self { failure: failure.into(), by_tls: false }
+    }
+}
+
 /// Begins a session on an open socket; its driver runs whenever the session is used.
-async fn greet<S>(config: &Config, stream: S, log: &Path) -> Result<Client, Failure>
+async fn greet<S>(url: &PostgresUrl, server: &Server, mut stream: S, with_tls: bool) -> Result<Client, Unmet>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let (client, driver) = config.connect_raw(stream, NoTls).await.map_err(|error| Failure::sort(log, &error))?;
+    let mut config = url.config.clone();
+    config.application_name(application_name()).ssl_mode(SslMode::Disable);
+    let lost = |error: std::io::Error| Failure::Lost(format!("{server}: {error}"));
+    let is_direct = config.get_ssl_negotiation() == SslNegotiation::Direct;
+    if !with_tls || !(is_direct || speaks_tls(&mut stream).await.map_err(lost)?) {
+        if with_tls && url.tls.mode > Mode::Prefer {
+            return Err(refuse_tls(url, url.tls.explain_none(server)));
+        }
+        let (client, driver) =
+            config.connect_raw(stream, NoTls).await.map_err(|error| Failure::sort(url.shown(), &error))?;
+        tokio::spawn(driver);
+        return Ok(client);
+    }
+    if ServerName::try_from(server.name.as_str()).is_err() {
+        return Err(refuse_tls(
+            url,
+            format!("no certificate can be for `{}`: write a host's name or address", server.name),
+        ));
+    }
+    let Ok(connector) = MakeTlsConnect::<S>::make_tls_connect(&mut url.tls.connector()?, &server.name);
+    // The client library begins with the handshake: what comes before it is done.
+    config.ssl_mode(SslMode::Require).ssl_negotiation(SslNegotiation::Direct);
+    let (client, driver) = config.connect_raw(stream, connector).await.map_err(|error| match tls::fault(&error) {
+        Some(fault) => refuse_tls(url, url.tls.explain(fault, server)),
+        // Servers can be told to take a session only in clear.
+        None => Unmet {
+            failure: Failure::sort(url.shown(), &error),
+            by_tls: error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION),
+        },
+    })?;
     tokio::spawn(driver);
     Ok(client)
 }
 
-enum Socket {
-    Tcp(TcpStream),
-    Unix(UnixStream),
-}
-
-impl Socket {
-    fn open(host: &Host, port: u16) -> std::io::Result<Self> {
-        match host {
-            Host::Unix(directory) => {
-                let stream = UnixStream::connect(directory.join(format!(".s.PGSQL.{port}")))?;
-                stream.set_nonblocking(true)?;
-                Ok(Self::Unix(stream))
-            }
-            Host::Tcp(name) => {
-                let mut last = std::io::Error::from(std::io::ErrorKind::NotFound);
-                for address in (name.as_str(), port).to_socket_addrs()? {
-                    match TcpStream::connect_timeout(&address, CONNECT) {
-                        Ok(stream) => {
-                            stream.set_nodelay(true)?;
-                            stream.set_nonblocking(true)?;
-                            return Ok(Self::Tcp(stream));
-                        }
-                        Err(error) => last = error,
-                    }
-                }
-                Err(last)
-            }
-        }
-    }
-
-    fn descriptor(&self) -> RawFd {
-        match self {
-            Self::Tcp(stream) => stream.as_raw_fd(),
-            Self::Unix(stream) => stream.as_raw_fd(),
-        }
-    }
-}
-
-fn name(host: &Host, port: u16) -> String {
-    match host {
-        Host::Tcp(name) => format!("{name}:{port}"),
-        Host::Unix(directory) => format!("{}:{port}", directory.display()),
-    }
+fn refuse_tls(url: &PostgresUrl, detail: String) -> Unmet {
+    Unmet { failure: LogError::Server { path: url.shown().to_path_buf(), detail }.into(), by_tls: true }
 }
 
 /// How the server's tables of sessions and locks show this process, at most 63 bytes.

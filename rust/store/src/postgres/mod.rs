@@ -3,16 +3,22 @@
 //! | file | holds |
 //! |---|---|
 //! | `url` | the URL: which server, database and schema; shown without its password |
-//! | `connection` | one session: socket, statements, errors, time limits |
+//! | `tls` | how the URL wants its sessions protected |
+//! | `certificates` | those of the server and of ours, and who checks them |
+//! | `socket` | the way to one server |
+//! | `connection` | one session: its beginning, statements, errors, time limits |
 //! | `session` | the session of a store, made again when it is lost, with the claims that it held |
 //! | `schema` | the tables, made on first use |
 //! | `append`, `read` | what is asked of the tables |
 
 mod append;
+mod certificates;
 mod connection;
 mod read;
 mod schema;
 mod session;
+mod socket;
+mod tls;
 mod url;
 
 use std::fmt;

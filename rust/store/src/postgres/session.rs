@@ -138,8 +138,8 @@ impl Sessions {
     /// Begins a session with the first server that serves the purpose, and takes the claims again.
     fn connect(&self, state: &mut State, deadline: Instant) -> Result<(), Failure> {
         let mut last = Failure::Lost("the URL names no server".to_owned());
-        for (host, port) in self.url.servers() {
-            let begun = Connection::open(&self.url, &host, port).and_then(|mut connection| {
+        for server in self.url.servers() {
+            let begun = Connection::open(&self.url, &server).and_then(|mut connection| {
                 let present =
                     connection.run(deadline, async |session| begin(session, &self.url, self.purpose).await)?;
                 Ok((connection, present))

@@ -2,6 +2,7 @@
 
 use std::ffi::CString;
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -24,6 +25,19 @@ pub struct Server {
     directory: PathBuf,
     port: u16,
     process: Child,
+}
+
+/// How a server speaks TLS. Texts of certificates and keys are PEM.
+#[derive(Debug, Clone, Copy)]
+pub struct ServerTls<'a> {
+    /// The server's certificate.
+    pub certificate: &'a str,
+    /// The key of the certificate.
+    pub key: &'a str,
+    /// The authority of the certificates of clients.
+    pub clients: &'a str,
+    /// Lines of `pg_hba.conf` that go before the present ones.
+    pub rules: &'a str,
 }
 
 impl Server {
@@ -81,6 +95,31 @@ impl Server {
         let done = psql.env("PGPASSWORD", PASSWORD).output().unwrap();
         assert!(done.status.success(), "{text}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap().trim().to_owned()
+    }
+
+    /// Speaks TLS with every session that begins from now on, as `tls` says.
+    pub fn serve_tls(&self, tls: &ServerTls<'_>) {
+        // In a place of its own, whose name a new session shows once the server has taken it up.
+        let place =
+            (0..).map(|number| self.directory.join(format!("tls-{number}"))).find(|place| !place.exists()).unwrap();
+        std::fs::create_dir(&place).unwrap();
+        give_away(&[&place]);
+        let files = [("cert", tls.certificate), ("key", tls.key), ("ca", tls.clients)];
+        for (name, text) in files {
+            let file = place.join(name);
+            std::fs::write(&file, text).unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+            give_away(&[&file]);
+            self.sql(&format!("ALTER SYSTEM SET ssl_{name}_file = '{}'", file.display()));
+        }
+        self.sql("ALTER SYSTEM SET ssl = on");
+        let rules = self.directory.join("data/pg_hba.conf");
+        let former = std::fs::read_to_string(&rules).unwrap();
+        std::fs::write(&rules, format!("{}\n{former}", tls.rules)).unwrap();
+        self.sql("SELECT pg_reload_conf()");
+        while self.sql("SHOW ssl_cert_file") != place.join("cert").display().to_string() {
+            std::thread::yield_now();
+        }
     }
 
     /// Kills the server's first process with SIGKILL; its others notice and end.
