@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chio_fast import Enforcer, Policy, ReceiptLog, Signer
-from chio_fast.errors import LogOptionsError, LogServerError
+from chio_fast.errors import LogMissingError, LogOptionsError, LogServerError
 from tests.postgres import PASSWORD
 
 if TYPE_CHECKING:
@@ -61,6 +61,26 @@ def test_a_log_is_written_and_read_over_tls(postgres: PostgresServer, authority:
         receipt = enforcer.check("tools:search", tool="search", durable=True).receipt_id
     for parameters in (f"&sslmode=verify-full&sslrootcert={authority.certificate}", "&sslmode=require", ""):
         assert [found.id for found in ReceiptLog.open(url + parameters).query()] == [receipt]
+
+
+def test_a_certificate_that_is_not_checked_may_be_one_of_the_manual(postgres: PostgresServer, tmp_path: Path) -> None:
+    """As in "Creating Certificates" of PostgreSQL's manual, whose certificates no longer pass a check."""
+    root, root_key = tmp_path / "root.crt", tmp_path / "root.key"
+    certificate, key, request = (tmp_path / f"server.{kind}" for kind in ("crt", "key", "csr"))
+    new = ["-new", "-nodes", "-subj", "/CN=localhost"]
+    openssl("req", *new, "-x509", "-days", "2", "-out", root, "-keyout", root_key)
+    openssl("req", *new, "-out", request, "-keyout", key)
+    signing = ["-CA", root, "-CAkey", root_key, "-CAcreateserial"]
+    openssl("x509", "-req", "-in", request, "-days", "2", *signing, "-out", certificate)
+    postgres.serve_tls(certificate, key)
+    try:
+        url = postgres.url("nowhere").replace("@127.0.0.1", "@localhost")
+        with pytest.raises(LogMissingError):
+            list(ReceiptLog.open(f"{url}&sslmode=require&channel_binding=require").query())
+        with pytest.raises(LogServerError, match=r"have an authority issue one|have it issued for this one"):
+            list(ReceiptLog.open(f"{url}&sslmode=verify-full&sslrootcert={root}").query())
+    finally:
+        postgres.end_tls()
 
 
 def test_a_server_that_is_not_who_the_url_says_gets_no_receipts(
