@@ -84,6 +84,7 @@ class PreparedBatch(msgspec.Struct, frozen=True):
         issuer: who signed it.
         epoch: the issuer's epoch.
         checkpoint: hash of its checkpoint.
+        signature: over its checkpoint, hexadecimal.
         group: consumer group of the transaction.
         transactional_id: that of its producer.
         attestation: what the transaction was about to do: the canonical JSON that was signed; `null` if there is none.
@@ -95,6 +96,7 @@ class PreparedBatch(msgspec.Struct, frozen=True):
     issuer: str
     epoch: int
     checkpoint: str
+    signature: str
     group: str
     transactional_id: str
     attestation: msgspec.Raw

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -15,6 +16,7 @@ from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigErr
 from chio_fast.kafka import checkpoints as module
 from chio_fast.kafka.checkpoints import REQUIRED, Checkpoints, checkpoint_record, read_record
 from chio_fast.kafka.transaction import Transaction
+from chio_fast.verify import hashing
 from tests.kafka.broker import Broker, Cluster
 from tests.kafka.patience import patiently
 from tests.kafka.transactions import ignore, write
@@ -22,9 +24,22 @@ from tests.kafka.transactions import ignore, write
 ID = "group-one"
 
 
-def record(*hashes: str) -> bytes:
+def signed(name: str) -> Any:
+    """What a batch's checkpoint is: its text here is a name."""
+    checkpoint_hash = hashing.keyed(hashing.CHECKPOINT, name.encode()).hex()
+    return SimpleNamespace(text=name, hash=checkpoint_hash, signature=f"signature of {name}", batch=1)
+
+
+def record(*names: str) -> bytes:
     """The value of a record that shows these checkpoints."""
-    return checkpoint_record([SimpleNamespace(text="{}", hash=each, signature="00", batch=1) for each in hashes])
+    return checkpoint_record([signed(name) for name in names])
+
+
+def find(checkpoints: Checkpoints, names: Iterable[str], *places: int, **named: Any) -> dict[str, int]:
+    """Where the records of these checkpoints are, by name."""
+    asked = {signed(name).hash: name for name in names}
+    found = checkpoints.find({key: signed(name).signature for key, name in asked.items()}, *places, **named)
+    return {asked[key]: offset for key, offset in found.items()}
 
 
 @pytest.fixture
@@ -49,9 +64,9 @@ def transactions(conf: dict[str, Any], start_transaction: Callable[..., Transact
     return start
 
 
-def show(transaction: Transaction, topic: str, *hashes: str) -> None:
+def show(transaction: Transaction, topic: str, *names: str) -> None:
     """Writes one record that shows these checkpoints, in a transaction that stays open."""
-    write(transaction, topic, record(*hashes), key=ID, partition=0)
+    write(transaction, topic, record(*names), key=ID, partition=0)
 
 
 def test_committed_records_are_found_where_they_are(
@@ -66,11 +81,11 @@ def test_committed_records_are_found_where_they_are(
     middle = checkpoints.high_watermark(0) - 1
     transaction.commit()
     bound = checkpoints.high_watermark(0)
-    assert checkpoints.find(["aa", "ab", "b0", "cc"], 0, start, bound) == {"aa": 0, "ab": 0, "cc": middle}
-    assert checkpoints.find(["cc", "aa"], 0, middle, bound) == {"cc": middle}
-    assert checkpoints.find(["zz"], 0, bound, bound) == {}
+    assert find(checkpoints, ["aa", "ab", "b0", "cc"], 0, start, bound) == {"aa": 0, "ab": 0, "cc": middle}
+    assert find(checkpoints, ["cc", "aa"], 0, middle, bound) == {"cc": middle}
+    assert find(checkpoints, ["zz"], 0, bound, bound) == {}
     # The log ends with the marker of a commit, which is no record: the end counts, not the last record.
-    assert checkpoints.find(["zz"], 0, start, bound) == {}
+    assert find(checkpoints, ["zz"], 0, start, bound) == {}
 
 
 def test_the_high_watermark_is_above_records_of_open_transactions(
@@ -98,27 +113,51 @@ def test_an_open_transaction_is_waited_for_whoever_opened_it(
     bound = checkpoints.high_watermark(0)
     monkeypatch.setattr(module, "READ_SECONDS", 1.0)
     with pytest.raises(CheckpointsError, match="still open"):
-        checkpoints.find(["aa"], 0, 0, bound)
+        find(checkpoints, ["aa"], 0, 0, bound)
     monkeypatch.undo()
     aborting = threading.Timer(0.5, other.abort)
     aborting.start()
-    assert checkpoints.find(["aa", "other"], 0, 0, bound) == {"aa": 1}
+    assert find(checkpoints, ["aa", "other"], 0, 0, bound) == {"aa": 1}
     aborting.join()
 
 
 def test_what_is_no_checkpoint_record_is_passed_over(
     checkpoints: Checkpoints, transactions: Callable[..., Transaction], topic: str, conf: dict[str, Any]
 ):
+    other_text, other_signature = forged("aa", text="bb"), forged("aa", signature="another")
     producer = Producer({"bootstrap.servers": conf["bootstrap.servers"]})
-    for value in (b"", b"{}", b'{"checkpoints":[{"hash":"aa"}]}', None):
+    for value in (b"", b"{}", b'{"checkpoints":[{"hash":"aa"}]}', None, other_text, other_signature):
         producer.produce(topic, value, partition=0)
     assert producer.flush(10) == 0
+    assert find(checkpoints, ["aa", "bb"], 0, 0, checkpoints.high_watermark(0)) == {}
     transaction = transactions()
     show(transaction, topic, "aa")
     transaction.commit()
-    assert checkpoints.find(["aa", "bb"], 0, 0, checkpoints.high_watermark(0)) == {"aa": 4}
+    assert find(checkpoints, ["aa", "bb"], 0, 0, checkpoints.high_watermark(0)) == {"aa": 6}
+
+
+def forged(name: str, **changes: str) -> bytes:
+    """The value of a record that shows a checkpoint, and has something else in the place of one of its parts."""
+    entry = {"checkpoint": name, "hash": signed(name).hash, "signature": signed(name).signature}
+    entry |= {{"text": "checkpoint"}.get(part, part): value for part, value in changes.items()}
+    return msgspec.json.encode({"checkpoints": [entry], "v": 1})
+
+
+def test_a_record_is_read_as_it_was_written():
+    assert read_record(record("aa", "bb")) == {signed(name).hash: f"signature of {name}" for name in ("aa", "bb")}
+
+
+@pytest.mark.parametrize(
+    "value", [b"{}", b'{"checkpoints":[{"checkpoint":"\\ud800","hash":"","signature":""}]}'], ids=["empty", "surrogate"]
+)
+def test_what_has_another_form_is_no_record(value: bytes):
     with pytest.raises(CheckpointsError, match="not a checkpoint record"):
-        read_record(b"{}")
+        read_record(value)
+
+
+def test_a_record_with_the_hash_of_another_checkpoint_is_none():
+    with pytest.raises(CheckpointsError, match=f"`{signed('aa').hash}` is not the hash of its checkpoint"):
+        read_record(forged("aa", text="bb"))
 
 
 def test_deleted_records_are_noticed(
@@ -131,8 +170,8 @@ def test_deleted_records_are_noticed(
     place = TopicPartition(topic, 0, bound)
     broker.admin.delete_records([place])[place].result()
     with pytest.raises(CheckpointsTrimmed, match=f"begins at offset {bound}"):
-        checkpoints.find(["aa"], 0, 0, bound)
-    assert checkpoints.find(["zz"], 0, bound, bound) == {}
+        find(checkpoints, ["aa"], 0, 0, bound)
+    assert find(checkpoints, ["zz"], 0, bound, bound) == {}
 
 
 def test_records_that_are_deleted_while_they_are_read_are_noticed(
@@ -155,7 +194,7 @@ def test_records_that_are_deleted_while_they_are_read_are_noticed(
 
     monkeypatch.setattr(checkpoints, "_read", delete_first)
     with pytest.raises(CheckpointsTrimmed):
-        checkpoints.find(["aa"], 0, 0, bound)
+        find(checkpoints, ["aa"], 0, 0, bound)
 
 
 def test_what_was_committed_is_found_after_its_leader_died(cluster: Cluster):
@@ -171,12 +210,12 @@ def test_what_was_committed_is_found_after_its_leader_died(cluster: Cluster):
     cluster.leader(topic).kill9()
     assert checkpoints.high_watermark(0) >= bound
     assert checkpoints.low_watermark(0) == 0
-    assert checkpoints.find(["aa", "zz"], 0, 0, bound) == {"aa": 0}
+    assert find(checkpoints, ["aa", "zz"], 0, 0, bound) == {"aa": 0}
 
 
 def test_a_topic_that_has_become_shorter_tells_nothing(checkpoints: Checkpoints):
     with pytest.raises(CheckpointsTrimmed, match="ends at offset 0, where 5 once was"):
-        checkpoints.find(["aa"], 0, 5, checkpoints.high_watermark(0))
+        find(checkpoints, ["aa"], 0, 5, checkpoints.high_watermark(0))
 
 
 def test_a_topic_that_was_created_anew_or_deleted_is_another_one(
@@ -194,7 +233,7 @@ def test_a_topic_that_was_created_anew_or_deleted_is_another_one(
     broker.create_topic(topic, config=REQUIRED)
     assert checkpoints.topic_id() != before
     with pytest.raises(CheckpointsTrimmed, match="created anew"):
-        checkpoints.find(["aa"], 0, 0, 0, topic_id=before)
+        find(checkpoints, ["aa"], 0, 0, 0, topic_id=before)
 
 
 def test_a_missing_topic_is_created_or_its_creation_spelled_out(conf: dict[str, Any], new_topic: Callable[..., str]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
@@ -19,6 +20,7 @@ from tests.kafka.processor_world import POLICY, World, forward, running, world
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chio_fast._native import SignedCheckpoint
     from chio_fast.kafka.processor import ChioTransactionalProcessor
     from chio_fast.kafka.reconciliation import Reconciliation
     from chio_fast.kafka.recovery import Outcome
@@ -172,7 +174,12 @@ class TestByHand:
     @pytest.fixture
     def attest(self, world: World) -> Callable[..., None]:
         def attest(
-            first: int, end: int, *, holding: int, shown: bool = True, outcome: Outcome | None = "committed"
+            first: int,
+            end: int,
+            *,
+            holding: int,
+            shown: Callable[[list[SignedCheckpoint]], bytes] | None = checkpoint_record,
+            outcome: Outcome | None = "committed",
         ) -> None:
             """Attests `[first, end)` of partition 0, with the receipts of the first `holding` events of it."""
             conf = {"bootstrap.servers": world.broker.bootstrap}
@@ -207,9 +214,9 @@ class TestByHand:
                 )
                 enforcer.log.wait_durable(max(ordinals))
                 checkpoints = [enforcer.log.checkpoint(ordinal) for ordinal in ordinals]
-                if shown:
+                if shown is not None:
                     producer = Producer(conf)
-                    producer.produce(TOPIC, checkpoint_record(checkpoints), attestation.transactional_id)
+                    producer.produce(TOPIC, shown(checkpoints), attestation.transactional_id)
                     assert producer.flush(30) == 0
                 if outcome is not None:
                     issuer = enforcer.log.issuer
@@ -253,13 +260,26 @@ class TestByHand:
         assert whats(compare(world).discrepancies) == {"overlap"}
 
     def test_a_commit_that_kafka_does_not_show(self, world: World, attest: Callable[..., None]) -> None:
-        attest(0, 20, holding=20, shown=False)
+        attest(0, 20, holding=20, shown=None)
         commit_as_operator(world, {0: 20})
         assert whats(compare(world).discrepancies) == {"commit_not_shown"}
 
     def test_a_rolled_back_batch_that_kafka_shows(self, world: World, attest: Callable[..., None]) -> None:
         attest(0, 20, holding=20, outcome="rolled_back")
         assert whats(compare(world).discrepancies) == {"contradicted_outcome"}
+
+    @pytest.mark.parametrize("part", ["checkpoint", "hash", "signature"])
+    def test_a_forged_record_shows_no_commit(self, world: World, attest: Callable[..., None], part: str) -> None:
+        def forge(checkpoints: list[SignedCheckpoint]) -> bytes:
+            [signed] = checkpoints
+            entry = {"checkpoint": signed.text, "hash": signed.hash, "signature": signed.signature}
+            entry[part] = {"checkpoint": f"{signed.text} ", "hash": "0" * 64, "signature": "0" * 128}[part]
+            return msgspec.json.encode({"checkpoints": [entry], "v": 1})
+
+        attest(0, 20, holding=20, shown=forge, outcome=None)
+        found = compare(world)
+        assert [batch.shown for batch in found.prepared] == [False]
+        assert whats(found.discrepancies) == {"forged_record"}
 
     def test_a_batch_without_outcome_is_listed(self, world: World, attest: Callable[..., None]) -> None:
         attest(0, 20, holding=20, outcome=None)

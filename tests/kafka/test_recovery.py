@@ -180,6 +180,38 @@ def test_what_was_not_committed_is_rolled_back(world: World, end: str):
     assert world.states() == ["rolled_back"]
 
 
+@pytest.mark.parametrize("part", ["checkpoint", "signature"])
+def test_a_forged_record_commits_nothing(world: World, caplog: pytest.LogCaptureFixture, part: str):
+    """Who may write to the topic and knows a hash cannot make what was rolled back look committed."""
+    producer, prepared = world.producer(), world.prepare(world.attestation())
+    world.show(producer, prepared)
+    producer.abort()
+    entry = {"checkpoint": prepared[0].text, "hash": prepared[0].hash, "signature": prepared[0].signature}
+    entry[part] = {"checkpoint": f"{prepared[0].text} ", "signature": "0" * 128}[part]
+    forger = Producer({"bootstrap.servers": world.broker.bootstrap})
+    forger.produce(world.checkpoints.topic, msgspec.json.encode({"checkpoints": [entry], "v": 1}), ONE, partition=0)
+    assert forger.flush(30) == 0
+    world.producer()
+    with caplog.at_level(logging.WARNING, "chio_fast.kafka"):
+        [resolved] = world.recovery().resolve_own()
+    assert (resolved.outcome, resolved.offset) == ("rolled_back", None)
+    assert world.states() == ["rolled_back"]
+    assert prepared[0].hash in caplog.text
+
+
+def test_a_genuine_record_counts_though_a_forged_one_precedes_it(world: World):
+    producer, prepared = world.producer(), world.prepare(world.attestation())
+    entry = {"checkpoint": prepared[0].text, "hash": prepared[0].hash, "signature": "0" * 128}
+    forger = Producer({"bootstrap.servers": world.broker.bootstrap})
+    forger.produce(world.checkpoints.topic, msgspec.json.encode({"checkpoints": [entry], "v": 1}), ONE, partition=0)
+    assert forger.flush(30) == 0
+    offset = world.show(producer, prepared)
+    producer.commit()
+    world.producer()
+    [resolved] = world.recovery().resolve_own()
+    assert (resolved.outcome, resolved.offset) == ("committed", offset)
+
+
 def test_each_prepared_batch_of_an_id_has_its_own_outcome(world: World):
     producer = world.producer()
     for is_committed in (True, False, True):

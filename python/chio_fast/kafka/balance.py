@@ -230,7 +230,8 @@ class Balance:
         now = time.time()
         for checkpoint, transactional_id, sealed, shown in self._books.ask(
             """SELECT checkpoint, transactional_id, time, EXISTS (
-            SELECT 1 FROM shown s WHERE s.checkpoint = b.checkpoint) FROM batches b WHERE state = 'prepared'"""
+            SELECT 1 FROM shown s WHERE s.checkpoint = b.checkpoint AND s.signature = b.signature)
+            FROM batches b WHERE state = 'prepared'"""
         ):
             self._result.prepared.append(PreparedBatch(checkpoint, transactional_id, sealed, bool(shown)))
             if now - sealed / 1000 > GRACE:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 SCHEMA = """
 CREATE TABLE transactions (id INTEGER PRIMARY KEY, attestation TEXT, state TEXT, log INTEGER, batch INTEGER,
     generation INTEGER, UNIQUE (attestation, state, log));
-CREATE TABLE batches (log INTEGER, batch INTEGER, checkpoint TEXT, state TEXT, transaction_id INTEGER, time INTEGER,
-    transactional_id TEXT, PRIMARY KEY (log, batch)) WITHOUT ROWID;
+CREATE TABLE batches (log INTEGER, batch INTEGER, checkpoint TEXT, signature TEXT, state TEXT,
+    transaction_id INTEGER, time INTEGER, transactional_id TEXT, PRIMARY KEY (log, batch)) WITHOUT ROWID;
 CREATE TABLE ranges (transaction_id INTEGER, topic TEXT, partition INTEGER, first INTEGER, next INTEGER, state TEXT);
 CREATE TABLE receipts (id TEXT PRIMARY KEY, kind TEXT, verdict TEXT, state TEXT, transaction_id INTEGER, topic TEXT,
     partition INTEGER, offset INTEGER, timestamp INTEGER, topic_id TEXT, digest TEXT) WITHOUT ROWID;
@@ -36,7 +36,7 @@ CREATE TABLE altered (topic TEXT, partition INTEGER, offset INTEGER);
 CREATE TABLE letters (place TEXT, receipt TEXT, topic TEXT, partition INTEGER, offset INTEGER, fresh INTEGER);
 CREATE TABLE failures (place TEXT, receipt TEXT, fresh INTEGER);
 CREATE TABLE outputs (place TEXT, topic TEXT, receipt TEXT, digest INTEGER, fresh INTEGER);
-CREATE TABLE shown (checkpoint TEXT, transactional_id TEXT, place TEXT, fresh INTEGER);
+CREATE TABLE shown (checkpoint TEXT, signature TEXT, transactional_id TEXT, place TEXT, fresh INTEGER);
 """
 INDICES = """
 CREATE INDEX IF NOT EXISTS receipts_place ON receipts (kind, topic, partition, offset);
@@ -53,6 +53,8 @@ TRANSACTIONAL = ("prepared", "committed", "rolled_back")
 CHUNK = 2000
 _LENGTHS_AT = 24
 """Where a frame tells the lengths of checkpoint and attestation, which are its last parts; see receipt-format.md."""
+_SIGNATURE = slice(32, 96)
+"""Where its signature is."""
 
 
 class _Mode(msgspec.Struct):
@@ -188,7 +190,8 @@ class Books:
             "SELECT id FROM transactions WHERE attestation = ? AND state = ? AND log = ?", (text, batch.state, number)
         ).fetchone()
         transaction = known[0] if known else self._transaction(number, batch, text, told)
-        row = (number, batch.batch, batch.checkpoint, batch.state, transaction, batch.time, told.transactional_id)
+        names = (batch.checkpoint, frame[_SIGNATURE].hex())
+        row = (number, batch.batch, *names, batch.state, transaction, batch.time, told.transactional_id)
         self.put("batches", [row])
         return transaction
 

@@ -22,6 +22,7 @@ from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigErr
 from chio_fast.kafka import config
 from chio_fast.kafka.client_errors import PATIENCE, TRANSIENT, backoff
 from chio_fast.kafka.metadata import TIMEOUT, ZERO_ID
+from chio_fast.verify import hashing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
@@ -77,16 +78,24 @@ def checkpoint_record(checkpoints: Sequence[SignedCheckpoint]) -> bytes:
     return msgspec.json.encode(_Record(entries))
 
 
-def read_record(value: bytes) -> list[str]:
-    """Give the checkpoint hashes in a record's value.
+def read_record(value: bytes) -> dict[str, str]:
+    """Give the signatures in a record's value by checkpoint hash, both hexadecimal.
+
+    A record proves nothing by itself: an entry counts where its signature is the one of that batch in a receipt log. A
+    batch is signed once, and its processor shows what the log holds; so this needs no public key, and counts batches of
+    other members and of former keys, of which nobody here has the key.
 
     Raises:
-        CheckpointsError: it is no such record.
+        CheckpointsError: it is no such record, or a checkpoint in it has another hash.
     """
     try:
-        return [entry.hash for entry in _decoder.decode(value).checkpoints]
+        entries = _decoder.decode(value).checkpoints
     except msgspec.DecodeError as error:
         raise CheckpointsError(f"not a checkpoint record: {error}") from error
+    for entry in entries:
+        if hashing.keyed(hashing.CHECKPOINT, entry.checkpoint.encode()).hex() != entry.hash:
+            raise CheckpointsError(f"not a checkpoint record: `{entry.hash}` is not the hash of its checkpoint")
+    return {entry.hash: entry.signature for entry in entries}
 
 
 class Checkpoints:
@@ -180,12 +189,13 @@ class Checkpoints:
         return self._offset(partition, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
 
     def find(
-        self, hashes: Collection[str], partition: int, start: int, bound: int, *, topic_id: str | None = None
+        self, signatures: Mapping[str, str], partition: int, start: int, bound: int, *, topic_id: str | None = None
     ) -> dict[str, int]:
         """Look for the records of checkpoints whose transactions were committed.
 
         Args:
-            hashes: of the checkpoints, hexadecimal.
+            signatures: of the checkpoints, by hash, both hexadecimal, as the receipt log holds them; a record with
+                another signature is none.
             partition: where their records would be.
             start: the partition's high watermark before they could be written.
             bound: its high watermark at a time when they could not be written any more.
@@ -201,13 +211,13 @@ class Checkpoints:
         if bound < start:
             raise CheckpointsTrimmed(f"`{self.topic}`[{partition}] ends at offset {bound}, where {start} once was")
         self._check_kept(partition, start, topic_id)
-        found = self._read(frozenset(hashes), partition, start, bound) if start < bound else {}
-        if len(found) < len(frozenset(hashes)):
+        found = self._read(signatures, partition, start, bound) if start < bound else {}
+        if len(found) < len(signatures):
             # Records that went while they were read would look as if they had never been there.
             self._check_kept(partition, start, topic_id)
         return found
 
-    def _read(self, hashes: frozenset[str], partition: int, start: int, bound: int) -> dict[str, int]:
+    def _read(self, signatures: Mapping[str, str], partition: int, start: int, bound: int) -> dict[str, int]:
         settings = config.checkpoint_reader_config(self._conf, lambda error: log.debug("checkpoints: %s", error))
         consumer = Consumer(settings)
         deadline = time.monotonic() + READ_SECONDS
@@ -222,9 +232,9 @@ class Checkpoints:
                     if error is not None and error.code() != KafkaError._PARTITION_EOF:
                         raise self._failure("reading", error)
                     if error is None:
-                        self._note(message, hashes, found)
+                        self._note(message, signatures, found)
                     # A record at the bound, or an end there: all below is decided, and was given to us.
-                    if len(found) == len(hashes) or (message.offset() or 0) >= bound:
+                    if len(found) == len(signatures) or (message.offset() or 0) >= bound:
                         return found
         finally:
             consumer.close()
@@ -233,14 +243,20 @@ class Checkpoints:
             "transaction on it is still open; it ends by `transaction.timeout.ms` at the latest"
         )
 
-    def _note(self, message: Any, hashes: frozenset[str], found: dict[str, int]) -> None:
+    def _note(self, message: Any, signatures: Mapping[str, str], found: dict[str, int]) -> None:
         try:
             seen = read_record(message.value() or b"")
         except CheckpointsError as error:
-            log.warning("`%s`[%s] offset %s: %s", self.topic, message.partition(), message.offset(), error)
+            self._pass_over(message, str(error))
             return
-        for checkpoint in hashes.intersection(seen):
-            found.setdefault(checkpoint, message.offset())
+        for checkpoint in signatures.keys() & seen.keys():
+            if seen[checkpoint] == signatures[checkpoint]:
+                found.setdefault(checkpoint, message.offset())
+            else:
+                self._pass_over(message, f"not the signature of checkpoint `{checkpoint}` in the receipt log")
+
+    def _pass_over(self, message: Any, why: str) -> None:
+        log.warning("`%s`[%s] offset %s: %s", self.topic, message.partition(), message.offset(), why)
 
     def _check_kept(self, partition: int, start: int, topic_id: str | None) -> None:
         """Make sure that the partition still holds everything from `start` on."""

@@ -144,13 +144,13 @@ CHECKS = (
     Check(
         "commit_not_shown",
         """SELECT NULL, NULL, b.batch FROM batches b WHERE b.state = 'committed'
-        AND NOT EXISTS (SELECT 1 FROM shown s WHERE s.checkpoint = b.checkpoint)""",
+        AND NOT EXISTS (SELECT 1 FROM shown s WHERE s.checkpoint = b.checkpoint AND s.signature = b.signature)""",
         "batch {number} is recorded as committed, and the checkpoint topic does not show it",
         role="checkpoint",
     ),
     Check(
         "contradicted_outcome",
-        """SELECT s.place, NULL, b.batch FROM batches b JOIN shown s ON s.checkpoint = b.checkpoint
+        """SELECT s.place, NULL, b.batch FROM batches b JOIN shown s USING (checkpoint, signature)
         WHERE b.state = 'rolled_back'""",
         "batch {number} is recorded as rolled back, and the checkpoint topic shows that it was committed",
     ),
@@ -160,5 +160,12 @@ CHECKS = (
         AND s.transactional_id IN (SELECT transactional_id FROM batches)
         AND s.checkpoint NOT IN (SELECT checkpoint FROM batches)""",
         "the checkpoint topic shows a committed batch that no log holds: a log was cut off, or is not given",
+    ),
+    Check(
+        "forged_record",
+        """SELECT s.place, NULL FROM shown s
+        WHERE s.checkpoint IS NULL AND s.transactional_id IN (SELECT transactional_id FROM batches)
+        OR EXISTS (SELECT 1 FROM batches b WHERE b.checkpoint = s.checkpoint AND b.signature <> s.signature)""",
+        "a record of the checkpoint topic is none of a processor's: hash or signature is not that of the checkpoint",
     ),
 )

@@ -177,9 +177,14 @@ def _take(books: Books, roles: Roles, before: Mapping[Key, Span], messages: Iter
 
 
 def _shown(message: Message, place: str, *, fresh: bool) -> Iterator[tuple[Any, ...]]:
-    with suppress(CheckpointsError):
-        for checkpoint in read_record(message.value() or b""):
-            yield checkpoint, bytes(message.key() or b"").decode("utf-8", "replace"), place, fresh
+    transactional_id = bytes(message.key() or b"").decode("utf-8", "replace")
+    try:
+        signatures = read_record(message.value() or b"")
+    except CheckpointsError:
+        yield None, None, transactional_id, place, fresh
+        return
+    for checkpoint, signature in signatures.items():
+        yield checkpoint, signature, transactional_id, place, fresh
 
 
 def _last(headers: Iterable[tuple[str, Any]], name: str) -> str | None:

@@ -164,8 +164,8 @@ class Recovery:
             if checkpoints.cluster_id() != attested.cluster:
                 raise CheckpointsTrimmed(f"cluster {attested.cluster} is not the one that is asked")
             bound = checkpoints.high_watermark(partition)
-            hashes = {batch.checkpoint for batch in batches}
-            found = checkpoints.find(hashes, partition, start, bound, topic_id=attested.checkpoint_topic_id)
+            signatures = {batch.checkpoint: batch.signature for batch in batches}
+            found = checkpoints.find(signatures, partition, start, bound, topic_id=attested.checkpoint_topic_id)
         except CheckpointsTrimmed as error:
             for batch in batches:
                 self._report(batch, str(error))

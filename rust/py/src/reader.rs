@@ -227,6 +227,7 @@ fn prepared_json(prepared: &PreparedBatch) -> String {
         "issuer": batch.issuer,
         "epoch": batch.epoch,
         "checkpoint": hex::encode(&batch.checkpoint),
+        "signature": hex::encode(&prepared.signature),
         "group": prepared.group,
         "transactional_id": prepared.transactional_id,
         "time": batch.time,

@@ -16,6 +16,8 @@ pub struct PreparedBatch {
     pub group: String,
     /// `transactional.id` of the producer.
     pub transactional_id: String,
+    /// Signature over its checkpoint.
+    pub signature: [u8; 64],
     /// What the transaction was about to do: canonical JSON.
     pub attestation: Option<String>,
 }
@@ -39,6 +41,6 @@ impl LogReader {
         };
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).map_err(|error| damaged(error.to_string()));
         let attestation = signed.attestation.map(text).transpose()?;
-        Ok(PreparedBatch { batch, group, transactional_id, attestation })
+        Ok(PreparedBatch { batch, group, transactional_id, signature: signed.signature, attestation })
     }
 }
