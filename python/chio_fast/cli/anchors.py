@@ -16,11 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from typing import Any
 
-DEFAULT_TOPIC = "chio-anchors"
-
 
 def anchors(
-    topic: Annotated[str, typer.Argument(help="The topic of anchors.")] = DEFAULT_TOPIC,
+    topic: Annotated[str, typer.Argument(help="The topic of anchors.")] = run_config.ANCHOR_TOPIC,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
     config_file: options.ConfigFile = None,

@@ -30,10 +30,7 @@ Config = EnforceConfig | ProcessConfig
 SLOW_SYNC_MS = 50.0
 LOW_SPACE = 1 << 30
 PRIVATE = 0o600
-RECORD_TOPICS = {
-    "chio-anchors": "nobody notices if the end of a receipt log is cut off",
-    "chio-checkpoints": "a transactional processor does not start",
-}
+CHECKPOINT_TOPIC = "chio-checkpoints"
 
 
 def doctor(
@@ -231,5 +228,7 @@ def _topics(config: Config, cluster: Any, *, fix: bool) -> Iterator[Diagnosis]:
             yield from cluster.topic(name, role)
     if config.dlq_topic and not cluster.missing([config.dlq_topic, *sources]):
         yield from cluster.dlq(config.dlq_topic, sources)
-    for name, purpose in RECORD_TOPICS.items():
-        yield from cluster.record_keeping(name, purpose, fix=fix)
+    if config.anchor_topic is not None:
+        purpose = "nobody notices if the end of a receipt log is cut off"
+        yield from cluster.record_keeping(config.anchor_topic, purpose, fix=fix)
+    yield from cluster.record_keeping(CHECKPOINT_TOPIC, "a transactional processor does not start", fix=fix)

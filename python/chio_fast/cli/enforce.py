@@ -116,6 +116,9 @@ def _exactly_once(config: EnforceConfig, enforcer: Enforcer, idle_exit: float | 
         enforcer=enforcer,
         dlq_topic=config.dlq_topic,
         error_topic=config.error_topic,
+        on_replay=config.on_replay,
+        duplicates=config.duplicates,
+        anchor_topic=config.anchor_topic,
         batch_size=config.batch_size,
         max_in_flight=2 * config.batch_size,
         order="partition",
@@ -150,6 +153,9 @@ def _at_least_once(config: EnforceConfig, enforcer: Enforcer, idle_exit: float |
             dlq_topic=config.dlq_topic,
             batch_size=config.batch_size,
             evidence=config.evidence,
+            on_replay=config.on_replay,
+            duplicates=config.duplicates,
+            anchor_topic=config.anchor_topic,
         ) as forwarder,
     ):
         _loop(forwarder, enforcer, wishes, config.batch_size, idle_exit)

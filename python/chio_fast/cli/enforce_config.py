@@ -21,6 +21,12 @@ receipt_log: receipts.db
 dlq_topic: orders-denied
 delivery: exactly-once             # or at-least-once, the default, which needs no error topic
 error_topic: orders-not-forwarded  # with exactly-once: what may be consumed and not forwarded
+on_replay: re-evaluate             # what the log holds already is decided anew, or with honor as before
+duplicates:                        # without it, nobody asks whether a producer sends the same thing twice
+  header: X-Message-Id
+  window: 100000                   # events, or a time such as PT15M
+  action: record                   # or deny
+anchor_topic: chio-anchors         # where heads of the receipt log go; null for nowhere
 kafka:                             # any setting of the client
   bootstrap.servers: localhost:9092
   group.id: order-gateway

@@ -132,6 +132,9 @@ def run(output: Output, config: ProcessConfig, idle_exit: float | None) -> None:
             member=config.member,
             journal=config.journal,
             on_divergence=config.on_divergence,
+            on_replay=config.on_replay,
+            duplicates=config.duplicates,
+            anchor_topic=config.anchor_topic,
             config=config.kafka,
         )
         for topic, handler in handlers.items():

@@ -21,6 +21,12 @@ policy: policy.yaml                  # relative to this file
 receipt_log: receipts.db
 dlq_topic: payments-denied           # events that were not authorised
 error_topic: payments-failed         # events whose handler failed; without one the processor stops instead
+on_replay: re-evaluate               # what the log holds already is decided anew, or with honor as before
+duplicates:                          # without it, nobody asks whether a producer sends the same thing twice
+  header: X-Message-Id
+  window: 100000                     # events, or a time such as PT15M
+  action: record                     # or deny
+anchor_topic: chio-anchors           # where heads of the receipt log go; null for nowhere
 kafka:                               # any setting of the client
   bootstrap.servers: localhost:9092
   group.id: payment-service

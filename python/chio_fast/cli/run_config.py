@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 
 from chio_fast.errors import ChioConfigError
+from chio_fast.repeats import Duplicates, OnReplay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized
+
+ANCHOR_TOPIC = "chio-anchors"
 
 
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -23,6 +26,9 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         signing_key: key file; None is the log's own key.
         dlq_topic: topic for events that were not authorised.
         error_topic: topic for events whose handler failed.
+        on_replay: `re-evaluate` decides an event that the log holds already anew, `honor` as before.
+        duplicates: how events with the same id of the producer's are recognised; None if they are not.
+        anchor_topic: where heads of the receipt log are published; None for nowhere.
         kafka: settings of the client.
     """
 
@@ -34,6 +40,9 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     signing_key: str | None = None
     dlq_topic: str = ""
     error_topic: str | None = None
+    on_replay: OnReplay = "re-evaluate"
+    duplicates: Duplicates | None = None
+    anchor_topic: Annotated[str, msgspec.Meta(min_length=1)] | None = ANCHOR_TOPIC
     kafka: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def take_flags(

@@ -10,8 +10,8 @@ from chio_fast.kafka.dlq import ChioDeadLetterProducer
 from chio_fast.kafka.handler_context import HandlerContext
 from chio_fast.kafka.processor import ChioTransactionalProcessor
 from chio_fast.kafka.producer import ChioProducerMiddleware
-from chio_fast.kafka.recognition import Duplicates
 from chio_fast.kafka.stats import ConsumerStats, PartitionStats, ProcessorStats, ProducerStats
+from chio_fast.repeats import Duplicates
 
 __all__ = [
     "AsyncChioConsumer",

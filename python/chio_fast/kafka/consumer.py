@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from chio_fast._native import Event, Policy, Signer, StrPath
     from chio_fast.enforcer import Enforcer
     from chio_fast.guards import Guards
-    from chio_fast.kafka.recognition import Duplicates, OnReplay
     from chio_fast.kafka.surface import Rebalanced
     from chio_fast.kafka.wiring import Clients, Evidence
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
+    from chio_fast.repeats import Duplicates, OnReplay
 
 BATCH_SIZE = 500
 

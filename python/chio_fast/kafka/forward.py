@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -76,8 +76,7 @@ class Forwarder:
         scope_map: Mapping[str, str],
         routes: Mapping[str, tuple[str, str]],
         dlq_topic: str,
-        batch_size: int = 500,
-        evidence: Literal["before_commit", "before_action"] = "before_commit",
+        **arguments: Any,
     ) -> Self:
         """Build consumer and producer from one configuration of the client.
 
@@ -87,8 +86,7 @@ class Forwarder:
             scope_map: source topic → the scope that consuming it needs.
             routes: source topic → target topic and the scope that producing there needs.
             dlq_topic: for what is denied at either boundary.
-            batch_size: events of one step at most.
-            evidence: when consume receipts are durable, see the consumer.
+            **arguments: others of `ChioConsumerMiddleware`.
 
         Raises:
             ChioConfigError: a setting is missing or unsafe.
@@ -100,8 +98,7 @@ class Forwarder:
             identity=enforcer.identity,
             dlq_topic=dlq_topic,
             enforcer=enforcer,
-            batch_size=batch_size,
-            evidence=evidence,
+            **arguments,
         )
         return cls(consumer, feed, ChioDeadLetterProducer(feed.producer, dlq_topic), enforcer, routes)
 

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from chio_fast.kafka.calls import OnDivergence
     from chio_fast.kafka.dispatcher import Order
     from chio_fast.kafka.failures import OnHandlerError
-    from chio_fast.kafka.recognition import Duplicates, OnReplay
     from chio_fast.log import ReceiptLog
+    from chio_fast.repeats import Duplicates, OnReplay
 
 
 DLQ_TOPIC = "chio-dlq"

@@ -13,12 +13,11 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from datetime import timedelta
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
-
-import msgspec
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka import digests
+from chio_fast.repeats import MAX_REMEMBERED, OnReplay
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,51 +26,14 @@ if TYPE_CHECKING:
     from chio_fast.kafka.assignment import Key
     from chio_fast.log import ReceiptLog
     from chio_fast.records import Receipt
+    from chio_fast.repeats import Duplicates
 
-OnReplay = Literal["re-evaluate", "honor"]
-OnDuplicate = Literal["record", "deny"]
-
-MAX_REMEMBERED = 1_000_000
-"""Ids that are remembered at most, however long the window is."""
 DUPLICATE_RULE = "duplicate"
 """The rule that receipts of denied duplicates name."""
 STRETCH = 1000
 """Offsets whose receipts are read together."""
 COUNTING = frozenset({"recorded", "committed"})
 """States of batches whose receipts count; what was rolled back or only attempted is no decision that took effect."""
-
-
-class Duplicates(msgspec.Struct, frozen=True):
-    """How duplicates are recognised, and what becomes of them.
-
-    Attributes:
-        header: the header with the id that the producer gives; events without it are never duplicates.
-        window: how long an id is remembered: that many events, or that much time, up to a million events.
-        action: `record`: a duplicate is decided and handed out like any event, and its receipt says of what it is a
-            duplicate; `deny`: it is denied by the rule `duplicate`, and goes to the DLQ.
-
-    Raises:
-        ChioConfigError: a value makes no sense.
-    """
-
-    header: str = "X-Message-Id"
-    window: int | timedelta = 100_000
-    action: OnDuplicate = "record"
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot work.
-
-        Raises:
-            ChioConfigError: a value makes no sense.
-        """
-        if not self.header:
-            raise ChioConfigError('`header` of duplicates is empty; write the name of one, such as "X-Message-Id"')
-        if self.action not in get_args(OnDuplicate):
-            raise ChioConfigError(f"`action` of duplicates is `{self.action}`; write `record` or `deny`")
-        if isinstance(self.window, int) and not 1 <= self.window <= MAX_REMEMBERED:
-            raise ChioConfigError(f"`window` of duplicates is {self.window}; write 1 to {MAX_REMEMBERED} events")
-        if isinstance(self.window, timedelta) and self.window <= timedelta(0):
-            raise ChioConfigError(f"`window` of duplicates is {self.window}; write a time above 0")
 
 
 class _Past:

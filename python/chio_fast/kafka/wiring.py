@@ -37,9 +37,9 @@ if TYPE_CHECKING:
     from chio_fast._native import Partition, Policy, Signer, StrPath
     from chio_fast.guards import Guards
     from chio_fast.kafka.dlq import ChioDeadLetterProducer
-    from chio_fast.kafka.recognition import Duplicates, OnReplay
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
+    from chio_fast.repeats import Duplicates, OnReplay
 
 log = logging.getLogger("chio_fast.kafka")
 
