@@ -23,6 +23,7 @@ from tests.kafka.processor_world import World, forward, running, world
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from chio_fast.kafka import ProducerStats
     from tests.kafka.scenario import Scenario
 
 
@@ -159,7 +160,8 @@ def test_a_processor_publishes_and_is_refused_alike(world: World, topic: str, mo
         pass
 
 
-def test_a_producer_publishes_alike(scenario: Scenario, topic: str) -> None:
+def write_once(scenario: Scenario, topic: str) -> ProducerStats:
+    """Has a producer send a message, and gives its statistics after the last anchor."""
     policy = 'chio: policy/v1\nidentities:\n  writers:\n    capabilities: ["events:produce:*"]\n'
     with ChioProducerMiddleware.from_config(
         {"bootstrap.servers": scenario.broker.bootstrap},
@@ -171,8 +173,19 @@ def test_a_producer_publishes_alike(scenario: Scenario, topic: str) -> None:
         anchor_topic=topic,
     ) as producer:
         producer.produce(scenario.topic, b"value")
-    last = head(scenario)
-    assert read_anchor(records(scenario, topic)[-1]).checkpoint_hash.hex() == last
+    return producer.stats()
+
+
+def test_a_producer_publishes_alike(scenario: Scenario, topic: str) -> None:
+    stats = write_once(scenario, topic)
+    assert read_anchor(records(scenario, topic)[-1]).checkpoint_hash.hex() == head(scenario)
+    assert (stats.anchors, stats.anchor_failures) == (len(records(scenario, topic)), 0)
+
+
+def test_heads_of_a_producer_that_are_refused_are_counted(scenario: Scenario, new_topic: Callable[..., str]) -> None:
+    stats = write_once(scenario, new_topic("small", config={"max.message.bytes": 100}))
+    assert (stats.sent, stats.anchors) == (1, 0)
+    assert stats.anchor_failures > 0
 
 
 class TestStarting:

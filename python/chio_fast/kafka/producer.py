@@ -196,10 +196,10 @@ class ChioProducerMiddleware:
 
     def stats(self) -> ProducerStats:
         """Count what was done so far."""
-        outbox, log = self.outbox, self.enforcer.log
+        outbox, log, heads = self.outbox, self.enforcer.log, self._anchors
         return ProducerStats(
-            self.outlets.denied, outbox.sent, outbox.refused, len(outbox), log.issued, log.durable,
-            self.enforcer.policy.version,
+            self.outlets.denied, outbox.sent, outbox.refused, len(outbox), heads.published if heads else 0,
+            heads.failures if heads else 0, log.issued, log.durable, self.enforcer.policy.version,
         )  # fmt: skip
 
     def close(self, timeout: float = -1) -> None:

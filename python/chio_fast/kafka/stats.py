@@ -135,6 +135,8 @@ class ProducerStats(msgspec.Struct, frozen=True):
         sent: messages handed to the client, whose receipts were durable by then.
         refused: messages with a receipt that the client did not get or take; each receipt is taken back.
         waiting: messages that wait for their receipts to be durable, or for the client to have room.
+        anchors: heads of the receipt log that the topic of anchors took.
+        anchor_failures: heads that it did not.
         receipts_issued: ordinal of the last receipt of the log, by this producer or others of this process.
         receipts_durable: ordinal up to which they are durable.
         policy_version: version by which messages are decided now.
@@ -144,6 +146,8 @@ class ProducerStats(msgspec.Struct, frozen=True):
     sent: int
     refused: int
     waiting: int
+    anchors: int
+    anchor_failures: int
     receipts_issued: int
     receipts_durable: int
     policy_version: str
