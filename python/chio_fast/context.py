@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from contextvars import ContextVar
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Awaitable, Callable, Iterable
 
     from chio_fast._native import Check, Event
 
@@ -76,6 +76,43 @@ def leave(event: Event) -> None:
         return
     handling = handling_of(event)
     _handled.set(tuple(other for other in handled if other is not handling))
+
+
+class HandledEvents:
+    """Hands out events to `async for`; each is the handled one until the next, or until the loop is left.
+
+    No asynchronous generator, because what one has to do when its loop is left runs later, in a task and a context of
+    its own (PEP 525). This object is dropped by the loop that is left, in the context of that loop.
+
+    Args:
+        take: gives the next event; None if there will be none any more.
+    """
+
+    __slots__ = ("_event", "_take")
+
+    def __init__(self, take: Callable[[], Awaitable[Event | None]]) -> None:
+        self._take = take
+        self._event: Event | None = None
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        self._leave()
+        event = await self._take()
+        if event is None:
+            raise StopAsyncIteration
+        enter(event)
+        self._event = event
+        return event
+
+    def __del__(self) -> None:
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._event is not None:
+            leave(self._event)
+            self._event = None
 
 
 def note_calls(checks: Iterable[Check]) -> None:

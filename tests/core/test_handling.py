@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import threading
 from collections.abc import Callable
@@ -12,7 +13,7 @@ import pytest
 from confluent_kafka import Message
 
 from chio_fast import ChioDenied, Enforcer, Event, Policy
-from chio_fast.context import MAX_CALLS, current_event, enter, leave
+from chio_fast.context import MAX_CALLS, HandledEvents, current_event, enter, leave
 from tests.core.conftest import IDENTITY
 
 POLICY = """
@@ -154,3 +155,53 @@ def test_events_are_left_in_any_order(enforcer: Enforcer) -> None:
     leave(first)
     leave(second)
     assert current_event() is None
+
+
+def iterated(enforcer: Enforcer, count: int) -> HandledEvents:
+    """So many events, for `async for`."""
+    around = current_event()
+    events = iter([handed_out(enforcer, offset=offset) for offset in range(count)])
+
+    async def take() -> Event | None:
+        assert current_event() is around, "the event before is not handled any more"
+        await asyncio.sleep(0)
+        return next(events, None)
+
+    return HandledEvents(take)
+
+
+def test_what_an_asynchronous_loop_does_names_the_event_of_its_turn(enforcer: Enforcer) -> None:
+    async def main() -> list[tuple[str | None, str]]:
+        return [(event.chio_receipt_id, *produced(enforcer).parents) async for event in iterated(enforcer, 3)]
+
+    found = asyncio.run(main())
+    assert len(found) == 3
+    assert all(receipt == parent for receipt, parent in found)
+
+
+@pytest.mark.parametrize("end", ["end", "break", "exception", "return", "cancelled"])
+def test_however_an_asynchronous_loop_is_left_its_event_is_not_handled_any_more(enforcer: Enforcer, end: str) -> None:
+    async def loop() -> None:
+        async for event in iterated(enforcer, 2):
+            assert current_event() is event
+            match end:
+                case "break":
+                    break
+                case "exception":
+                    raise LookupError
+                case "return":
+                    return
+                case "cancelled":
+                    task = asyncio.current_task()
+                    assert task is not None
+                    task.cancel()
+                    await asyncio.sleep(0)
+
+    async def main() -> None:
+        outer = handed_out(enforcer, offset=10)
+        with outer:
+            with contextlib.suppress(LookupError, asyncio.CancelledError):
+                await loop()
+            assert current_event() is outer
+
+    asyncio.run(main())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
 from confluent_kafka import TopicPartition
 
-from chio_fast import Allow, AsyncChioConsumer, Deny, GuardContext, Policy
+from chio_fast import Allow, AsyncChioConsumer, AsyncChioProducer, Deny, Enforcer, GuardContext, Policy
+from chio_fast.context import current_event
 from chio_fast.errors import ChioConfigError, ChioRevoked
 from tests.kafka import receipts
 from tests.kafka.scenario import IDENTITY, OPEN_POLICY, Scenario
@@ -111,6 +112,51 @@ async def test_seek_and_pause_hold_for_what_was_fetched_too(scenario: Scenario):
             await consumer.commit(second)
         again = [await consumer.poll(20) for _ in range(40)]
         assert [event.offset() for event in again if event is not None] == list(range(40))
+
+
+@pytest.mark.asyncio
+async def test_what_tasks_produce_has_the_event_of_their_own_loop_as_its_parent(
+    scenario: Scenario, new_topic: Callable[..., str]
+):
+    """Two tasks iterate two consumers, and both have an event in hand whenever one of them produces."""
+    answers, together = new_topic("answers"), asyncio.Barrier(2)
+    for topic in scenario.topics[:2]:
+        for n in range(3):
+            await asyncio.to_thread(scenario.raw_produce, b"%d" % n, topic=topic)
+    policy = Policy.from_yaml(OPEN_POLICY.replace("[", '["events:produce:*", '))
+    with Enforcer(policy, receipt_log=scenario.log_path, signer=scenario.key_path, identity=IDENTITY) as enforcer:
+
+        async def answer(topic: str, producer: AsyncChioProducer) -> None:
+            """Answers each event of a topic with its receipt."""
+            answered = 0
+            async with AsyncChioConsumer.from_config(
+                scenario.conf() | {"group.id": f"{scenario.group}-{topic}"},
+                scope_map={topic: "events:consume:x"},
+                dlq_topic=scenario.dlq,
+                enforcer=enforcer,
+            ) as consumer:
+                async for event in consumer:
+                    await together.wait()
+                    await (await producer.produce(answers, event.chio_receipt_id))
+                    await together.wait()
+                    answered += 1
+                    if answered == 3:
+                        break
+                assert current_event() is None
+
+        async with AsyncChioProducer.from_config(
+            {"bootstrap.servers": scenario.broker.bootstrap},
+            scope_map={answers: "events:produce:answers"},
+            enforcer=enforcer,
+        ) as producer:
+            await asyncio.gather(*(answer(topic, producer) for topic in scenario.topics[:2]))
+        written = await asyncio.to_thread(scenario.read, answers)
+        answered_by = {
+            dict(message.headers())["X-Chio-Receipt"].decode(): message.value().decode() for message in written
+        }
+        assert len(answered_by) == 6
+        parents = {receipt: enforcer.receipt_log.get(receipt).parents for receipt in answered_by}
+        assert parents == {receipt: (event,) for receipt, event in answered_by.items()}
 
 
 @pytest.mark.asyncio

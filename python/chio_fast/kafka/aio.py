@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
 
 from chio_fast._native import Event
+from chio_fast.context import HandledEvents
 from chio_fast.errors import ChioError
 from chio_fast.kafka.buffer import Buffer, key_of
 from chio_fast.kafka.consumer import ChioConsumerMiddleware
 from chio_fast.kafka.guarding import ApplicationLoop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 
     from confluent_kafka import Consumer
 
@@ -180,15 +181,9 @@ class AsyncChioConsumer:
     async def __aexit__(self, *exc: object) -> None:
         await self.close()
 
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._closed:
-            event = await self.poll(1.0)
-            if event is not None:
-                return event
-        raise StopAsyncIteration
+    def __aiter__(self) -> AsyncIterator[Event]:
+        """Hand out events until the consumer is closed; each is the handled one until the next."""
+        return HandledEvents(self._next)
 
     @property
     def _running(self) -> ChioConsumerMiddleware:
@@ -213,6 +208,13 @@ class AsyncChioConsumer:
         return await asyncio.get_running_loop().run_in_executor(
             self._thread, partial(function, *positional, **arguments)
         )
+
+    async def _next(self) -> Event | None:
+        while not self._closed:
+            event = await self.poll(1.0)
+            if event is not None:
+                return event
+        return None
 
     async def _take(self, count: int) -> list[Event]:
         """Take events that wait; those whose partition has moved on are not handed out."""
