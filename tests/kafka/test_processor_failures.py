@@ -224,3 +224,23 @@ def test_an_event_that_ends_the_process_is_given_up_and_those_beside_it_are_not(
     assert (failed["original_offset"], failed["chio_error"]["type"]) == (5, "ProcessEnded")
     assert not world.receipts(state="prepared")
     world.verify()
+
+
+def test_an_event_that_failed_in_every_life_is_given_up_for_its_own_error(world: World) -> None:
+    """However often it was tried before, it did not end the process: its handler raised."""
+    world.produce({"n": 0})
+    raised = threading.Event()
+
+    def handle(_event: Event, _ctx: Any) -> None:
+        raised.set()
+        raise LookupError("no such order")
+
+    for _ in range(3):
+        raised.clear()
+        with running(world.processor(handle, max_attempts=50, drain_timeout=0.1)):
+            assert raised.wait(60)
+    with running(world.processor(handle, max_attempts=3)):
+        [failed] = world.await_outputs(1, world.errors)
+    assert max(receipt.attempt or 0 for receipt in world.receipts(kind="consume", offset=0)) > 3
+    assert (failed["chio_error"]["type"], failed["chio_error"]["message"]) == ("LookupError", "no such order")
+    world.verify()
