@@ -100,6 +100,16 @@ def cut_off(scenario: Scenario, topic: str) -> str:
     return lost
 
 
+def invent(scenario: Scenario, topic: str) -> None:
+    """Adds an anchor of the log that its key did not sign."""
+    last = read_anchor(records(scenario, topic)[-1])
+    invented = json.loads(last.text) | {"running_count": 10_000, "count": 1}
+    text = json.dumps(invented, sort_keys=True, separators=(",", ":"))
+    value = json.dumps({"checkpoint": text, "signature": "00" * 64}).encode()
+    [first, *_] = scenario.read(topic)
+    scenario.raw_produce(value, topic=topic, partition=first.partition(), key=first.key())
+
+
 class TestPublishing:
     def test_the_last_anchor_is_the_head_of_the_closed_log(self, scenario: Scenario, topic: str) -> None:
         stats = work(scenario, topic)
@@ -219,19 +229,24 @@ class TestStarting:
         assert set(faults(scenario, topic)) == {"fork"}
 
     def test_an_anchor_that_another_key_signed_refuses_nothing(
-        self, scenario: Scenario, topic: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+        self, scenario: Scenario, topic: str, caplog: pytest.LogCaptureFixture
     ) -> None:
         work(scenario, topic)
-        last = read_anchor(records(scenario, topic)[-1])
-        invented = json.loads(last.text) | {"running_count": 10_000, "count": 1}
-        text = json.dumps(invented, sort_keys=True, separators=(",", ":"))
-        value = json.dumps({"checkpoint": text, "signature": "00" * 64}).encode()
-        [first, *_] = scenario.read(topic)
-        scenario.raw_produce(value, topic=topic, partition=first.partition(), key=first.key())
+        invent(scenario, topic)
         with caplog.at_level(logging.WARNING, "chio_fast.kafka"):
             work(scenario, topic)
         assert any("may be invented" in message for message in caplog.messages)
         assert faults(scenario, topic) == []
+
+    @pytest.mark.parametrize("window", [1, 1000])
+    def test_an_anchor_that_another_key_signed_hides_no_other(
+        self, scenario: Scenario, topic: str, monkeypatch: pytest.MonkeyPatch, window: int
+    ) -> None:
+        lost = cut_off(scenario, topic)
+        invent(scenario, topic)
+        monkeypatch.setattr(anchors, "FIRST_WINDOW", window)
+        with pytest.raises(LogBehindError, match=lost):
+            scenario.consumer(anchor_topic=topic)
 
     def test_a_new_log_under_a_known_name_is_told_of(
         self, scenario: Scenario, topic: str, caplog: pytest.LogCaptureFixture

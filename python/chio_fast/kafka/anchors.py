@@ -11,7 +11,7 @@ import os
 import threading
 import time
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from confluent_kafka import KafkaException, Producer
@@ -251,19 +251,16 @@ def read_topic(conf: Mapping[str, Any], topic: str = TOPIC) -> Iterator[tuple[st
 def _compare(conf: Mapping[str, Any], topic: str, partitions: int, receipts: Log, stored: ReceiptLog) -> str | None:
     """Refuse a log that does not lead to its last anchor; gives the hash that is accepted as lost."""
     try:
-        anchor = _last_anchor(conf, topic, _partition_of(receipts.issuer, partitions), receipts)
+        anchor, unproven = _last_anchors(conf, topic, _partition_of(receipts.issuer, partitions), receipts)
     except KafkaException as error:
         log.warning("topic `%s` cannot be read, so `%s` is not compared: %s", topic, receipts.location, error.args[0])
         return None
+    if unproven is not None and not _leads_to(receipts, stored, unproven):
+        what = _missing(receipts, unproven)
+        log.warning("%s, which topic `%s` says; but another key signed that, so it may be invented", what, topic)
     if anchor is None or _leads_to(receipts, stored, anchor):
         return None
-    lost, count = anchor.checkpoint_hash.hex(), anchor.checkpoint.running_count
-    what = f"receipt log `{receipts.location}` does not hold checkpoint {lost} ({count} records) of `{receipts.issuer}`"
-    if anchor.checkpoint.key_id != key_id(receipts.public_key) or not signature_holds(
-        receipts.public_key, anchor.checkpoint_hash, anchor.signature
-    ):
-        log.warning("%s, which topic `%s` says; but another key signed that, so it may be invented", what, topic)
-        return None
+    what, lost = _missing(receipts, anchor), anchor.checkpoint_hash.hex()
     if os.environ.get(ACCEPT) == lost:
         log.warning("%s; going on, because `%s` accepts its loss", what, ACCEPT)
         return lost
@@ -273,28 +270,57 @@ def _compare(conf: Mapping[str, Any], topic: str, partitions: int, receipts: Log
     )
 
 
-def _last_anchor(conf: Mapping[str, Any], topic: str, partition: int, receipts: Log) -> Anchor | None:
-    """Search the topic backwards for the last anchor of this log, for a while."""
+def _missing(receipts: Log, anchor: Anchor) -> str:
+    lost, count = anchor.checkpoint_hash.hex(), anchor.checkpoint.running_count
+    return f"receipt log `{receipts.location}` does not hold checkpoint {lost} ({count} records) of `{receipts.issuer}`"
+
+
+class _Last(NamedTuple):
+    """The last anchors of a log.
+
+    Attributes:
+        anchor: that the log's present key signed.
+        unproven: after it, that another key signed, or nobody.
+    """
+
+    anchor: Anchor | None = None
+    unproven: Anchor | None = None
+
+
+def _last_anchors(conf: Mapping[str, Any], topic: str, partition: int, receipts: Log) -> _Last:
+    """Search the topic backwards for the last anchors of this log, for a while."""
     name, wanted = receipts.issuer.removesuffix(f"@{log_id_of(receipts.issuer)}"), receipts.issuer.encode()
     low, end = scan.spans(conf, [topic], "read_uncommitted")[topic, partition]
-    deadline, window, others = time.monotonic() + LOOK_BACK, FIRST_WINDOW, ""
+    deadline, window, others, unproven = time.monotonic() + LOOK_BACK, FIRST_WINDOW, "", None
     while end > low:
         if time.monotonic() > deadline:
             log.warning("topic `%s`: no anchor of `%s` found within %g s of reading back", topic, name, LOOK_BACK)
-            return None
-        start, newest = max(low, end - window), None
+            break
+        start, last = max(low, end - window), _Last()
         for message in scan.read(conf, {(topic, partition): Span(start, end)}, "read_uncommitted"):
             key = bytes(message.key() or b"")
             if key == wanted:
-                newest = _own(message.value() or b"", receipts.issuer) or newest
+                last = _followed(last, _own(message.value() or b"", receipts.issuer), receipts.public_key)
             elif key.startswith(f"{name}@".encode()):
                 others = key.decode("utf-8", "replace")
-        if newest is not None:
-            return newest
+        # What is not proven must not hide what is: anybody who may write to the topic could have made it.
+        unproven = unproven or last.unproven
+        if last.anchor is not None:
+            return _Last(last.anchor, unproven)
         end, window = start, window * 10
-    if others:
+    if others and unproven is None:
         log.warning("`%s` was anchored with another receipt log, `%s`: is this new one meant to be?", name, others)
-    return None
+    return _Last(None, unproven)
+
+
+def _followed(last: _Last, anchor: Anchor | None, public_key: bytes) -> _Last:
+    """Give the last anchors after one more."""
+    if anchor is None:
+        return last
+    is_signed = anchor.checkpoint.key_id == key_id(public_key) and signature_holds(
+        public_key, anchor.checkpoint_hash, anchor.signature
+    )
+    return _Last(anchor) if is_signed else last._replace(unproven=anchor)
 
 
 def _own(value: bytes, issuer: str) -> Anchor | None:
