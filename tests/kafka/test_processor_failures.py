@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from chio_fast import ChioRevoked, Event, Policy
-from chio_fast.errors import ChioDeadLetterError, ChioDeliveryError, ChioDenied, ChioHandlerError
-from chio_fast.kafka import failpoint
+from chio_fast.errors import ChioDeadLetterError, ChioDeliveryError, ChioDenied, ChioError, ChioHandlerError
+from chio_fast.kafka import failpoint, transaction
 from chio_fast.kafka.processor import ChioTransactionalProcessor
 from chio_fast.kafka.runs import Stretch
 from tests.kafka.patience import patiently
@@ -244,3 +244,31 @@ def test_an_event_that_failed_in_every_life_is_given_up_for_its_own_error(world:
     assert max(receipt.attempt or 0 for receipt in world.receipts(kind="consume", offset=0)) > 3
     assert (failed["chio_error"]["type"], failed["chio_error"]["message"]) == ("LookupError", "no such order")
     world.verify()
+
+
+def test_a_client_that_never_returns_stops_the_processor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(transaction, "LATE", 0.5 - transaction.SEND_SLICE)
+    monkeypatch.setattr(failpoint, "reach", lambda step: world.broker.freeze() if step == 4 else None)
+    world.produce({"n": 0})
+    processor = world.processor(forward(world.target))
+    said: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            processor.run()
+        except ChioError as error:
+            said.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    for _ in patiently("the processor to stop"):
+        if processor._processing is not None and processor._processing.trouble.failure is not None:
+            break
+        time.sleep(0.05)
+    world.broker.thaw()
+    thread.join(60)
+    processor.close()
+    assert "does not return from `send_offsets_to_transaction`" in str(said[0])
+    monkeypatch.undo()
+    with running(world.processor(forward(world.target))):
+        assert world.await_outputs(1) == [{"n": 0}]

@@ -218,7 +218,7 @@ class Checkpoints:
         return found
 
     def _read(self, signatures: Mapping[str, str], partition: int, start: int, bound: int) -> dict[str, int]:
-        settings = config.checkpoint_reader_config(self._conf, lambda error: log.debug("checkpoints: %s", error))
+        settings = config.observer_config(self._conf, lambda error: log.debug("checkpoints: %s", error))
         consumer = Consumer(settings)
         deadline = time.monotonic() + READ_SECONDS
         found: dict[str, int] = {}

@@ -189,8 +189,8 @@ def processor_consumer_config(conf: Mapping[str, Any], on_error: Callable[[Kafka
     return consumer_config(conf, on_error)
 
 
-def checkpoint_reader_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
-    """Give the settings of a consumer that reads a part of the checkpoint topic, and never joins or commits.
+def observer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
+    """Give the settings of a consumer that asks what is committed, records and offsets, and never joins or commits.
 
     It carries the configuration's own `group.id`, because that is the one that its user may read with.
 

@@ -130,9 +130,16 @@ class ExactlyOnce:
         return self._running or self._errands.waiting
 
     def pump(self) -> None:
-        """Do what the transaction thread asks for."""
+        """Do what the transaction thread asks for, and notice if it never comes back."""
         if self._errands.waiting:
             self._errands.serve()
+        elif self._transaction.is_lost:
+            self._trouble.stop(
+                ChioError(
+                    f"the client of `{self._transaction.transactional_id}` does not return from "
+                    "`send_offsets_to_transaction`; start again: what is not committed is handled again"
+                )
+            )
 
     def deny(self, events: Sequence[Event]) -> None:
         """Do nothing: denied events are works that are finished from the start."""
@@ -186,7 +193,7 @@ class ExactlyOnce:
         """End the thread after the running transaction."""
         self._runs.stop()
         deadline = time.monotonic() + timeout
-        while self._thread.is_alive() and time.monotonic() < deadline:
+        while self._thread.is_alive() and time.monotonic() < deadline and not self._transaction.is_lost:
             self._errands.serve()
             self._thread.join(WAIT)
         self._errands.close()

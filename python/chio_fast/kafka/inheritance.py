@@ -7,8 +7,7 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from chio_fast.errors import CheckpointsError, ChioError
 from chio_fast.kafka import config, metadata
@@ -38,15 +37,15 @@ class Inheritance:
 
     Args:
         conf: one confluent configuration.
-        group: the consumer group.
         recovery: reads what became of batches.
         runs: learn where they begin.
         trouble: hears what must not be.
     """
 
-    def __init__(self, conf: Mapping[str, Any], group: str, recovery: Recovery, runs: Runs, trouble: Trouble) -> None:
-        self._admin = AdminClient(config.admin_config(conf))
-        self._group = group
+    def __init__(self, conf: Mapping[str, Any], recovery: Recovery, runs: Runs, trouble: Trouble) -> None:
+        # Not by an admin client: its requests to coordinators end the process when a broker dies (assertion in
+        # rd_kafka_enq_once_del_source_return of librdkafka 2.16.0).
+        self._observer = Consumer(config.observer_config(conf, lambda error: log.debug("committed offsets: %s", error)))
         self._recovery = recovery
         self._runs = runs
         self._trouble = trouble
@@ -65,6 +64,7 @@ class Inheritance:
         self._stopped.set()
         self._assigned.put(None)
         self._thread.join()
+        self._observer.close()
 
     def _run(self) -> None:
         try:
@@ -89,10 +89,8 @@ class Inheritance:
                 return
 
     def _committed(self, keys: Sequence[Key]) -> dict[Key, int]:
-        """Fetch the committed offsets; partitions that have none are left out."""
-        asked = ConsumerGroupTopicPartitions(self._group, [TopicPartition(*key) for key in keys])
-        answer = self._admin.list_consumer_group_offsets([asked], require_stable=True, request_timeout=metadata.TIMEOUT)
-        found = answer[self._group].result().topic_partitions
+        """Fetch the committed offsets, stable ones; partitions that have none are left out."""
+        found = self._observer.committed([TopicPartition(*key) for key in keys], metadata.TIMEOUT)
         for partition in found:
             if partition.error is not None:
                 raise KafkaException(partition.error)

@@ -114,7 +114,7 @@ class Processing:
             enforcer.receipt_log, options.on_replay, options.duplicates, is_keyed=enforcer.has_digest_key
         )
         self.runs = Runs(options.batch_size, options.max_batch_ms / 1000, options.in_flight)
-        self._inheritance = Inheritance(options.conf, options.group, self._recovery, self.runs, self.trouble)
+        self._inheritance = Inheritance(options.conf, self._recovery, self.runs, self.trouble)
         self._at_end(self._inheritance.stop)
         self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
         self.assignments = Assignments(options.consume_scopes, self._make_partition, track_returned=False)

@@ -38,6 +38,13 @@ FIRST_DELIVERY = 5.0
 FLUSH_SLICE = 1.0
 """Seconds that one call of `flush` waits; a producer that is given up gets one, to hand back what it purged."""
 
+SEND_SLICE = 10.0
+"""Seconds that one call of `send_offsets_to_transaction` takes at most, says the client."""
+
+LATE = 10.0
+"""Seconds after which a call that takes longer than it may is taken for one that never returns. librdkafka 2.16.0 can
+lose a request to a group coordinator whose broker dies, and waits for its answer without end."""
+
 POLL = 0.05
 """Seconds that one wait for a delivery report takes at most."""
 
@@ -91,6 +98,7 @@ class Transaction:
         self._delivered = False
         self._timeout = 0.0
         self._is_late = False
+        self._lost_at: float | None = None
         self._ear = _Ear(on_error)
         self._producer: Producer | None = None
         self._build()
@@ -105,6 +113,12 @@ class Transaction:
         if self._producer is None:
             raise ChioError(f"the producer of `{self.transactional_id}` was closed")
         return self._producer
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the client does not return from a call; for other threads than the one that waits for it."""
+        lost_at = self._lost_at
+        return lost_at is not None and time.monotonic() > lost_at
 
     def start(self) -> None:
         """Fence every earlier producer of this id, and finish what it left: committed if that had begun, else aborted.
@@ -213,7 +227,8 @@ class Transaction:
                     "offset of the next event"
                 )
         same = list(offsets)
-        self._call("send_offsets", lambda: self.producer.send_offsets_to_transaction(same, metadata, -1))
+        send = partial(self.producer.send_offsets_to_transaction, same, metadata, SEND_SLICE)
+        self._call("send_offsets", lambda: self._in_time(send, SEND_SLICE))
 
     def commit(self) -> None:
         """Commit; to return means that it is committed.
@@ -302,6 +317,14 @@ class Transaction:
                 log.debug("`%s`: %s is called again: %s", self.transactional_id, step, error)
             time.sleep(backoff(attempt))
         raise AssertionError  # the loop has no end of its own
+
+    def _in_time(self, call: Callable[[], Any], within: float) -> Any:
+        """Call what is to return `within` so many seconds; `is_lost` tells if it does not."""
+        self._lost_at = time.monotonic() + within + LATE
+        try:
+            return call()
+        finally:
+            self._lost_at = None
 
     def _not_taken(self, charge: Any, error: KafkaError) -> None:
         """Note a record that the client refused; raise if its producer cannot go on."""
