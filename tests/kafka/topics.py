@@ -85,9 +85,11 @@ def _reader(bootstrap: str, topic: str, isolation: str) -> Iterator[Consumer]:
 def committed(bootstrap: str, group: str, *topics: str) -> dict[tuple[str, int], int]:
     """The offsets that a group has committed, by topic and partition, asked by an observer; -1001 where there is none.
 
-    A broker that comes back is not at once the group's coordinator, so every error is asked again.
+    A broker that comes back is not at once the group's coordinator, so every error is asked again. What a transaction
+    that is still open will commit does not count, and is not waited for.
     """
-    observer = Consumer({"bootstrap.servers": bootstrap, "group.id": group, "log_level": 2})
+    conf = {"bootstrap.servers": bootstrap, "group.id": group, "isolation.level": "read_uncommitted", "log_level": 2}
+    observer = Consumer(conf)
     try:
         for _ in patiently(f"the offsets of `{group}`"):
             try:
