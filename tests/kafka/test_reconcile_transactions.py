@@ -9,9 +9,9 @@ import msgspec
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from chio_fast import ChioError, Enforcer, Policy, ReceiptLog
+from chio_fast import ChioError, Enforcer, Policy, ReceiptLog, topics
 from chio_fast.kafka.attestation import Attestation
-from chio_fast.kafka.checkpoints import TOPIC, Checkpoints, checkpoint_record
+from chio_fast.kafka.checkpoints import Checkpoints, checkpoint_record
 from chio_fast.kafka.reconcile import reconcile
 from chio_fast.kafka.scan import read, spans
 from tests.kafka.patience import patiently
@@ -201,7 +201,7 @@ class TestByHand:
                     member="m",
                     transactional_id=f"{world.group}-m",
                     ranges=Attestation.ranges_of({(world.source, 0): (first, end)}),
-                    checkpoint_topic=TOPIC,
+                    checkpoint_topic=topics.CHECKPOINTS,
                     checkpoint_partition=0,
                     high_watermark=0,
                 )
@@ -216,7 +216,7 @@ class TestByHand:
                 checkpoints = [enforcer.log.checkpoint(ordinal) for ordinal in ordinals]
                 if shown is not None:
                     producer = Producer(conf)
-                    producer.produce(TOPIC, shown(checkpoints), attestation.transactional_id)
+                    producer.produce(topics.CHECKPOINTS, shown(checkpoints), attestation.transactional_id)
                     assert producer.flush(30) == 0
                 if outcome is not None:
                     issuer = enforcer.log.issuer

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from chio_fast import topics
 from chio_fast.cli import config_files, options, run_config
 from chio_fast.cli.output import Output, clock
 from chio_fast.errors import ChioConfigError
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def anchors(
-    topic: Annotated[str, typer.Argument(help="The topic of anchors.")] = run_config.ANCHOR_TOPIC,
+    topic: Annotated[str, typer.Argument(help="The topic of anchors.")] = topics.ANCHORS,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
     config_file: options.ConfigFile = None,

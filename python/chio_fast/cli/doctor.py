@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chio_fast import diagnosis, settings
+from chio_fast import diagnosis, settings, topics
 from chio_fast.cli import config_files, enforce_config, options
 from chio_fast.cli.enforce_config import EnforceConfig
 from chio_fast.cli.exits import ExitCode
@@ -30,7 +30,6 @@ Config = EnforceConfig | ProcessConfig
 SLOW_SYNC_MS = 50.0
 LOW_SPACE = 1 << 30
 PRIVATE = 0o600
-CHECKPOINT_TOPIC = "chio-checkpoints"
 
 
 def doctor(
@@ -231,4 +230,4 @@ def _topics(config: Config, cluster: Any, *, fix: bool) -> Iterator[Diagnosis]:
     if config.anchor_topic is not None:
         purpose = "nobody notices if the end of a receipt log is cut off"
         yield from cluster.record_keeping(config.anchor_topic, purpose, fix=fix)
-    yield from cluster.record_keeping(CHECKPOINT_TOPIC, "a transactional processor does not start", fix=fix)
+    yield from cluster.record_keeping(topics.CHECKPOINTS, "a transactional processor does not start", fix=fix)

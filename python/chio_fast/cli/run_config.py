@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 
+from chio_fast import topics
 from chio_fast.errors import ChioConfigError
 from chio_fast.repeats import Duplicates, OnReplay
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sized
-
-ANCHOR_TOPIC = "chio-anchors"
 
 
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -42,7 +41,7 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     error_topic: str | None = None
     on_replay: OnReplay = "re-evaluate"
     duplicates: Duplicates | None = None
-    anchor_topic: Annotated[str, msgspec.Meta(min_length=1)] | None = ANCHOR_TOPIC
+    anchor_topic: Annotated[str, msgspec.Meta(min_length=1)] | None = topics.ANCHORS
     kafka: dict[str, Any] = msgspec.field(default_factory=dict)
 
     def take_flags(

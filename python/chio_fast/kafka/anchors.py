@@ -17,6 +17,7 @@ import msgspec
 from confluent_kafka import KafkaException, Producer
 from confluent_kafka.admin import AdminClient
 
+from chio_fast import topics
 from chio_fast.errors import ChioError, LogBehindError
 from chio_fast.kafka import scan
 from chio_fast.kafka.config import admin_config, producer_config
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("chio_fast.kafka")
 
-TOPIC = "chio-anchors"
 REQUIRED = {"cleanup.policy": "delete", "retention.bytes": "-1", "retention.ms": "-1"}
 """Settings of the topic: what is deleted shows nothing any more, and compaction would keep the last anchor alone."""
 
@@ -169,7 +169,7 @@ def begin(
     producer: Callable[[], Producer],
     conf: Mapping[str, Any] | None,
     metadata: ClusterMetadata,
-    topic: str | None = TOPIC,
+    topic: str | None = topics.ANCHORS,
 ) -> AnchorPublisher | None:
     """Compare a log with its last anchor, then publish its anchors from now on.
 
@@ -206,7 +206,7 @@ def begin(
 
 
 def begin_alone(
-    receipts: Log, stored: ReceiptLog, conf: Mapping[str, Any], topic: str | None = TOPIC
+    receipts: Log, stored: ReceiptLog, conf: Mapping[str, Any], topic: str | None = topics.ANCHORS
 ) -> AnchorPublisher | None:
     """Do what `begin` does with clients of its own, for issuers whose clients are the application's.
 
@@ -236,7 +236,7 @@ def own_producer(conf: Mapping[str, Any]) -> Producer:
     return Producer(producer_config(plain, lambda error: log.debug("anchors: %s", error)))
 
 
-def read_topic(conf: Mapping[str, Any], topic: str = TOPIC) -> Iterator[tuple[str, int, bytes]]:
+def read_topic(conf: Mapping[str, Any], topic: str = topics.ANCHORS) -> Iterator[tuple[str, int, bytes]]:
     """Give place, timestamp and value of every record that the topic holds now.
 
     Raises:

@@ -18,6 +18,7 @@ from confluent_kafka.admin import (  # type: ignore[attr-defined]
     ResourceType,
 )
 
+from chio_fast import topics
 from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigError
 from chio_fast.kafka import config
 from chio_fast.kafka.client_errors import PATIENCE, TRANSIENT, backoff
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("chio_fast.kafka")
 
-TOPIC = "chio-checkpoints"
 PARTITIONS = 8
 """Partitions of a topic that is created here."""
 
@@ -106,7 +106,7 @@ class Checkpoints:
         topic: name of the topic.
     """
 
-    def __init__(self, conf: Mapping[str, Any], topic: str = TOPIC) -> None:
+    def __init__(self, conf: Mapping[str, Any], topic: str = topics.CHECKPOINTS) -> None:
         self.topic = topic
         self._conf = dict(conf)
         self._admin = AdminClient(config.admin_config(conf))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Self
 
-from chio_fast.kafka import anchors, wiring
+from chio_fast import topics
+from chio_fast.kafka import wiring
 from chio_fast.kafka.dlq import ChioDeadLetterProducer
 from chio_fast.kafka.surface import ClientSurface
 
@@ -85,7 +86,7 @@ class ChioConsumerMiddleware(ClientSurface):
         on_commit: Callable[[KafkaError | None, list[TopicPartition]], None] | None = None,
         on_replay: OnReplay = "re-evaluate",
         duplicates: Duplicates | None = None,
-        anchor_topic: str | None = anchors.TOPIC,
+        anchor_topic: str | None = topics.ANCHORS,
     ) -> None:
         wiring.warn_of_sidecar(sidecar_url)
         scopes, dlq_topic = wiring.check_topics(scope_map, dlq.dlq_topic if dlq is not None else dlq_topic)

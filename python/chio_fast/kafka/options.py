@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+from chio_fast import topics
 from chio_fast.errors import ChioConfigError
-from chio_fast.kafka import anchors, checkpoints, wiring
+from chio_fast.kafka import wiring
 from chio_fast.kafka.failures import MAX_ATTEMPTS
 from chio_fast.kafka.journal import Journal
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from chio_fast.repeats import Duplicates, OnReplay
 
 
-DLQ_TOPIC = "chio-dlq"
 BATCH_SIZE = 500
 BATCHES_IN_FLIGHT = 3
 """One is committed, the next one attested, and another one handled meanwhile."""
@@ -89,7 +89,7 @@ class Options:
     identity: str
     consume_scopes: dict[str, str]
     produce_scopes: dict[str, str]
-    dlq_topic: str = DLQ_TOPIC
+    dlq_topic: str = topics.DLQ
     error_topic: str | None = None
     on_handler_error: OnHandlerError = "retry"
     max_attempts: int = MAX_ATTEMPTS
@@ -100,13 +100,13 @@ class Options:
     order: Order = "key"
     member: str | None = None
     transactional_id: str | None = None
-    checkpoint_topic: str = checkpoints.TOPIC
+    checkpoint_topic: str = topics.CHECKPOINTS
     journal: StrPath | Literal[False] | None = None
     on_divergence: OnDivergence = "stop"
     drain_timeout: float = 30.0
     on_replay: OnReplay = "re-evaluate"
     duplicates: Duplicates | None = None
-    anchor_topic: str | None = anchors.TOPIC
+    anchor_topic: str | None = topics.ANCHORS
     on_error: Callable[[KafkaError], None] | None = None
 
     def __post_init__(self) -> None:

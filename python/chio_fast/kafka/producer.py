@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from confluent_kafka import Producer
 
+from chio_fast import topics
 from chio_fast.errors import ChioDeliveryError
 from chio_fast.kafka import anchors, config, wiring
 from chio_fast.kafka.outbox import Outbox
@@ -66,7 +67,7 @@ class ChioProducerMiddleware:
         guards: Guards | None = None,
         enforcer: Enforcer | None = None,
         conf: Mapping[str, Any] | None = None,
-        anchor_topic: str | None = anchors.TOPIC,
+        anchor_topic: str | None = topics.ANCHORS,
     ) -> None:
         wiring.warn_of_sidecar(sidecar_url)
         conf = conf or {}
