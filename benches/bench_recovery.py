@@ -75,10 +75,10 @@ def measured(
         factory = new_factory(broker, disk)
         factory.produce(count, seed=1, fates={})
         worker = factory.start(conf=conf)
-        await_more_than(factory, count // 4)
+        worker = await_more_than(factory, worker, count // 4, conf)
         killed, done = time.monotonic(), factory.done()
         worker = kill(factory, worker)
-        await_more_than(factory, done)
+        worker = await_more_than(factory, worker, done, conf)
         found.append(time.monotonic() - killed)
         factory.await_done(worker)
         worker.stop()
@@ -100,12 +100,15 @@ def new_factory(broker: Broker, disk: Path) -> Factory:
     return made
 
 
-def await_more_than(factory: Factory, done: int) -> None:
-    """Return when more than `done` inputs are committed."""
+def await_more_than(factory: Factory, worker: ProcessorWorker, done: int, conf: dict[str, Any]) -> ProcessorWorker:
+    """Return when more than `done` inputs are committed; a processor that has stopped is started again."""
     deadline = time.monotonic() + PATIENCE_S
     while factory.done() <= done:
         assert time.monotonic() < deadline, f"still {done} inputs are committed"
+        if worker.process.poll() is not None:
+            worker = factory.start(conf=conf)
         time.sleep(0.02)
+    return worker
 
 
 def report(figure: Callable[..., None], found: list[float], name: str, more: str = "") -> None:
