@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
@@ -20,22 +21,14 @@ class Handling:
 
     Attributes:
         event: the event.
+        calls: ids of the receipts of the tool calls that were made for it so far, the latest ones.
     """
 
-    __slots__ = ("_calls", "event")
+    __slots__ = ("calls", "event")
 
     def __init__(self, event: Event) -> None:
         self.event = event
-        self._calls: list[str] = []
-
-    @property
-    def calls(self) -> list[str]:
-        """Ids of the receipts of the latest tool calls that were made for it so far."""
-        return self._calls[-MAX_CALLS:]
-
-    def note(self, call: str) -> None:
-        """Remember the receipt of a tool call."""
-        self._calls.append(call)
+        self.calls: deque[str] = deque(maxlen=MAX_CALLS)
 
 
 _handled: ContextVar[tuple[Handling, ...]] = ContextVar("chio_fast_handled_events", default=())
@@ -121,4 +114,4 @@ def note_calls(checks: Iterable[Check]) -> None:
         if check.kind == "invoke" and check.is_allowed and check.receipt_id:
             handling = handling_of(check.event)
             if handling is not None:
-                handling.note(check.receipt_id)
+                handling.calls.append(check.receipt_id)

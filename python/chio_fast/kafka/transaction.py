@@ -227,8 +227,7 @@ class Transaction:
                     "offset of the next event"
                 )
         same = list(offsets)
-        send = partial(self.producer.send_offsets_to_transaction, same, metadata, SEND_SLICE)
-        self._call("send_offsets", lambda: self._in_time(send, SEND_SLICE))
+        self._call("send_offsets", lambda: self._send(same, metadata))
 
     def commit(self) -> None:
         """Commit; to return means that it is committed.
@@ -318,11 +317,11 @@ class Transaction:
             time.sleep(backoff(attempt))
         raise AssertionError  # the loop has no end of its own
 
-    def _in_time(self, call: Callable[[], Any], within: float) -> Any:
-        """Call what is to return `within` so many seconds; `is_lost` tells if it does not."""
-        self._lost_at = time.monotonic() + within + LATE
+    def _send(self, offsets: list[TopicPartition], metadata: object) -> None:
+        """Send offsets once; `is_lost` tells if the client does not return from it."""
+        self._lost_at = time.monotonic() + SEND_SLICE + LATE
         try:
-            return call()
+            self.producer.send_offsets_to_transaction(offsets, metadata, SEND_SLICE)
         finally:
             self._lost_at = None
 
