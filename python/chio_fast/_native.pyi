@@ -491,21 +491,23 @@ class Gate:
         cluster: str | None = None,
         topic_id: str | None = None,
         closed: str | None = None,
+        carries_trace: bool = False,
     ) -> Outlet:
         """Resolve what all events produced to one topic share. Make one per topic and identity, and keep it.
 
         `closed` says why nothing may be produced to it: everything is denied then, by rule `guard:outlet`, whatever the
-        policy says.
+        policy says. With `carries_trace`, outputs get the header `traceparent` of the event being handled (W3C Trace
+        Context), unless they have one.
         """
 
     def output(
         self,
         outlet: Outlet,
-        *,
         key: bytes | str | None,
         value: bytes | str | None,
         headers: OutputHeaders | None,
-        partition: int | None = None,
+        partition: int = -1,
+        timestamp: int = 0,
         event: Event | None = None,
         parents: Iterable[str] | None = None,
         correlation: str | None = None,
@@ -517,7 +519,8 @@ class Gate:
             key: its key.
             value: its value.
             headers: its headers; those that name receipt and scope are left out, because `Check.headers` adds its own.
-            partition: number of the partition, if the caller chose one.
+            partition: number of the partition; -1 for the partitioner's choice.
+            timestamp: Unix ms; 0 for now.
             event: the event being handled: conditions see it, its receipt is a parent.
             parents: ids of other receipts that led to this.
             correlation: text that joins what belongs together; by default that of the headers, else the event's.
@@ -532,11 +535,11 @@ class Gate:
         key: bytes | str | None,
         value: bytes | str | None,
         headers: OutputHeaders | None,
-        partition: int | None,
-        event: Event | None,
-        parents: Iterable[str] | None,
-        correlation: str | None,
-        /,
+        partition: int = -1,
+        timestamp: int = 0,
+        event: Event | None = None,
+        parents: Iterable[str] | None = None,
+        correlation: str | None = None,
     ) -> Check:
         """Do what `output` does and issue the receipt at once, unless guards have to run first.
 
@@ -639,6 +642,14 @@ class Check:
     @property
     def headers(self) -> list[tuple[str, bytes | str | None]] | None:
         """Headers with which an output is sent, those of its receipt included once there is one; None for others."""
+
+    def send(self, produce: Callable[..., None], on_delivery: Callable[..., Any] | None) -> None:
+        """Hand an output that has its receipt to `produce` of a confluent Producer.
+
+        Raises:
+            ValueError: it is no output, or has no receipt.
+            Exception: whatever `produce` raises.
+        """
 
     @property
     def tool(self) -> str | None: ...

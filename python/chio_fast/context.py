@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterable
+    from collections.abc import Awaitable, Callable, Collection, Iterable
 
     from chio_fast._native import Check, Event
 
@@ -28,7 +28,13 @@ class Handling:
 
     def __init__(self, event: Event) -> None:
         self.event = event
-        self.calls: deque[str] = deque(maxlen=MAX_CALLS)
+        self.calls: Collection[str] = ()
+
+    def note_call(self, receipt_id: str) -> None:
+        """Remember the receipt of a tool call that was allowed."""
+        if not isinstance(self.calls, deque):
+            self.calls = deque(maxlen=MAX_CALLS)  # most events need none
+        self.calls.append(receipt_id)
 
 
 _handled: ContextVar[tuple[Handling, ...]] = ContextVar("chio_fast_handled_events", default=())
@@ -57,8 +63,13 @@ def handling_of(event: object) -> Handling | None:
 def enter(event: Event) -> Handling:
     """Begin handling `event`; the extension calls this for `with event:`."""
     handling = Handling(event)
-    _handled.set((*_handled.get(), handling))
+    begin(handling)
     return handling
+
+
+def begin(handling: Handling) -> None:
+    """Begin what `leave` of its event ends."""
+    _handled.set((*_handled.get(), handling))
 
 
 def leave(event: Event) -> None:
@@ -114,4 +125,4 @@ def note_calls(checks: Iterable[Check]) -> None:
         if check.kind == "invoke" and check.is_allowed and check.receipt_id:
             handling = handling_of(check.event)
             if handling is not None:
-                handling.calls.append(check.receipt_id)
+                handling.note_call(check.receipt_id)

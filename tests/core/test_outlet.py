@@ -196,7 +196,14 @@ def test_guards_see_output_and_event_and_can_deny(enforcers: Callable[..., Enfor
     assert enforcer.gate.issue_checks([check]) == [check]
     assert check.receipt_id is None
     enforcer.guards.run([check])
-    shown = {"topic": "results", "partition": 2, "key": b"k", "value": b'{"amount": 1}', "headers": [("a", b"1")]}
+    shown = {
+        "topic": "results",
+        "partition": 2,
+        "key": b"k",
+        "value": b'{"amount": 1}',
+        "headers": [("a", b"1")],
+        "timestamp": 0,
+    }
     assert seen == [("results", shown, event, True)]
     assert not check.is_allowed
     receipt = receipt_of(enforcer, check)
@@ -212,3 +219,29 @@ def test_a_receipt_that_was_not_acted_upon_is_taken_back(enforcer: Enforcer) -> 
     enforcer.seal()
     taken_back = enforcer.receipt_log.page(kind="rollback").receipts
     assert [(record.rollback, record.target.topic) for record in taken_back] == [(receipt.id, "results")]
+
+
+def test_an_output_is_sent_as_it_was_decided_once_it_has_its_receipt(enforcer: Enforcer) -> None:
+    check = output(enforcer, "stamped", headers={"stamp": "yes"}, timestamp=1_700_000_000_000)
+    sent: list[Any] = []
+    with pytest.raises(ValueError, match="only an output that has its receipt can be sent"):
+        check.send(lambda *given: sent.append(given), None)
+    enforcer.gate.issue_checks([check])
+    check.send(lambda *given: sent.append(given), print)
+    headers = [("stamp", "yes"), ("X-Chio-Receipt", check.receipt_id), ("X-Chio-Scope", "events:produce:stamped")]
+    assert sent == [("stamped", b'{"amount": 1}', b"k", -1, print, None, 1_700_000_000_000, headers)]
+
+
+@pytest.mark.parametrize(
+    ("headers", "carried"),
+    [
+        (None, [("traceparent", b"theirs")]),
+        ({"other": b"1"}, [("other", b"1"), ("traceparent", b"theirs")]),
+        ([("traceparent", "ours")], [("traceparent", "ours")]),
+    ],
+)
+def test_an_outlet_may_carry_on_the_trace_of_the_event(enforcer: Enforcer, headers: Any, carried: list[Any]) -> None:
+    event = handed_out(enforcer, value=b"{}", headers=[("traceparent", b"theirs")])
+    outlet = enforcer.gate.outlet("results", scope="events:produce:results", identity=IDENTITY, carries_trace=True)
+    check = enforcer.gate.output(outlet, b"k", b'{"amount": 1}', headers, event=event)
+    assert check.headers == carried

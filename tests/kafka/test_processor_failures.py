@@ -248,7 +248,7 @@ def test_an_event_that_failed_in_every_life_is_given_up_for_its_own_error(world:
 
 def test_a_client_that_never_returns_stops_the_processor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transaction, "LATE", 0.5 - transaction.SEND_SLICE)
-    monkeypatch.setattr(failpoint, "reach", lambda step: world.broker.freeze() if step == 4 else None)
+    monkeypatch.setattr(failpoint, "reach", lambda step: world.broker.freeze() if step == 3 else None)
     world.produce({"n": 0})
     processor = world.processor(forward(world.target))
     said: list[BaseException] = []

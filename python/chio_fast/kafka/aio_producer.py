@@ -89,13 +89,12 @@ class AsyncChioProducer:
         delivery: Delivery = self._loop.create_future()
         outlets = producer.outlets
         size = outlets.size_of(topic, value, key)
-        check = outlets.authorise(topic, value, key, partition, headers, parents, correlation)
+        check = outlets.authorise(topic, value, key, partition, headers, timestamp, parents, correlation)
         while check.guards_due:
             await producer.enforcer.guards.arun([check])
             outlets.issue([check])
         outlets.require_allowed([check])
-        arrive = partial(self._arrive, delivery)
-        producer.outbox.put([(check, topic, value, key, partition, arrive, timestamp)], size)
+        producer.outbox.put([(check, partial(self._arrive, delivery))], size)
         return delivery
 
     async def flush(self, timeout: float = -1) -> int:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from chio_fast._native import Gate, SignedCheckpoint
     from chio_fast.kafka.checkpoints import Checkpoints
+    from chio_fast.kafka.errands import Errand
     from chio_fast.kafka.member import Member
     from chio_fast.kafka.runs import Stretch
 
@@ -26,10 +27,12 @@ class Attested(NamedTuple):
     Attributes:
         stretches: its events.
         ordinals: of the last receipt of each of its batches.
+        metadata: gives the group's metadata, taken when all of the events could be committed.
     """
 
     stretches: list[Stretch]
     ordinals: list[int]
+    metadata: Errand[object]
 
 
 class Attesting:
@@ -58,7 +61,7 @@ class Attesting:
         self._high_watermark: int | None = None
         self._asked_at = 0.0
 
-    def begin(self, stretches: list[Stretch]) -> Attested:
+    def begin(self, stretches: list[Stretch], metadata: Errand[object]) -> Attested:
         """Hand the receipts of `stretches` to the log, one batch per policy version.
 
         Raises:
@@ -68,12 +71,12 @@ class Attesting:
         works = [work for stretch in stretches for work in stretch.works]
         ordinals = self._gate.attest(
             [work.event for work in works],
-            [output.check for work in works for output in work.outputs],
+            [output for work in works for output in work.outputs],
             group=self._group,
             transactional_id=self._member.transactional_id,
             attestation=self._attestation(stretches).to_json(),
         )
-        return Attested(stretches, ordinals)
+        return Attested(stretches, ordinals, metadata)
 
     def finish(self, attested: Attested) -> list[SignedCheckpoint]:
         """Wait until they are durable; give the checkpoints of the batches.

@@ -132,7 +132,8 @@ class Dispatcher:
         if work.attempts and not self._take_again(work):
             return self._runs.finish(work) if work.denied else None
         work.state = RUNNING
-        ctx = HandlerContext(work, context.enter(work.event), self._boundaries)
+        ctx = HandlerContext(work, self._boundaries)
+        context.begin(ctx)
         try:
             answer = work.run.handler(work.event, ctx)
             if answer is not None and inspect.isawaitable(answer):
@@ -152,7 +153,8 @@ class Dispatcher:
         if work.attempts and not await asyncio.to_thread(self._take_again, work):
             return self._runs.finish(work) if work.denied else None
         work.state = RUNNING
-        ctx = HandlerContext(work, context.enter(work.event), self._boundaries)
+        ctx = HandlerContext(work, self._boundaries)
+        context.begin(ctx)
         try:
             await work.run.handler(work.event, ctx)
             ctx.end()
@@ -184,7 +186,7 @@ class Dispatcher:
             return False
         failures = self._failures
         work.attempts += 1
-        work.outputs.clear()
+        work.outputs = ()
         if not failures.is_final(error, work.attempts):
             log.warning("attempt %d at %s failed: %r", work.attempts, work.event.request, error)
             failures.retried += 1

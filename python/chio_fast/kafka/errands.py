@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-class _Errand(Generic[T]):
+class Errand(Generic[T]):
     """One thing to do, and what came of it."""
 
     def __init__(self, function: Callable[[], T]) -> None:
@@ -24,15 +24,28 @@ class _Errand(Generic[T]):
         self.error: BaseException | None = None
 
     def run(self) -> None:
+        """Do it, on the thread that serves."""
         try:
             self.result = self.function()
         except BaseException as error:  # noqa: BLE001 - raised where it was asked for
             self.error = error
         self.done.set()
 
+    def wait(self) -> T:
+        """Wait until it is done; give what its function returned.
+
+        Raises:
+            ChioError: nobody serves any longer.
+            BaseException: whatever the function raised.
+        """
+        self.done.wait()
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]
+
 
 class Errands:
-    """A queue of errands; `ask` is for every thread but the one that serves.
+    """A queue of errands; `post` and `ask` are for every thread but the one that serves.
 
     Attributes:
         waiting: whether there is something to serve. A plain attribute, because every entry into the client reads it.
@@ -40,7 +53,7 @@ class Errands:
 
     def __init__(self) -> None:
         self.waiting = False
-        self._asked: deque[_Errand[object]] = deque()
+        self._asked: deque[Errand[object]] = deque()
         self._news = threading.Condition()
         self._poked = False
         self._closed = False
@@ -52,17 +65,22 @@ class Errands:
             ChioError: nobody serves any longer.
             BaseException: whatever `function` raises.
         """
-        errand = _Errand(function)
+        return self.post(function).wait()
+
+    def post(self, function: Callable[[], T]) -> Errand[T]:
+        """Have `function` called by the thread that serves, and go on meanwhile.
+
+        Raises:
+            ChioError: nobody serves any longer.
+        """
+        errand = Errand(function)
         with self._news:
             if self._closed:
                 raise ChioError("the processor is closed")
             self._asked.append(errand)  # type: ignore[arg-type]
             self.waiting = True
             self._news.notify()
-        errand.done.wait()
-        if errand.error is not None:
-            raise errand.error
-        return errand.result  # type: ignore[return-value]
+        return errand
 
     def poke(self) -> None:
         """End the running `wait`, or the next one."""

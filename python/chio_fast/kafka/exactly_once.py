@@ -6,13 +6,17 @@ the same numbers.
 1. pick the finished runs: per partition the longest run of finished events at the frontier
 2. attest: their receipts go to the log as `prepared`, durable, with the attestation
 3. begin
-4. produce outputs, DLQ and error records, flush, every delivery report good
-5. check stamps, take the group metadata, send the offsets in one call
-6. checkpoint record, last; flush
+4. send the offsets in one call, with the group metadata that was taken when the stamps were checked
+5. produce outputs, DLQ and error records, and last the checkpoint record
+6. flush, every delivery report good
 7. commit
 8. outcome `committed`
 
 While the records of one transaction are on their way, the batch of the next one is attested, if it is full already.
+Stamps are checked, and the group metadata is taken with them, once the events are picked. A revoke waits until their
+transaction has ended; who lost a partition without a revoke has metadata that the broker refuses.
+Offsets come before records because a broker that still writes the markers of the transaction before refuses both: the
+client asks again for offsets after `retry.backoff.ms`, for records after 20 ms.
 A batch enters at most one transaction. After a failure in 3 to 7 it is resolved by reading; unless that shows it
 committed, the partitions are sought back to their frontiers and their events are taken again, with other ids.
 """
@@ -119,7 +123,9 @@ class ExactlyOnce:
         self._make_run = make_run
         self._dlq_topic = dlq_topic
         self._running = False
-        self._ahead: Attested | None = None  # the next transaction's batch, used by the thread alone
+        # Used by the thread alone: the batch of the next transaction, and what the one before has committed.
+        self._ahead: Attested | None = None
+        self._committed: list[Stretch] = []
         self._thread = threading.Thread(target=self._run, name="chio-transactions", daemon=True)
 
     # The committer of the intake: on the thread that uses the client.
@@ -224,7 +230,7 @@ class ExactlyOnce:
         if stretches is None:
             return None
         failpoint.reach(1)
-        return self._attesting.begin(stretches)
+        return self._attesting.begin(stretches, self._errands.post(lambda: self._metadata(stretches)))
 
     def _transact(self, attested: Attested) -> None:
         """Do the other steps; see the module."""
@@ -233,22 +239,27 @@ class ExactlyOnce:
         try:
             self._transaction.begin()
             failpoint.reach(3)
+            self._let_go()
+            offsets = [TopicPartition(*stretch.run.key, stretch.next) for stretch in stretches]
+            self._transaction.send_offsets(offsets, attested.metadata.wait())
+            failpoint.reach(4)
             self._produce(stretches)
+            self._produce_checkpoint(checkpoints)
+            failpoint.reach(5)
             self._ahead = self._attest(self._runs.pick_ahead(self._retreat.limit))
             self._transaction.flush()
-            failpoint.reach(4)
-            self._send_offsets(stretches)
-            failpoint.reach(5)
-            self._show(checkpoints)
             failpoint.reach(6)
             self._transaction.commit()
             failpoint.reach(7)
         except (Aborted, Unclean, failpoint.FailpointError) as error:
+            self._let_go()
             self._failed(attested, checkpoints, error)
         else:
             self._recovery.committed(checkpoints, {})
             failpoint.reach(8)
             self._succeeded(stretches)
+            if self._ahead is None:
+                self._let_go()
 
     def _failed(self, attested: Attested, checkpoints: Sequence[SignedCheckpoint], error: Exception) -> None:
         """Resolve a failed transaction, and with it the batch that was to be next: it enters none."""
@@ -257,6 +268,7 @@ class ExactlyOnce:
             self._attesting.finish(abandoned)
         if self._retreat.after(error, checkpoints):
             self._succeeded(attested.stretches)
+            self._let_go()
             sought = []
         else:
             self.aborts += 1
@@ -267,20 +279,12 @@ class ExactlyOnce:
             self._errands.ask(lambda: self._rewind(sought))
 
     def _produce(self, stretches: list[Stretch]) -> None:
-        """Step 4."""
-        produce = self._transaction.produce
+        """Step 5, but for the checkpoint record."""
+        send = self._transaction.send
         for stretch in stretches:
             for work in stretch.works:
-                for check, topic, key, value, partition, timestamp in work.outputs:
-                    produce(
-                        topic,
-                        key=key,
-                        value=value,
-                        headers=check.headers,
-                        partition=partition,
-                        timestamp=timestamp,
-                        charge=work,
-                    )
+                for output in work.outputs:
+                    send(output.send, work)
                 if work.denied or work.failure is not None:
                     self._produce_letter(work)
 
@@ -294,11 +298,14 @@ class ExactlyOnce:
             topic, record = self._failures.error_topic or "", error_record(event, work.failure, form=work.form)
         self._transaction.produce(topic, key=record.key, value=record.value, headers=record.headers, charge=work)
 
-    def _send_offsets(self, stretches: list[Stretch]) -> None:
-        """Step 5; a revoke that comes after the stamps were checked waits until this transaction has ended."""
-        metadata = self._errands.ask(lambda: self._metadata(stretches))
-        offsets = [TopicPartition(*stretch.run.key, stretch.next) for stretch in stretches]
-        self._transaction.send_offsets(offsets, metadata)
+    def _produce_checkpoint(self, checkpoints: list[SignedCheckpoint]) -> None:
+        """Produce the record that makes the batches visible, in step 5."""
+        self._transaction.produce(
+            self._checkpoints.topic,
+            key=self._transaction.transactional_id,
+            value=checkpoint_record(checkpoints),
+            partition=self._attesting.partition,
+        )
 
     def _metadata(self, stretches: list[Stretch]) -> object:
         """Check the stamps and take the group metadata, on the thread that uses the client."""
@@ -307,18 +314,18 @@ class ExactlyOnce:
                 raise Aborted(f"{stretch.run.key[0]}[{stretch.run.key[1]}] was given up while it was committed")
         return self._raw.consumer_group_metadata()
 
-    def _show(self, checkpoints: list[SignedCheckpoint]) -> None:
-        """Step 6."""
-        self._transaction.produce(
-            self._checkpoints.topic,
-            key=self._transaction.transactional_id,
-            value=checkpoint_record(checkpoints),
-            partition=self._attesting.partition,
-        )
-        self._transaction.flush()
+    def _let_go(self) -> None:
+        """Make room for as many events as the transaction before has committed, unless that is done already.
+
+        Where another one follows at once, this waits until its records are on their way: the threads that take and
+        handle events compete with this one for Python's lock, and have it to themselves while the broker is at work.
+        """
+        committed, self._committed = self._committed, []
+        self._runs.committed(committed)
+        self._errands.poke()
 
     def _succeeded(self, stretches: list[Stretch]) -> None:
-        self._runs.committed(stretches)
+        self._committed = stretches
         self._retreat.succeeded()
         self._tools.committed({stretch.works[0].event.partition_key or b"": stretch.next for stretch in stretches})
         self.transactions += 1

@@ -7,20 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chio_fast.context import Handling
 from chio_fast.errors import ChioDeliveryError, ChioDenied, ChioError, ChioRevoked
-from chio_fast.kafka.work import RUNNING, Output
+from chio_fast.kafka.work import RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Generator
 
-    from chio_fast._native import Event, Outlet
-    from chio_fast.context import Handling
+    from chio_fast._native import Check, Outlet
     from chio_fast.enforcer import Enforcer
     from chio_fast.kafka.calls import EventCalls, ToolCaller
     from chio_fast.kafka.work import Work
 
-TRACE = "traceparent"
-"""Header of the W3C Trace Context that goes from an event to the outputs of its handler."""
 RECORD_OVERHEAD = 512
 """Bytes that headers and framing may add to an output."""
 
@@ -67,19 +65,18 @@ class Boundaries:
         return self.gate.outlet(topic, scope=f"events:produce:{topic}", identity=self.tools.identity, closed=why)
 
 
-class HandlerContext:
+class HandlerContext(Handling):
     """What a handler gets beside its event.
 
     Attributes:
         event: the event that is handled.
     """
 
-    __slots__ = ("_boundaries", "_calls", "_handling", "_work", "event")
+    __slots__ = ("_boundaries", "_calls", "_work")
 
-    def __init__(self, work: Work, handling: Handling, boundaries: Boundaries) -> None:
-        self.event: Event = work.event
+    def __init__(self, work: Work, boundaries: Boundaries) -> None:
+        super().__init__(work.event)
         self._work = work
-        self._handling = handling
         self._boundaries = boundaries
         self._calls: EventCalls | None = None
 
@@ -132,7 +129,6 @@ class HandlerContext:
         outlet = boundaries.outlets.get(topic) or boundaries.closed(topic)
         if not isinstance(value, bytes) and value is not None:
             value = _encode(value)
-        carried = self._with_trace(headers)
         size, limit = len(value or b"") + len(key or b""), boundaries.max_bytes.get(topic)
         if limit is not None and size + RECORD_OVERHEAD > limit:
             raise ChioDeliveryError(
@@ -140,20 +136,12 @@ class HandlerContext:
                 f"{limit - RECORD_OVERHEAD}; produce less, or raise `message.max.bytes` of the client and "
                 "`max.message.bytes` of the topic"
             )
-        check = boundaries.gate.output(
-            outlet,
-            key=key,
-            value=value,
-            headers=carried,
-            partition=None if partition < 0 else partition,
-            event=work.event,
-            parents=self._handling.calls if self._calls is None else [*self._handling.calls, *self._calls.receipts],
-        )
-        output = Output(check, topic, key, value, partition, timestamp)
-        if check.guards_due:
+        parents = self.calls if self._calls is None else (*self.calls, *self._calls.receipts)
+        output = boundaries.gate.output(outlet, key, value, headers, partition, timestamp, work.event, parents)
+        if output.guards_due:
             if work.run.is_async:
                 return self._guarded(output)
-            boundaries.enforcer.guards.run([check])
+            boundaries.enforcer.guards.run([output])
         self._keep(output)
         return DONE
 
@@ -169,25 +157,16 @@ class HandlerContext:
         elif tools.has_begun(self.event):
             tools.of(self.event).ended()
 
-    def _with_trace(self, headers: Headers | None) -> Headers | None:
-        """Give the caller's headers, and the event's trace unless they hold one."""
-        trace = self.trace
-        if trace is None:
-            return headers
-        pairs = [] if headers is None else list(headers.items() if isinstance(headers, Mapping) else headers)
-        return pairs if any(name == TRACE for name, _ in pairs) else [*pairs, (TRACE, trace)]
-
-    async def _guarded(self, output: Output) -> None:
-        await self._boundaries.enforcer.guards.arun([output.check])
+    async def _guarded(self, output: Check) -> None:
+        await self._boundaries.enforcer.guards.arun([output])
         require_current(self._work)
         self._keep(output)
 
-    def _keep(self, output: Output) -> None:
-        check = output.check
-        if not check.is_allowed:
-            self._boundaries.gate.issue_checks([check])
-            raise ChioDenied(check.decision)
-        self._work.outputs.append(output)
+    def _keep(self, output: Check) -> None:
+        if not output.is_allowed:
+            self._boundaries.gate.issue_checks([output])
+            raise ChioDenied(output.decision)
+        self._work.outputs += (output,)
 
 
 class Tools:

@@ -38,8 +38,8 @@ SLICE = 0.05
 
 Content = bytes | str | None
 OnDelivery: TypeAlias = "Callable[[KafkaError | None, Message], Any]"
-Parcel: TypeAlias = "tuple[Check, str, Content, Content, int, OnDelivery | None, int]"
-"""Decision, topic, value, key, partition, `on_delivery`, timestamp."""
+Parcel: TypeAlias = "tuple[Check, OnDelivery | None]"
+"""An output that has its receipt, and `on_delivery`."""
 
 
 class Outbox:
@@ -168,23 +168,14 @@ class Outbox:
         reported = 0
         unheard: list[str] = []
         while self._unsent:
-            parcel, error = self._unsent.popleft()
-            check, topic, value, key, partition, on_delivery, timestamp = parcel
+            (output, on_delivery), error = self._unsent.popleft()
             reported += 1
             callback = on_delivery or self._on_delivery
+            message = _unsent_message(output, error)
             if callback is None:
-                unheard.append(f"for topic `{topic}`: {error.str()}")
-                continue
-            message = Message(
-                topic=topic,
-                value=_bytes(value),
-                key=_bytes(key),
-                partition=partition,
-                headers=check.headers,
-                timestamp=(TIMESTAMP_CREATE_TIME, timestamp),
-                error=error,
-            )
-            callback(error, message)
+                unheard.append(f"for topic `{message.topic()}`: {error.str()}")
+            else:
+                callback(error, message)
         if unheard:
             log.error("%d messages were not sent, the first %s", len(unheard), unheard[0])
         return reported
@@ -237,11 +228,10 @@ class Outbox:
         """Hand messages to the client. While its queue is full this waits for somebody to poll."""
         produce = self._client.produce
         for parcel in parcels:
-            check, topic, value, key, partition, on_delivery, timestamp = parcel
+            output, on_delivery = parcel
             while True:
                 try:
-                    # The argument that is None is another name of the one before.
-                    produce(topic, value, key, partition, on_delivery, None, timestamp, check.headers)
+                    output.send(produce, on_delivery)
                     self.sent += 1
                 except BufferError as full:
                     if not self._closing:
@@ -270,6 +260,20 @@ class Outbox:
             self._failure = self._failure or error
             waiting, self._waiting = self._waiting, []
         self._give_up([*parcels, *waiting], KafkaError(KafkaError._FAIL, str(error)))
+
+
+def _unsent_message(output: Check, error: KafkaError) -> Message:
+    """Give what a delivery callback gets for an output that did not reach the client."""
+    shown: Any = output.output
+    return Message(
+        topic=shown["topic"],
+        value=_bytes(shown["value"]),
+        key=_bytes(shown["key"]),
+        partition=-1 if shown["partition"] is None else shown["partition"],
+        headers=output.headers,
+        timestamp=(TIMESTAMP_CREATE_TIME, shown["timestamp"]),
+        error=error,
+    )
 
 
 def _bytes(content: Content) -> bytes | None:

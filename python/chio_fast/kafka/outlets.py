@@ -71,6 +71,7 @@ class Outlets:
         key: Content,
         partition: int,
         headers: OutputHeaders | None,
+        timestamp: int,
         parents: Iterable[str],
         correlation: str | None,
     ) -> Check:
@@ -82,8 +83,8 @@ class Outlets:
             LogError: the receipt cannot be issued.
         """
         outlet, event, parents = self._aim(topic, parents)
-        number = None if partition < 0 else partition
-        return self._gate.authorise(outlet, key, value, headers, number, event, parents or None, correlation)
+        given = parents or None
+        return self._gate.authorise(outlet, key, value, headers, partition, timestamp, event, given, correlation)
 
     def decide_all(
         self, topic: str, messages: Iterable[Mapping[str, Any]], partition: int, on_delivery: OnDelivery | None
@@ -94,19 +95,18 @@ class Outlets:
         """
         parcels: list[Parcel] = []
         for message in messages:
-            value, key, number = message.get("value"), message.get("key"), message.get("partition", partition)
             outlet, event, parents = self._aim(topic, ())
             check = self._gate.output(
                 outlet,
-                key=key,
-                value=value,
-                headers=message.get("headers"),
-                partition=None if number < 0 else number,
-                event=event,
-                parents=parents,
+                message.get("key"),
+                message.get("value"),
+                message.get("headers"),
+                message.get("partition", partition),
+                message.get("timestamp", 0),
+                event,
+                parents,
             )
-            callback = message.get("on_delivery", message.get("callback", on_delivery))
-            parcels.append((check, topic, value, key, number, callback, message.get("timestamp", 0)))
+            parcels.append((check, message.get("on_delivery", message.get("callback", on_delivery))))
         return parcels
 
     def size_of(self, topic: str, value: Content, key: Content) -> int:

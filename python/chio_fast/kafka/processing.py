@@ -327,7 +327,12 @@ class Processing:
         self._cluster.refresh(scopes)
         outlets = {
             topic: self._enforcer.gate.outlet(
-                topic, scope=scope, identity=identity, cluster=self._cluster.id, topic_id=self._cluster.topic_id(topic)
+                topic,
+                scope=scope,
+                identity=identity,
+                cluster=self._cluster.id,
+                topic_id=self._cluster.topic_id(topic),
+                carries_trace=True,
             )
             for topic, scope in scopes.items()
         }

@@ -142,13 +142,13 @@ class ChioProducerMiddleware:
         """
         self.outbox.require_room()
         size = self.outlets.size_of(topic, value, key)
-        check = self.outlets.authorise(topic, value, key, partition, headers, parents, correlation)
+        check = self.outlets.authorise(topic, value, key, partition, headers, timestamp, parents, correlation)
         while check.guards_due:
             self.enforcer.guards.run([check])
             self.outlets.issue([check])
         if not check.is_allowed:
             self.outlets.require_allowed([check])
-        self.outbox.put([(check, topic, value, key, partition, on_delivery or callback, timestamp)], size)
+        self.outbox.put([(check, on_delivery or callback)], size)
 
     def produce_batch(
         self,
@@ -171,7 +171,7 @@ class ChioProducerMiddleware:
         """
         self.outbox.require_room()
         parcels = self.outlets.decide_all(topic, messages, partition, on_delivery)
-        size = sum(self.outlets.size_of(topic, parcel[2], parcel[3]) for parcel in parcels)
+        size = sum(self.outlets.size_of(topic, message.get("value"), message.get("key")) for message in messages)
         checks = [parcel[0] for parcel in parcels]
         while due := self.outlets.issue(checks):
             self.enforcer.guards.run(due)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,11 +20,16 @@ from chio_fast.kafka import config
 from chio_fast.kafka.client_errors import FENCED, NOT_ITS_FAULT, PATIENCE, REFUSED, backoff
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from confluent_kafka import TopicPartition
 
 log = logging.getLogger("chio_fast.kafka")
+
+Report = Callable[[KafkaError, Any], None]
+"""Delivery callback of one record."""
+Produce = Callable[..., None]
+"""`produce` of the client."""
 
 SLOW_COMMIT = 1.0
 """Seconds after which a commit that returned is not trusted: its request may have been sent twice, and the client does
@@ -57,8 +63,27 @@ class _Ear:
 
     def __init__(self, on_error: Callable[[KafkaError], None]) -> None:
         self._on_error = on_error
+        self._charges: list[Any] = []
+        self._reports: list[Report] = []
         self.heard: list[KafkaError] = []
         self.refused: list[tuple[Any, KafkaError]] = []
+
+    def begin(self) -> None:
+        """Forget the records of the transaction before."""
+        self._charges.clear()
+        self.refused.clear()
+
+    def charged(self, charge: Any) -> Report:
+        """Give the delivery callback of the next record, which is due to `charge`.
+
+        That of the first record of a transaction is the same in each, and so on: one made for each record would be work
+        for the cyclic garbage collector.
+        """
+        number = len(self._charges)
+        self._charges.append(charge)
+        if number == len(self._reports):
+            self._reports.append(partial(self._on_delivery, number))
+        return self._reports[number]
 
     def on_error(self, error: KafkaError) -> None:
         """Hear a client-level error; a fatal one is this module's to deal with, and comes out of the next call."""
@@ -66,9 +91,9 @@ class _Ear:
         if not error.fatal():
             self._on_error(error)
 
-    def on_delivery(self, charge: Any, error: KafkaError, _message: object) -> None:
+    def _on_delivery(self, number: int, error: KafkaError, _message: object) -> None:
         """Hear of a record that was not delivered; the client reports no others."""
-        self.refused.append((charge, error))
+        self.refused.append((self._charges[number], error))
 
 
 class Transaction:
@@ -144,7 +169,7 @@ class Transaction:
         self._call("begin", lambda: self.producer.poll(0))
         if self._ear.heard or self._is_late:
             self.renew()
-        self._ear.refused.clear()
+        self._ear.begin()
         self._produced, self._delivered = 0, False
         self._began = time.monotonic()
         self._call("begin", self.producer.begin_transaction)
@@ -175,13 +200,27 @@ class Transaction:
         Raises:
             Unclean, Fenced: the producer cannot go on.
         """
-        report = partial(self._ear.on_delivery, charge)
         listed = None if headers is None else list(headers)
+
+        def hand(produce: Produce, report: Report) -> None:
+            produce(topic, value, key, partition, report, None, timestamp, listed)
+
+        self.send(hand, charge)
+
+    def send(self, hand: Callable[[Produce, Report], None], charge: Any) -> None:
+        """Do what `produce` does with a record that `hand` knows.
+
+        Args:
+            hand: gives the record to the client's `produce`, with the delivery callback; `Check.send` is one.
+            charge: as for `produce`.
+
+        Raises:
+            Unclean, Fenced: the producer cannot go on.
+        """
+        report = self._ear.charged(charge)
         while True:
             try:
-                self.producer.produce(
-                    topic, value, key, partition, on_delivery=report, timestamp=timestamp, headers=listed
-                )
+                hand(self.producer.produce, report)
             except BufferError:
                 self._call("produce", lambda: self.producer.poll(POLL))
             except KafkaException as failure:

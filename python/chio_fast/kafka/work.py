@@ -12,26 +12,8 @@ if TYPE_CHECKING:
 
 WAITING, RUNNING, FINISHED, DROPPED = range(4)
 """States of a work: its handler has not begun, runs, is done with it; nothing of it will be committed."""
-
-
-class Output(NamedTuple):
-    """One event to be produced, as it was decided.
-
-    Attributes:
-        check: the decision, and the headers; its receipt follows when the work is attested.
-        topic: where to.
-        key: its key.
-        value: its value, as it will be written.
-        partition: number of the partition, -1 if the key decides.
-        timestamp: Unix ms, 0 for now.
-    """
-
-    check: Check
-    topic: str
-    key: str | bytes | None
-    value: bytes | str | None
-    partition: int
-    timestamp: int
+FULL = Form.FULL
+"""Looked up once: members of an enumeration are slow to find, and every event asks for this one."""
 
 
 class Failure(NamedTuple):
@@ -58,7 +40,7 @@ class Work:
         run: the run that it is part of.
         denied: whether the event was denied, so that no handler sees it and its output is a DLQ record.
         state: see the constants; changed under the lock of the runs.
-        outputs: what the handler produced.
+        outputs: what the handler produced, as it was decided; the receipts follow when the work is attested.
         failure: why it goes to the error topic instead of having outputs.
         form: how much of the event its DLQ or error record holds.
         lane: key whose events are handled in order.
@@ -78,9 +60,9 @@ class Work:
         self.run = run
         self.denied = denied
         self.state = FINISHED if denied else WAITING
-        self.outputs: list[Output] = []
+        self.outputs: tuple[Check, ...] = ()
         self.failure: Failure | None = None
-        self.form = Form.FULL
+        self.form: Form = FULL
         self.lane: object = None
         self.follower: Work | None = None
         self.attempts = 0

@@ -19,6 +19,7 @@ use crate::read::Read;
 use crate::record::Header;
 use crate::resolved::Resolved;
 use crate::ruling::{Generation, Ruling};
+use crate::untracked::untracked;
 
 /// What became of a list of messages.
 #[derive(Default)]
@@ -72,7 +73,8 @@ pub fn admit<'py>(
             let decision = decide(&message, &read, place, resolved, now, scratch)?;
             let ruling = Ruling::new(Arc::clone(&generation), decision, now);
             place.admitted.store(offset + 1, Ordering::Release);
-            out.events.push(Event::new(&message, read, place, &gate.always, ruling).into_object(message.py())?);
+            reader.untrack(&message);
+            out.events.push(untracked(message.py(), Event::new(&message, read, place, &gate.always, ruling))?);
         }
         Ok(out)
     })

@@ -191,6 +191,14 @@ impl Check {
         output.sent_headers(py, issued.map(|issued| issued.id)).map(Some)
     }
 
+    fn send<'py>(&self, produce: &Bound<'py, PyAny>, on_delivery: &Bound<'py, PyAny>) -> PyResult<()> {
+        let issued = self.ruling().issued;
+        match (&self.asked, issued) {
+            (Asked::Output(output), Some(issued)) => output.send(produce, on_delivery, issued.id),
+            _ => Err(PyValueError::new_err("only an output that has its receipt can be sent")),
+        }
+    }
+
     #[getter]
     fn tool(&self) -> Option<&str> {
         self.matter()?.tool.as_deref()

@@ -4,7 +4,6 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
-use pyo3::ffi;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
@@ -78,19 +77,6 @@ impl Event {
         }
     }
 
-    /// The event as a Python object, which the cyclic garbage collector does not look at.
-    ///
-    /// A reference cycle would have to lead through what an event holds: the client's message, key and value. Those are
-    /// bytes or str, and a message holds nothing else but what the client read; so no cycle comes about, and a collector
-    /// that visits every buffered event finds nothing, for a tenth of the time that a hand-out takes.
-    pub fn into_object(self, py: Python<'_>) -> PyResult<Bound<'_, Self>> {
-        let object = Bound::new(py, self)?;
-        // SAFETY: the object is alive and was made by `Bound::new`, which leaves it tracked; the GIL is held. When it is
-        // freed it is untracked once more, which does nothing then.
-        unsafe { ffi::PyObject_GC_UnTrack(object.as_ptr().cast()) };
-        Ok(object)
-    }
-
     /// The ruling; no Python code may run while it is held.
     pub fn ruling(&self) -> MutexGuard<'_, Ruling> {
         self.ruling.lock().unwrap_or_else(PoisonError::into_inner)
@@ -125,6 +111,18 @@ impl Event {
         let at = (&*self.place, self.offset, self.timestamp);
         let (key, value) = (self.key.as_ref().map(|key| key.bind(py)), self.value.as_ref().map(|value| value.bind(py)));
         read::view(key, value, at, headers, f)
+    }
+
+    /// The trace that it is part of.
+    pub fn trace<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        let mut found = None;
+        let seek = |name: &[u8], value: Option<&[u8]>| {
+            if found.is_none() && name == headers::TRACE.as_bytes() {
+                found = value.map(|value| PyBytes::new(py, value));
+            }
+        };
+        headers::each(self.raw.bind(py), seek).ok()?;
+        found
     }
 
     fn current(&self, py: Python<'_>, accessor: Accessor) -> PyResult<Py<PyAny>> {
@@ -193,15 +191,9 @@ impl Event {
     }
 
     #[getter]
-    fn trace<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
-        let mut found = None;
-        let seek = |name: &[u8], value: Option<&[u8]>| {
-            if found.is_none() && name == headers::TRACE {
-                found = value.map(|value| PyBytes::new(py, value));
-            }
-        };
-        headers::each(self.raw.bind(py), seek).ok()?;
-        found
+    #[pyo3(name = "trace")]
+    fn get_trace<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+        self.trace(py)
     }
 
     #[getter]

@@ -26,6 +26,7 @@ use crate::place::{Partition, Whereabouts};
 use crate::policy::Policy;
 use crate::record::Record;
 use crate::ruling::{Generation, Ruling};
+use crate::untracked::untracked;
 
 /// Joins a policy that can change with a log.
 #[pyclass(frozen, module = "chio_fast._native")]
@@ -81,6 +82,14 @@ impl Gate {
         let result = f(&mut scratch);
         *slot() = Some(scratch);
         result
+    }
+
+    fn decide_output<'py>(&self, outlet: &Bound<'py, Outlet>, given: Given<'_, 'py>) -> PyResult<Bound<'py, Check>> {
+        let output = Output::new(outlet, given, &self.correlation)?;
+        let (generation, now) = (self.generation(), clock::now());
+        let decision = self.with_scratch(|scratch| output.decide(outlet.py(), &generation, now, scratch))?;
+        let ruling = output.ruling(generation, decision, now);
+        untracked(outlet.py(), Check::new(Asked::Output(output), &self.always, ruling))
     }
 }
 
@@ -264,7 +273,7 @@ impl Gate {
         Ok(Check::new(Asked::Matter(Box::new(matter)), &self.always, ruling))
     }
 
-    #[pyo3(signature = (topic, *, scope, identity, cluster = None, topic_id = None, closed = None))]
+    #[pyo3(signature = (topic, *, scope, identity, cluster = None, topic_id = None, closed = None, carries_trace = false))]
     #[expect(clippy::too_many_arguments, reason = "these are the keywords of the Python method")]
     fn outlet(
         &self,
@@ -275,33 +284,32 @@ impl Gate {
         cluster: Option<&str>,
         topic_id: Option<&str>,
         closed: Option<String>,
+        carries_trace: bool,
     ) -> PyResult<Outlet> {
         let (cluster, topic_id) = (cluster.unwrap_or(""), topic_id.unwrap_or(""));
-        Outlet::new(py, Whither { topic, scope, identity, cluster, topic_id, closed })
+        Outlet::new(py, Whither { topic, scope, identity, cluster, topic_id, closed, carries_trace })
     }
 
-    #[pyo3(signature = (outlet, *, key, value, headers, partition = None, event = None, parents = None, correlation = None))]
-    #[expect(clippy::too_many_arguments, reason = "these are the keywords of the Python method")]
+    #[pyo3(signature = (outlet, key, value, headers, partition = -1, timestamp = 0, event = None, parents = None,
+                        correlation = None))]
+    #[expect(clippy::too_many_arguments, reason = "these are the arguments of the Python method")]
     fn output<'py>(
         &self,
         outlet: &Bound<'py, Outlet>,
         key: Option<Bound<'py, PyAny>>,
         value: Option<Bound<'py, PyAny>>,
         headers: Option<&Bound<'py, PyAny>>,
-        partition: Option<i32>,
+        partition: i32,
+        timestamp: i64,
         event: Option<Bound<'py, Event>>,
         parents: Option<&Bound<'py, PyAny>>,
         correlation: Option<String>,
-    ) -> PyResult<Check> {
-        let given = Given { key, value, headers, partition, event, parents, correlation };
-        let output = Output::new(outlet, given, &self.correlation)?;
-        let (generation, now) = (self.generation(), clock::now());
-        let decision = self.with_scratch(|scratch| output.decide(outlet.py(), &generation, now, scratch))?;
-        let ruling = output.ruling(generation, decision, now);
-        Ok(Check::new(Asked::Output(output), &self.always, ruling))
+    ) -> PyResult<Bound<'py, Check>> {
+        self.decide_output(outlet, Given { key, value, headers, partition, timestamp, event, parents, correlation })
     }
 
-    #[pyo3(signature = (outlet, key, value, headers, partition, event, parents, correlation, /))]
+    #[pyo3(signature = (outlet, key, value, headers, partition = -1, timestamp = 0, event = None, parents = None,
+                        correlation = None))]
     #[expect(clippy::too_many_arguments, reason = "these are the arguments of the Python method")]
     fn authorise<'py>(
         &self,
@@ -309,13 +317,14 @@ impl Gate {
         key: Option<Bound<'py, PyAny>>,
         value: Option<Bound<'py, PyAny>>,
         headers: Option<&Bound<'py, PyAny>>,
-        partition: Option<i32>,
+        partition: i32,
+        timestamp: i64,
         event: Option<Bound<'py, Event>>,
         parents: Option<&Bound<'py, PyAny>>,
         correlation: Option<String>,
     ) -> PyResult<Bound<'py, Check>> {
-        let check = self.output(outlet, key, value, headers, partition, event, parents, correlation)?;
-        let check = Bound::new(outlet.py(), check)?;
+        let given = Given { key, value, headers, partition, timestamp, event, parents, correlation };
+        let check = self.decide_output(outlet, given)?;
         crate::issue::checks(self, outlet.py(), vec![check.clone()])?;
         Ok(check)
     }

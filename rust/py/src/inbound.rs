@@ -15,7 +15,7 @@ use crate::record::Header;
 /// How the names of our own headers begin.
 const OWN_HEADERS: &str = "X-Chio-";
 /// Headers that carry a correlation text unless the gate is told others; the first one found counts.
-pub const CORRELATION: [&str; 2] = ["traceparent", "X-Correlation-Id"];
+pub const CORRELATION: [&str; 2] = [headers::TRACE, "X-Correlation-Id"];
 /// At most so many bytes of a correlation text are kept.
 const LONGEST_CORRELATION: usize = 1024;
 

@@ -188,6 +188,7 @@ fn push_events(
         }
         Ok(())
     })
+    .map(drop)
 }
 
 /// Gives receipts to checks; returns those with guards that have not run, and then issues none.
@@ -299,6 +300,7 @@ pub fn rollback(gate: &Gate, py: Python<'_>, given: &[Bound<'_, Event>]) -> PyRe
         }
         Ok(())
     })
+    .map(drop)
 }
 
 /// Takes back receipts of checks that were not acted upon after all.
@@ -328,18 +330,19 @@ pub fn rollback_checks(gate: &Gate, py: Python<'_>, given: &[Bound<'_, Check>]) 
         }
         Ok(())
     })
+    .map(drop)
 }
 
-/// Holds the log's lock once. `push` runs under it and must not call Python, which could wait for another thread that
-/// waits for this lock.
-fn issue(
+/// Holds the log's lock once, and gives the ordinal of the last receipt. `push` runs under the lock and must not call Python,
+/// which could wait for another thread that waits for it.
+pub fn issue(
     gate: &Gate,
     py: Python<'_>,
     generation: &Arc<Generation>,
     push: impl FnOnce(&mut chio_store::Issue<'_>) -> Result<(), PushError>,
-) -> PyResult<()> {
+) -> PyResult<u64> {
     let mut pushed = Ok(());
     let issued = gate.log.issue_now(generation.policy.version(), |issue| pushed = push(issue));
-    issued.map_err(|error| errors::log(py, &error))?;
-    pushed.map_err(|error| errors::push(&error))
+    let last = issued.map_err(|error| errors::log(py, &error))?;
+    pushed.map(|()| last).map_err(|error| errors::push(&error))
 }

@@ -8,7 +8,7 @@
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
 //! | [`resolved`], [`ruling`] | what a policy says in general, and what became of each |
 //! | [`message`], [`layout`], [`roads`], [`headers`], [`inbound`], [`record`] | reading what Python hands over |
-//! | [`decision`], [`errors`] | what Python gets back |
+//! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
 mod admit;
 mod attest;
@@ -39,6 +39,7 @@ mod resolved;
 mod roads;
 mod ruling;
 mod signer;
+mod untracked;
 mod upkeep;
 
 /// Names of the module.

@@ -17,6 +17,7 @@ use pyo3::types::{PyString, PyType};
 
 use crate::layout::{Each, Fields, Headers, Layout};
 use crate::record;
+use crate::untracked::untrack;
 
 /// Accessors without arguments that an admission may call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,14 +122,26 @@ impl Reader {
     /// Calls one accessor.
     pub fn call<'py>(self, message: &Bound<'py, PyAny>, accessor: Accessor) -> PyResult<Bound<'py, PyAny>> {
         let py = message.py();
-        if let Some(client) = self.client
-            && message.get_type_ptr() == client.message.as_ptr().cast()
+        if let Some(client) = self.made(message)
             && let Some(function) = client.functions.get(accessor as usize)
         {
             // SAFETY: the function is that of a method without arguments of exactly this type, and the GIL is held.
             return unsafe { Bound::from_owned_ptr_or_err(py, function(message.as_ptr(), std::ptr::null_mut())) };
         }
         message.call_method0(accessor.name(py))
+    }
+
+    /// Has the cyclic garbage collector not look at a message of the client's own type, which holds what the client has
+    /// read: bytes, str and numbers. Only a cycle through what `set_value` and its like were given is not found then.
+    pub fn untrack(self, message: &Bound<'_, PyAny>) {
+        if self.made(message).is_some() {
+            untrack(message);
+        }
+    }
+
+    /// The client's type, if the message is exactly of it.
+    fn made(self, message: &Bound<'_, PyAny>) -> Option<&'static Client> {
+        self.client.filter(|client| message.get_type_ptr() == client.message.as_ptr().cast())
     }
 
     fn layout(self) -> Option<&'static Layout> {

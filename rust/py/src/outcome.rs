@@ -5,10 +5,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyMapping;
 
 use chio_receipts::{OutcomeDraft, OutcomeWord, Shown, hex};
-use chio_store::BatchSpec;
 
 use crate::clock;
-use crate::errors;
 use crate::gate::{Gate, wait_for_room};
 
 /// What Python says about one batch: hash of its checkpoint, issuer, outcome, where Kafka shows it, and the outcome that
@@ -83,15 +81,14 @@ fn word(given: &str) -> PyResult<OutcomeWord> {
     })
 }
 
-/// Issues the records as a batch of their own, sealed at once, and gives the last ordinal.
+/// Issues the records and gives the last ordinal. They are sealed with what comes next, or when somebody waits for them.
 pub fn record(gate: &Gate, py: Python<'_>, resolved: &[Resolved]) -> PyResult<u64> {
     if resolved.is_empty() {
         return Err(PyValueError::new_err("`resolved` is empty: there is nothing to record"));
     }
     wait_for_room(gate, py)?;
     let time = clock::now();
-    let specs = [BatchSpec::recorded(gate.generation().policy.version())];
-    let issued = gate.log.issue_batches(&specs, |_, issue| {
+    crate::issue::issue(gate, py, &gate.generation(), |issue| {
         for Resolved { batch, issuer, outcome, contradicts, shown } in resolved {
             let Place { cluster, topic, partition, offset, from, until } = shown;
             let id = issue.next_id(time);
@@ -106,7 +103,5 @@ pub fn record(gate: &Gate, py: Python<'_>, resolved: &[Resolved]) -> PyResult<u6
             })?;
         }
         Ok(())
-    });
-    let last = issued.map_err(|error| errors::log(py, &error))?;
-    Ok(last.last().copied().unwrap_or_default())
+    })
 }

@@ -38,6 +38,10 @@ pub struct Outlet {
     target: Arc<TargetTemplate>,
     /// Why nothing may be produced to it, whatever the policy says.
     pub closed: Option<String>,
+    /// Whether outputs carry on the trace of the event that is handled.
+    carries_trace: bool,
+    /// The topic as the client takes it.
+    topic_object: Py<PyString>,
     /// The scope header as it is sent.
     scope_header: Py<PyTuple>,
     latest: Latest,
@@ -57,6 +61,8 @@ pub struct Whither<'a> {
     pub topic_id: &'a str,
     /// Why nothing may be produced to it, if so.
     pub closed: Option<String>,
+    /// Whether outputs carry on the trace of the event that is handled.
+    pub carries_trace: bool,
 }
 
 impl Outlet {
@@ -73,6 +79,8 @@ impl Outlet {
         let scope_header = PyTuple::new(py, [SCOPE_HEADER, &to.scope])?.unbind();
         Ok(Self {
             topic: to.topic.to_owned(),
+            carries_trace: to.carries_trace,
+            topic_object: PyString::new(py, to.topic).unbind(),
             scope: to.scope,
             identity: to.identity,
             target: Arc::new(target),
@@ -117,6 +125,7 @@ pub struct Output {
     value: Option<Py<PyAny>>,
     headers: Option<Py<PyTuple>>,
     partition: Option<i32>,
+    timestamp: i64,
     event: Option<Py<Event>>,
     origin: Origin,
 }
@@ -129,8 +138,10 @@ pub struct Given<'a, 'py> {
     pub value: Option<Bound<'py, PyAny>>,
     /// The caller's headers.
     pub headers: Option<&'a Bound<'py, PyAny>>,
-    /// Partition, if the caller chose one.
-    pub partition: Option<i32>,
+    /// Partition, -1 if the caller chose none.
+    pub partition: i32,
+    /// Unix ms, 0 for now.
+    pub timestamp: i64,
     /// The event being handled.
     pub event: Option<Bound<'py, Event>>,
     /// Receipts that led to it.
@@ -150,7 +161,7 @@ impl Output {
                 return Err(record::content_type_error(content, ROLE, name));
             }
         }
-        let (headers, text) =
+        let (mut headers, text) =
             given.headers.map(|headers| carried(headers, correlation)).transpose()?.unwrap_or_default();
         let mut origin = Origin { correlation: given.correlation.or(text), ..Origin::default() };
         if let Some(event) = &given.event {
@@ -160,6 +171,9 @@ impl Output {
             }
             if origin.correlation.is_none() {
                 origin.correlation = inbound::correlation_of(event.get().raw.bind(event.py()), correlation);
+            }
+            if outlet.get().carries_trace {
+                headers = with_trace(headers, event)?;
             }
         }
         if let Some(parents) = given.parents {
@@ -173,7 +187,8 @@ impl Output {
             key: given.key.map(Bound::unbind),
             value: given.value.map(Bound::unbind),
             headers: headers.map(Bound::unbind),
-            partition: given.partition,
+            partition: Some(given.partition).filter(|number| *number >= 0),
+            timestamp: given.timestamp,
             event: given.event.map(Bound::unbind),
             origin,
         })
@@ -291,6 +306,7 @@ impl Output {
         shown.set_item(intern!(py, "key"), &self.key)?;
         shown.set_item(intern!(py, "value"), &self.value)?;
         shown.set_item(intern!(py, "headers"), self.list(py))?;
+        shown.set_item(intern!(py, "timestamp"), self.timestamp)?;
         Ok(shown.into_any().unbind())
     }
 
@@ -304,6 +320,22 @@ impl Output {
             sent.append(&self.outlet.get().scope_header)?;
         }
         Ok(sent)
+    }
+
+    /// Calls `produce` of a client with it.
+    pub fn send<'py>(
+        &self,
+        produce: &Bound<'py, PyAny>,
+        on_delivery: &Bound<'py, PyAny>,
+        receipt: ReceiptId,
+    ) -> PyResult<()> {
+        let py = produce.py();
+        let headers = self.sent_headers(py, Some(receipt))?;
+        let partition = self.partition.unwrap_or(-1);
+        // The argument that is None is another name of the one before.
+        let topic = &self.outlet.get().topic_object;
+        produce.call1((topic, &self.value, &self.key, partition, on_delivery, py.None(), self.timestamp, headers))?;
+        Ok(())
     }
 
     fn list<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
@@ -349,6 +381,24 @@ fn carried<'py>(
         }
     }
     Ok((Some(PyTuple::new(given.py(), kept)?), text))
+}
+
+/// The headers and the trace of an event, unless they hold one.
+fn with_trace<'py>(
+    given: Option<Bound<'py, PyTuple>>,
+    event: &Bound<'py, Event>,
+) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    let py = event.py();
+    let Some(trace) = event.get().trace(py) else { return Ok(given) };
+    let mut pairs = Vec::with_capacity(1);
+    for pair in given.iter().flatten() {
+        if parts(&pair)?.0.to_str()? == headers::TRACE {
+            return Ok(given);
+        }
+        pairs.push(pair);
+    }
+    pairs.push((intern!(py, headers::TRACE), trace).into_pyobject(py)?.into_any());
+    PyTuple::new(py, pairs).map(Some)
 }
 
 /// Headers as a tuple of tuples.

@@ -108,7 +108,9 @@ impl<'a> Cursor<'a> {
     #[inline]
     pub(crate) fn member(&mut self, quoted: &'static [u8]) -> bool {
         let name = if self.first { quoted.get(1..).unwrap_or_default() } else { quoted };
-        let found = self.take(name);
+        // Most members are optional and not there, which their first letter tells without a call.
+        let letter = name.len() + 2 - quoted.len();
+        let found = self.rest().get(letter) == quoted.get(2) && self.take(name);
         self.first &= !found;
         found
     }
