@@ -19,11 +19,12 @@ from benches.kafka.pace import age, paced
 from benches.machine import fdatasync_seconds
 from chio_fast import ChioConsumerMiddleware
 from tests.kafka.broker import Broker
+from tests.kafka.patience import patiently
 
 RATE = 1_000
 LINGER_S = 0.005
-# While the consumer joins its group events wait for it; they are consumed and not counted.
 WARM_UP = 2 * RATE
+"""Events that are consumed and not counted."""
 
 
 def test_latency_at_1000_events_per_second(
@@ -77,6 +78,7 @@ def _raw_latencies(broker: Broker, count: int) -> list[float]:
     consumer = Consumer(raw.settings(broker.bootstrap))
     consumer.subscribe([topic])
     found: list[float] = []
+    _await_assignment(consumer)
     with paced(broker, topic, RATE, count):
         while len(found) < count:
             message = consumer.poll(raw.PATIENCE_S)
@@ -112,6 +114,7 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
         on_commit=on_commit,
     )
     found: list[float] = []
+    _await_assignment(consumer)
     with paced(broker, topic, RATE, count):
         while len(found) < count:
             event: Any = consumer.poll(raw.PATIENCE_S)
@@ -124,6 +127,14 @@ def _governed_latencies(broker: Broker, disk: Path, count: int) -> tuple[list[fl
     consumer.close()
     assert len(durable) == count - WARM_UP, "not every commit was reported"
     return found[WARM_UP:], durable
+
+
+def _await_assignment(consumer: Any) -> None:
+    """Join the group while the topic is empty: events that wait for that would be taken for slow ones."""
+    for _ in patiently("an assignment", raw.PATIENCE_S):
+        assert consumer.poll(0.1) is None
+        if len(consumer.assignment()) == workload.PARTITIONS:
+            return
 
 
 def _new_topic(broker: Broker) -> str:
