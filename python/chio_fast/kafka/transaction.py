@@ -9,8 +9,6 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import KafkaError, KafkaException, Producer
@@ -18,18 +16,16 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 from chio_fast.errors import Aborted, ChioConfigError, ChioError, DeliveryFailed, Fenced, Unclean
 from chio_fast.kafka import config
 from chio_fast.kafka.client_errors import FENCED, NOT_ITS_FAULT, PATIENCE, REFUSED, backoff
+from chio_fast.kafka.ear import Ear
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from confluent_kafka import TopicPartition
 
-log = logging.getLogger("chio_fast.kafka")
+    from chio_fast.kafka.ear import Produce, Report
 
-Report = Callable[[KafkaError, Any], None]
-"""Delivery callback of one record."""
-Produce = Callable[..., None]
-"""`produce` of the client."""
+log = logging.getLogger("chio_fast.kafka")
 
 SLOW_COMMIT = 1.0
 """Seconds after which a commit that returned is not trusted: its request may have been sent twice, and the client does
@@ -53,47 +49,6 @@ lose a request to a group coordinator whose broker dies, and waits for its answe
 
 POLL = 0.05
 """Seconds that one wait for a delivery report takes at most."""
-
-
-class _Ear:
-    """What one producer's callbacks say.
-
-    It does not hold the producer, so that one that is given up ends when its last reference goes.
-    """
-
-    def __init__(self, on_error: Callable[[KafkaError], None]) -> None:
-        self._on_error = on_error
-        self._charges: list[Any] = []
-        self._reports: list[Report] = []
-        self.heard: list[KafkaError] = []
-        self.refused: list[tuple[Any, KafkaError]] = []
-
-    def begin(self) -> None:
-        """Forget the records of the transaction before."""
-        self._charges.clear()
-        self.refused.clear()
-
-    def charged(self, charge: Any) -> Report:
-        """Give the delivery callback of the next record, which is due to `charge`.
-
-        That of the first record of a transaction is the same in each, and so on: one made for each record would be work
-        for the cyclic garbage collector.
-        """
-        number = len(self._charges)
-        self._charges.append(charge)
-        if number == len(self._reports):
-            self._reports.append(partial(self._on_delivery, number))
-        return self._reports[number]
-
-    def on_error(self, error: KafkaError) -> None:
-        """Hear a client-level error; a fatal one is this module's to deal with, and comes out of the next call."""
-        self.heard.append(error)
-        if not error.fatal():
-            self._on_error(error)
-
-    def _on_delivery(self, number: int, error: KafkaError, _message: object) -> None:
-        """Hear of a record that was not delivered; the client reports no others."""
-        self.refused.append((self._charges[number], error))
 
 
 class Transaction:
@@ -124,7 +79,7 @@ class Transaction:
         self._timeout = 0.0
         self._is_late = False
         self._lost_at: float | None = None
-        self._ear = _Ear(on_error)
+        self._ear = Ear(on_error)
         self._producer: Producer | None = None
         self._build()
 
@@ -331,7 +286,7 @@ class Transaction:
 
     def _build(self) -> None:
         self._is_late = False
-        self._ear = _Ear(self._on_error)
+        self._ear = Ear(self._on_error)
         settings = config.transactional_config(self._conf, self.transactional_id, self._ear.on_error)
         self._timeout = int(settings["transaction.timeout.ms"]) / 1000
         try:
