@@ -67,9 +67,16 @@ def enter(event: Event) -> Handling:
     return handling
 
 
-def begin(handling: Handling) -> None:
-    """Begin what `leave` of its event ends."""
-    _handled.set((*_handled.get(), handling))
+def begin(handling: Handling) -> tuple[Handling, ...]:
+    """Begin what `leave` of its event ends, or `restore` with what this gives."""
+    before = _handled.get()
+    _handled.set((*before, handling))
+    return before
+
+
+def restore(before: tuple[Handling, ...]) -> None:
+    """End everything that has begun since."""
+    _handled.set(before)
 
 
 def leave(event: Event) -> None:

@@ -107,8 +107,9 @@ class ToolCaller:
         if self.journal is None:
             return False
         partition, stamp, offset = event.partition_key or b"", event.stamp, event.offset()
-        if not begins and self._begun.get(partition) == (stamp, set()):
-            return False  # the way of most events, without the lock
+        known, begun = self._begun.get(partition, (None, frozenset[int]()))
+        if known == stamp and not begins:
+            return offset in begun  # the way of most events, without the lock
         with self._lock:
             known, begun = self._begun.get(partition, (None, set[int]()))
             if known != stamp:

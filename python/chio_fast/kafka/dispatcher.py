@@ -133,7 +133,7 @@ class Dispatcher:
             return self._runs.finish(work) if work.denied else None
         work.state = RUNNING
         ctx = HandlerContext(work, self._boundaries)
-        context.begin(ctx)
+        before = context.begin(ctx)
         try:
             answer = work.run.handler(work.event, ctx)
             if answer is not None and inspect.isawaitable(answer):
@@ -143,7 +143,7 @@ class Dispatcher:
             if not self._failed(work, error):
                 return None
         finally:
-            context.leave(work.event)
+            context.restore(before)
         return self._runs.finish(work)
 
     async def _handle_async(self, work: Work) -> Work | None:
@@ -154,7 +154,7 @@ class Dispatcher:
             return self._runs.finish(work) if work.denied else None
         work.state = RUNNING
         ctx = HandlerContext(work, self._boundaries)
-        context.begin(ctx)
+        before = context.begin(ctx)
         try:
             await work.run.handler(work.event, ctx)
             ctx.end()
@@ -162,7 +162,7 @@ class Dispatcher:
             if not self._failed(work, error):
                 return None
         finally:
-            context.leave(work.event)
+            context.restore(before)
         return self._runs.finish(work)
 
     def _may_begin(self, work: Work) -> bool:

@@ -75,7 +75,8 @@ class HandlerContext(Handling):
     __slots__ = ("_boundaries", "_calls", "_work")
 
     def __init__(self, work: Work, boundaries: Boundaries) -> None:
-        super().__init__(work.event)
+        self.event = work.event
+        self.calls = ()
         self._work = work
         self._boundaries = boundaries
         self._calls: EventCalls | None = None

@@ -95,6 +95,7 @@ class Runs:
         self._aside: tuple[Run, ...] = ()
         self._picked = 0
         self._awaited = 0  # by how many
+        self._picking = False  # somebody waits for something to pick
         self._stopped = False
 
     @property
@@ -190,7 +191,9 @@ class Runs:
                 if self._is_due():
                     return self._take(limit)
                 left = self._open_since + self._max_batch_s - time.monotonic()
+                self._picking = True
                 self._changed.wait(max(0.0, left) if self._open else None)
+                self._picking = False
             return None
 
     def pick_ahead(self, limit: int) -> list[Stretch] | None:
@@ -262,7 +265,7 @@ class Runs:
         return self.taken - self.unfinished - self._picked
 
     def _tell_if_due(self) -> None:
-        if self._open and self._is_due():
+        if self._picking and self._is_due():
             self._changed.notify()
 
     def _take(self, limit: int) -> list[Stretch]:
