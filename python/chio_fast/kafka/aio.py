@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar
 
-from confluent_kafka import OFFSET_INVALID, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
-from chio_fast._native import Event
 from chio_fast.context import HandledEvents
 from chio_fast.errors import ChioError
-from chio_fast.kafka.buffer import Buffer, key_of
+from chio_fast.kafka.aio_intake import AsyncIntake
 from chio_fast.kafka.consumer import ChioConsumerMiddleware
 from chio_fast.kafka.guarding import ApplicationLoop
 
@@ -22,19 +20,12 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer
 
+    from chio_fast._native import Event
     from chio_fast.kafka.assignment import Key
     from chio_fast.kafka.stats import ConsumerStats
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-HOP = 0.1
-"""Seconds that the thread waits for events before it looks at what else it has to do."""
-TRIP = 0.05
-"""Seconds of work that one trip to the thread should bring."""
-MAX_HANDFUL = 500
-"""Events that one trip brings at most."""
 
 
 class AsyncChioConsumer:
@@ -66,13 +57,7 @@ class AsyncChioConsumer:
         self._consumer: ChioConsumerMiddleware | None = None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="chio-consumer")
         self._starting = asyncio.Lock()
-        # Filled by the thread, emptied by the loop: a cancelled await loses nothing that was on its way.
-        self._arrived: deque[Event] = deque()
-        self._waiting = Buffer()
-        self._last: dict[Key, Event] = {}
-        self._handful = 1
-        self._trip_ended = 0.0
-        self._keeper: asyncio.Task[None] | None = None
+        self._intake: AsyncIntake
         self._closed = False
 
     @property
@@ -91,17 +76,8 @@ class AsyncChioConsumer:
 
     async def consume(self, num_messages: int = 1, timeout: float | None = None) -> list[Event]:
         """Give up to `num_messages` allowed events; it never waits for more than the first."""
-        consumer = await self._start()
-        clock = asyncio.get_running_loop().time
-        deadline = None if timeout is None or timeout < 0 else clock() + timeout
-        while True:
-            events = await self._take(num_messages)
-            left = HOP if deadline is None else min(HOP, max(0.0, deadline - clock()))
-            if events or (deadline is not None and clock() > deadline):
-                return events
-            self._size_up(clock())
-            await self._call(self._fetch, consumer, max(num_messages, self._handful), left)
-            self._trip_ended = clock()
+        await self._start()
+        return await self._intake.consume(num_messages, timeout)
 
     async def commit(
         self,
@@ -111,7 +87,7 @@ class AsyncChioConsumer:
     ) -> list[TopicPartition] | None:
         """Commit `message`, or `offsets`, or everything the loop has taken; see `ChioConsumerMiddleware.commit`."""
         consumer = await self._start()
-        last = list(self._last.values())
+        last = list(self._intake.last.values())
 
         def commit() -> list[TopicPartition] | None:
             wanted = offsets
@@ -128,28 +104,18 @@ class AsyncChioConsumer:
     async def pause(self, partitions: list[TopicPartition]) -> None:
         """Withhold `partitions`, fetched events included."""
         await self._call((await self._start()).pause, partitions)
-        self._land()
-        for key in _keys(partitions):
-            self._waiting.pause(key)
+        self._intake.pause(_keys(partitions))
 
     async def resume(self, partitions: list[TopicPartition]) -> None:
         """Go on with `partitions`, with what was fetched first."""
         consumer = await self._start()
-        self._land()
-        for key in _keys(partitions):
-            self._waiting.resume(key)
+        self._intake.resume(_keys(partitions))
         await self._call(consumer.resume, partitions)
 
     async def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
         """Give the offset after the last event that the loop took; `OFFSET_INVALID` where there is none."""
         found = await self._call((await self._start()).position, partitions)
-        self._land()
-        waiting = {key_of(event) for event in self._waiting.ready} | set(self._waiting.paused)
-        for partition in found:
-            key = (partition.topic, partition.partition)
-            if key in waiting:
-                last = self._last.get(key)
-                partition.offset = last.offset() + 1 if last is not None and last.is_current else OFFSET_INVALID
+        self._intake.set_back(found)
         return found
 
     async def call(self, name: str, *positional: Any, **arguments: Any) -> Any:
@@ -165,11 +131,10 @@ class AsyncChioConsumer:
         if self._closed:
             return
         self._closed = True
-        if self._keeper is not None:
-            self._keeper.cancel()
         consumer = self._consumer
         try:
             if consumer is not None:
+                self._intake.stop()
                 await self._call(self._shut, consumer)
         finally:
             self._thread.shutdown(wait=False)
@@ -199,9 +164,12 @@ class AsyncChioConsumer:
             if self._consumer is None:
                 loop = asyncio.get_running_loop()
                 consumer = await self._call(self._build)
-                consumer._parts.intake.run_guards_with(ApplicationLoop(consumer.enforcer.guards, loop))
-                self._keeper = loop.create_task(self._keep_alive(consumer))
+                parts = consumer._parts
+                parts.intake.run_guards_with(ApplicationLoop(consumer.enforcer.guards, loop))
+                self._intake = AsyncIntake(parts.intake, parts.partitions, parts.trouble, self._call)
                 self._consumer = consumer
+                if self._closed:  # while the clients were built
+                    self._intake.stop()
         return self._running
 
     async def _call(self, function: Callable[P, T], *positional: P.args, **arguments: P.kwargs) -> T:
@@ -216,48 +184,10 @@ class AsyncChioConsumer:
                 return event
         return None
 
-    async def _take(self, count: int) -> list[Event]:
-        """Take events that wait; those whose partition has moved on are not handed out."""
-        self._land()
-        taken = self._waiting.take(count)
-        stale = [event for event in taken if not event.is_current]
-        if stale:
-            taken = [event for event in taken if event.is_current]
-            await self._call(self._running._parts.partitions.drop, stale)
-        for event in taken:
-            self._last[key_of(event)] = event
-        return taken
-
-    def _land(self) -> None:
-        """Sort in what the thread has brought."""
-        while self._arrived:
-            self._waiting.add([self._arrived.popleft()])
-
-    def _size_up(self, now: float) -> None:
-        """Set how much the next trip brings, from how long the loop took for what the last one brought."""
-        elapsed = now - self._trip_ended
-        wanted = MAX_HANDFUL if elapsed <= 0 else int(self._handful * TRIP / elapsed)
-        self._handful = max(1, min(MAX_HANDFUL, wanted, self._handful * 2))
-
-    async def _keep_alive(self, consumer: ChioConsumerMiddleware) -> None:
-        while not self._closed:
-            await asyncio.sleep(HOP)
-            if self._waiting.ready or self._waiting.set_aside or self._arrived:
-                try:
-                    await self._call(consumer._parts.intake.keep_alive)
-                except (ChioError, KafkaException) as error:
-                    consumer._parts.trouble.raise_once(error)
-
-    # What runs in the thread.
-
-    def _fetch(self, consumer: ChioConsumerMiddleware, count: int, timeout: float) -> None:
-        if not self._closed:
-            self._arrived.extend(event for event in consumer.consume(count, timeout) if isinstance(event, Event))
-
     def _shut(self, consumer: ChioConsumerMiddleware) -> None:
-        self._land()
+        """Close everything, in the thread."""
         try:
-            consumer._parts.partitions.drop(self._waiting.clear())
+            self._intake.close()
         finally:
             consumer.close()
 
