@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import functools
-import logging
-import os
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, Unpack, overload
 
 from chio_fast import settings
-from chio_fast._native import Event, Gate, Policy, Signer
+from chio_fast._native import Event, Gate, Signer
 from chio_fast.arguments import encode_arguments
 from chio_fast.checks import CheckRequest, EnforcerStats
 from chio_fast.context import current_event, handling_of, note_calls
-from chio_fast.errors import ChioConfigError, ChioError
+from chio_fast.errors import ChioConfigError
 from chio_fast.guards import DEFAULT_CONCURRENCY, DEFAULT_THREADS, DEFAULT_TIMEOUT, GuardRunner, Guards
 from chio_fast.log import ReceiptLog
-from chio_fast.policy import PolicyWatcher
+from chio_fast.policy import policy_from
+from chio_fast.reloading import Reloading
 from chio_fast.tools import Keeping, ToolCalls
 
 if TYPE_CHECKING:
@@ -25,13 +23,12 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from chio_fast._native import Check, Log, Partition, StrPath
+    from chio_fast._native import Check, Log, Partition, Policy, StrPath
     from chio_fast.decision import Decision, Kind
     from chio_fast.message import EventLike
+    from chio_fast.policy import PolicyWatcher
 
 __all__ = ["CheckRequest", "Enforcer", "EnforcerStats"]
-
-log = logging.getLogger("chio_fast")
 
 F = TypeVar("F", bound="Callable[..., Any]")
 
@@ -88,12 +85,10 @@ class Enforcer:
         self.guards = GuardRunner(
             guards or (), timeout=guard_timeout, concurrency=guard_concurrency, threads=guard_threads
         )
-        first, self._watcher = _policy_source(policy, watch)
+        first, watcher = policy_from(policy, watch)
         self.guards.require(first)
         self.tools = ToolCalls(self)
         self._lock = threading.Lock()
-        self._reloads = 0
-        self._reload_failures = 0
         self._closed = False
         self.receipt_log = (
             receipt_log
@@ -105,8 +100,7 @@ class Enforcer:
         )
         self.has_digest_key = digest_key is not None
         self.gate = Gate(self.log, first, guards=self.guards.always, correlation_headers=correlation_headers)
-        if self._watcher is not None:
-            self._watcher.start(self._take_over)
+        self._reloading = Reloading(self.gate, self.guards, watcher)
 
     @property
     def policy(self) -> Policy:
@@ -276,29 +270,18 @@ class Enforcer:
             PolicyError: it is malformed; the former one stays.
             ChioConfigError: it names a guard that is not registered, or there is no file; the former one stays.
         """
-        try:
-            if policy is None:
-                if self.policy.source.startswith("<"):
-                    raise ChioConfigError("the policy came from no file; give the new one, `reload(policy)`")
-                policy = self.policy.source
-            self._take_over(policy if isinstance(policy, Policy) else Policy.from_file(policy))
-        except ChioError as error:
-            self._reload_failures += 1
-            log.error("the new policy is not taken over, version %s stays: %s", self.policy.version, error)
-            raise
-        return self.policy.version
+        return self._reloading.reload(policy)
 
     def stats(self) -> EnforcerStats:
         """Count what was done so far."""
         counts = self.gate.counts()
-        watcher_failures = self._watcher.failures if self._watcher else 0
         return EnforcerStats(
             policy_version=self.policy.version,
             **counts,
             guards_evaluated=self.guards.evaluated,
             guards_hung=self.guards.hung,
-            reloads=self._reloads,
-            reload_failures=self._reload_failures + watcher_failures,
+            reloads=self._reloading.reloads,
+            reload_failures=self._reloading.failures,
             receipts_issued=self.log.issued,
             receipts_durable=self.log.durable,
         )
@@ -313,8 +296,7 @@ class Enforcer:
             if self._closed:
                 return
             self._closed = True
-        if self._watcher is not None:
-            self._watcher.stop()
+        self._reloading.stop()
         self.guards.close()
         self.log.close()
 
@@ -383,32 +365,6 @@ class Enforcer:
             parents=tuple(parents),
             correlation=correlation,
         )
-
-    def _take_over(self, policy: Policy) -> None:
-        self.guards.require(policy)
-        with self._lock:
-            if policy.version == self.gate.policy.version:
-                return
-            self.gate.set_policy(policy)
-            self._reloads += 1
-        log.info("policy version %s is in force", policy.version)
-
-
-def _policy_source(
-    given: Policy | PolicyWatcher | StrPath | None, watch: bool | float
-) -> tuple[Policy, PolicyWatcher | None]:
-    if isinstance(given, PolicyWatcher):
-        return given.policy, given
-    if isinstance(given, Policy):
-        if watch and given.source.startswith("<"):
-            raise ChioConfigError("`watch` needs a policy file; give its path as `policy`")
-        path = Path(given.source)
-    else:
-        path = settings.policy_path() if given is None else Path(os.fspath(given))
-    if watch:
-        watcher = PolicyWatcher(path) if watch is True else PolicyWatcher(path, interval=watch)
-        return watcher.policy, watcher
-    return (given if isinstance(given, Policy) else Policy.from_file(path)), None
 
 
 def _signer(given: Signer | StrPath | None) -> Signer | None:

@@ -1,19 +1,22 @@
-"""Policies, and watching the file of one."""
+"""Policies, where one comes from, and watching the file of one."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chio_fast import settings
 from chio_fast._native import Policy
 from chio_fast.errors import ChioConfigError, ChioError
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable
+
+    from chio_fast._native import StrPath
 
 __all__ = ["Policy", "PolicyWatcher"]
 
@@ -104,3 +107,30 @@ class PolicyWatcher:
             return hashlib.blake2b(self.path.read_bytes()).digest()
         except OSError:
             return None
+
+
+def policy_from(
+    given: Policy | PolicyWatcher | StrPath | None, watch: bool | float
+) -> tuple[Policy, PolicyWatcher | None]:
+    """Give the policy that an argument means, and what watches its file if that is wanted.
+
+    Args:
+        given: a policy, the path of one, or a watcher; by default the path in `CHIO_POLICY`.
+        watch: look at the file for changes, every second or every so many seconds.
+
+    Raises:
+        ChioConfigError: there is no policy, or no file to watch.
+        PolicyError: the policy is malformed.
+    """
+    if isinstance(given, PolicyWatcher):
+        return given.policy, given
+    if isinstance(given, Policy):
+        if watch and given.source.startswith("<"):
+            raise ChioConfigError("`watch` needs a policy file; give its path as `policy`")
+        path = Path(given.source)
+    else:
+        path = settings.policy_path() if given is None else Path(os.fspath(given))
+    if watch:
+        watcher = PolicyWatcher(path) if watch is True else PolicyWatcher(path, interval=watch)
+        return watcher.policy, watcher
+    return (given if isinstance(given, Policy) else Policy.from_file(path)), None
