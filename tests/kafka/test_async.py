@@ -13,15 +13,12 @@ from confluent_kafka import TopicPartition
 
 from chio_fast import Allow, AsyncChioConsumer, AsyncChioProducer, Deny, Enforcer, GuardContext, Policy
 from chio_fast.context import current_event
-from chio_fast.errors import ChioConfigError, ChioRevoked
+from chio_fast.errors import ChioConfigError, ChioError, ChioRevoked
 from tests.kafka import receipts
 from tests.kafka.scenario import IDENTITY, OPEN_POLICY, Scenario
 
 
-@contextlib.asynccontextmanager
-async def consuming(
-    scenario: Scenario, conf: dict[str, Any] | None = None, **more: Any
-) -> AsyncIterator[AsyncChioConsumer]:
+def build(scenario: Scenario, conf: dict[str, Any] | None = None, **more: Any) -> AsyncChioConsumer:
     """An asyncio consumer of all topics."""
     arguments: dict[str, Any] = {
         "scope_map": {topic: f"events:consume:{topic}" for topic in scenario.topics},
@@ -31,7 +28,15 @@ async def consuming(
         "receipt_log": scenario.log_path,
         "signer": scenario.key_path,
     }
-    async with AsyncChioConsumer.from_config(conf or scenario.conf(), **(arguments | more)) as consumer:
+    return AsyncChioConsumer.from_config(conf or scenario.conf(), **(arguments | more))
+
+
+@contextlib.asynccontextmanager
+async def consuming(
+    scenario: Scenario, conf: dict[str, Any] | None = None, **more: Any
+) -> AsyncIterator[AsyncChioConsumer]:
+    """The same, closed at the end."""
+    async with build(scenario, conf, **more) as consumer:
         yield consumer
 
 
@@ -210,3 +215,16 @@ async def test_unsafe_settings_are_refused_by_the_first_call(scenario: Scenario)
     with pytest.raises(ChioConfigError, match=r"enable\.auto\.commit=false"):
         await consumer.poll(0)
     await consumer.close()
+
+
+@pytest.mark.asyncio
+async def test_a_consumer_that_is_closed_while_it_is_built_is_closed_and_says_so(scenario: Scenario):
+    consumer = build(scenario)
+    first = asyncio.create_task(consumer.poll(60))
+    await asyncio.sleep(0)
+    await consumer.close()
+    assert await asyncio.wait_for(first, 10) is None
+    with pytest.raises(ChioError, match="the consumer is closed; build another one"):
+        await consumer.poll(0.1)
+    with pytest.raises(RuntimeError, match="closed"):
+        consumer.raw.consume(1, 0)

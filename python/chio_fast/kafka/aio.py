@@ -128,14 +128,14 @@ class AsyncChioConsumer:
         Raises:
             ChioError: what was asked for could not be finished.
         """
-        if self._closed:
-            return
-        self._closed = True
-        consumer = self._consumer
+        async with self._starting:  # what is being built is closed, too
+            if self._closed:
+                return
+            self._closed = True
         try:
-            if consumer is not None:
+            if self._consumer is not None:
                 self._intake.stop()
-                await self._call(self._shut, consumer)
+                await self._call(self._shut, self._consumer)
         finally:
             self._thread.shutdown(wait=False)
 
@@ -158,9 +158,9 @@ class AsyncChioConsumer:
 
     async def _start(self) -> ChioConsumerMiddleware:
         """Build the consumer if that has not been done; begin to enter the client in the background."""
-        if self._consumer is not None:
-            return self._consumer
         async with self._starting:
+            if self._closed:
+                raise ChioError("the consumer is closed; build another one")
             if self._consumer is None:
                 loop = asyncio.get_running_loop()
                 consumer = await self._call(self._build)
@@ -168,9 +168,7 @@ class AsyncChioConsumer:
                 parts.intake.run_guards_with(ApplicationLoop(consumer.enforcer.guards, loop))
                 self._intake = AsyncIntake(parts.intake, parts.partitions, parts.trouble, self._call)
                 self._consumer = consumer
-                if self._closed:  # while the clients were built
-                    self._intake.stop()
-        return self._running
+        return self._consumer
 
     async def _call(self, function: Callable[P, T], *positional: P.args, **arguments: P.kwargs) -> T:
         return await asyncio.get_running_loop().run_in_executor(

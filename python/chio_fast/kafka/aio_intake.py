@@ -63,7 +63,7 @@ class AsyncIntake:
         self._keeper = asyncio.get_running_loop().create_task(self._keep_alive())
 
     async def consume(self, count: int, timeout: float | None) -> list[Event]:
-        """Hand out up to `count` allowed events; it never waits for more than the first.
+        """Hand out up to `count` allowed events; it never waits for more than the first, and not after `stop`.
 
         Args:
             count: how many at most.
@@ -74,7 +74,7 @@ class AsyncIntake:
         while True:
             events = await self._take(count)
             left = HOP if deadline is None else min(HOP, max(0.0, deadline - clock()))
-            if events or (deadline is not None and clock() > deadline):
+            if events or self._stopped or (deadline is not None and clock() > deadline):
                 return events
             self._size_up(clock())
             await self._call(self._fetch, max(count, self._handful), left)
