@@ -1,6 +1,7 @@
 //! Every file of test vectors, built from fixed seeds. Nothing here depends on time, machine or order of execution.
 
 mod batch;
+mod blocks;
 mod exports;
 mod faults;
 mod ids;
