@@ -7,7 +7,7 @@
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
 //! | [`resolved`], [`ruling`] | what a policy says in general, and what became of each |
-//! | [`message`], [`layout`], [`roads`], [`headers`], [`inbound`], [`record`] | reading what Python hands over |
+//! | [`message`], [`layout`], [`roads`], [`headers`], [`inbound`], [`outbound`], [`record`] | reading what Python hands over |
 //! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
 mod admit;
@@ -28,6 +28,7 @@ mod letter;
 mod log;
 mod matter;
 mod message;
+mod outbound;
 mod outcome;
 mod outlet;
 mod place;

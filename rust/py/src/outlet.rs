@@ -17,16 +17,15 @@ use crate::event::Event;
 use crate::headers;
 use crate::inbound::{self, is_digested};
 use crate::matter::Origin;
+use crate::outbound::{self, SCOPE_HEADER};
 use crate::record::{self, Header};
 use crate::resolved::Latest;
 use crate::ruling::{Generation, Question, Ruling};
 
-/// The header that names the scope by which an event was produced.
-const SCOPE_HEADER: &str = "X-Chio-Scope";
 /// Under this name a closed outlet denies, as a guard does.
 const GUARD: &str = "outlet";
 /// How an output is called in error messages.
-const ROLE: &str = "output";
+pub const ROLE: &str = "output";
 
 /// What all events produced to one topic share.
 #[pyclass(frozen, module = "chio_fast._native")]
@@ -162,7 +161,7 @@ impl Output {
             }
         }
         let (mut headers, text) =
-            given.headers.map(|headers| carried(headers, correlation)).transpose()?.unwrap_or_default();
+            given.headers.map(|headers| outbound::carried(headers, correlation)).transpose()?.unwrap_or_default();
         let mut origin = Origin { correlation: given.correlation.or(text), ..Origin::default() };
         if let Some(event) = &given.event {
             let issued = event.get().ruling().issued;
@@ -173,7 +172,7 @@ impl Output {
                 origin.correlation = inbound::correlation_of(event.get().raw.bind(event.py()), correlation);
             }
             if outlet.get().carries_trace {
-                headers = with_trace(headers, event)?;
+                headers = outbound::with_trace(headers, event)?;
             }
         }
         if let Some(parents) = given.parents {
@@ -345,93 +344,4 @@ impl Output {
     fn headers(&self, py: Python<'_>) -> PyResult<Vec<Header>> {
         self.headers.as_ref().map_or_else(|| Ok(Vec::new()), |headers| record::headers(headers.bind(py), ROLE))
     }
-}
-
-/// The caller's headers as immutable pairs, without those that say what receipts say; and the correlation text among them,
-/// that of the header which comes first in `names`.
-fn carried<'py>(
-    given: &Bound<'py, PyAny>,
-    names: &[String],
-) -> PyResult<(Option<Bound<'py, PyTuple>>, Option<String>)> {
-    let pairs = pairs_of(given)?;
-    let (mut own, mut text, mut rank) = (0, None, names.len());
-    for pair in pairs.iter_borrowed() {
-        let (name, value) = parts(&pair)?;
-        let name = name.to_str()?;
-        let Some(bytes) = record::bytes_of(&value)? else {
-            return Err(record::content_type_error(&value, ROLE, "headers"));
-        };
-        own += usize::from(is_own(name));
-        if let Some(found) = names.iter().take(rank).position(|known| known == name)
-            && let Some(bytes) = bytes
-        {
-            (rank, text) = (found, Some(inbound::correlation_text(bytes).into_owned()));
-        }
-    }
-    if own == pairs.len() {
-        return Ok((None, text));
-    }
-    if own == 0 {
-        return Ok((Some(pairs), text));
-    }
-    let mut kept = Vec::with_capacity(pairs.len() - own);
-    for pair in pairs.iter_borrowed() {
-        if !is_own(parts(&pair)?.0.to_str()?) {
-            kept.push(pair.to_owned());
-        }
-    }
-    Ok((Some(PyTuple::new(given.py(), kept)?), text))
-}
-
-/// The headers and the trace of an event, unless they hold one.
-fn with_trace<'py>(
-    given: Option<Bound<'py, PyTuple>>,
-    event: &Bound<'py, Event>,
-) -> PyResult<Option<Bound<'py, PyTuple>>> {
-    let py = event.py();
-    let Some(trace) = event.get().trace(py) else { return Ok(given) };
-    let mut pairs = Vec::with_capacity(1);
-    for pair in given.iter().flatten() {
-        if parts(&pair)?.0.to_str()? == headers::TRACE {
-            return Ok(given);
-        }
-        pairs.push(pair);
-    }
-    pairs.push((intern!(py, headers::TRACE), trace).into_pyobject(py)?.into_any());
-    PyTuple::new(py, pairs).map(Some)
-}
-
-/// Headers as a tuple of tuples.
-fn pairs_of<'py>(given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-    let wrong = || record::headers_error(ROLE);
-    let pairs = match given.cast::<PyDict>() {
-        Ok(members) => members.items().to_tuple(),
-        Err(_) => match given.cast::<PyList>() {
-            Ok(pairs) => pairs.to_tuple(),
-            Err(_) => {
-                let pairs = given.try_iter().map_err(|_| wrong())?.collect::<PyResult<Vec<_>>>()?;
-                PyTuple::new(given.py(), pairs)?
-            }
-        },
-    };
-    if pairs.iter_borrowed().all(|pair| pair.is_exact_instance_of::<PyTuple>()) {
-        return Ok(pairs);
-    }
-    let pair = |pair: Bound<'py, PyAny>| pair.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>().map_err(|_| wrong());
-    PyTuple::new(given.py(), pairs.iter().map(pair).collect::<PyResult<Vec<_>>>()?)
-}
-
-/// Name and value of a header.
-fn parts<'py>(pair: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyAny>)> {
-    let wrong = || record::headers_error(ROLE);
-    let pair = pair.cast::<PyTuple>().map_err(|_| wrong())?;
-    if pair.len() != 2 {
-        return Err(wrong());
-    }
-    let name = pair.get_item(0)?.cast_into::<PyString>().map_err(|_| wrong())?;
-    Ok((name, pair.get_item(1)?))
-}
-
-fn is_own(name: &str) -> bool {
-    matches!(name, PARENT_HEADER | SCOPE_HEADER)
 }
