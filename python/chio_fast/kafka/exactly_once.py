@@ -317,8 +317,8 @@ class ExactlyOnce:
     def _let_go(self) -> None:
         """Make room for as many events as the transaction before has committed, unless that is done already.
 
-        Where another one follows at once, this waits until its records are on their way: the threads that take and
-        handle events compete with this one for Python's lock, and have it to themselves while the broker is at work.
+        Where another one follows at once, this waits until that has begun: the threads that take and handle events
+        compete with this one for Python's lock, and have it to themselves while the broker takes the offsets.
         """
         committed, self._committed = self._committed, []
         self._runs.committed(committed)
