@@ -444,7 +444,7 @@ class Gate:
         """
 
     def outcomes(self, resolved: Sequence[tuple[str, str, Outcome, Mapping[str, Any], str | None]]) -> int:
-        """Record what became of transactions' batches, as a batch of its own that is sealed at once.
+        """Record what became of transactions' batches; sealed with what comes next, or when somebody waits for it.
 
         Args:
             resolved: for each batch the hash of its checkpoint (hexadecimal), its issuer, the outcome, where Kafka

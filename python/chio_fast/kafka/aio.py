@@ -158,6 +158,8 @@ class AsyncChioConsumer:
 
     async def _start(self) -> ChioConsumerMiddleware:
         """Build the consumer if that has not been done; begin to enter the client in the background."""
+        if self._consumer is not None and not self._closed:
+            return self._consumer
         async with self._starting:
             if self._closed:
                 raise ChioError("the consumer is closed; build another one")

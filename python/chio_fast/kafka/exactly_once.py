@@ -321,8 +321,9 @@ class ExactlyOnce:
         compete with this one for Python's lock, and have it to themselves while the broker takes the offsets.
         """
         committed, self._committed = self._committed, []
-        self._runs.committed(committed)
-        self._errands.poke()
+        if committed:
+            self._runs.committed(committed)
+            self._errands.poke()
 
     def _succeeded(self, stretches: list[Stretch]) -> None:
         self._committed = stretches

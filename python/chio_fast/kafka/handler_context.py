@@ -75,8 +75,7 @@ class HandlerContext(Handling):
     __slots__ = ("_boundaries", "_calls", "_work")
 
     def __init__(self, work: Work, boundaries: Boundaries) -> None:
-        self.event = work.event
-        self.calls = ()
+        super().__init__(work.event)
         self._work = work
         self._boundaries = boundaries
         self._calls: EventCalls | None = None

@@ -83,23 +83,24 @@ class Outlets:
             LogError: the receipt cannot be issued.
         """
         outlet, event, parents = self._aim(topic, parents)
-        given = parents or None
-        return self._gate.authorise(outlet, key, value, headers, partition, timestamp, event, given, correlation)
+        return self._gate.authorise(outlet, key, value, headers, partition, timestamp, event, parents, correlation)
 
     def decide_all(
         self, topic: str, messages: Iterable[Mapping[str, Any]], partition: int, on_delivery: OnDelivery | None
-    ) -> list[Parcel]:
-        """Decide on the messages of a batch, without receipts yet.
+    ) -> tuple[list[Parcel], int]:
+        """Decide on the messages of a batch, without receipts yet; give them with their size in bytes.
 
-        What a message does not say, `partition` and `on_delivery` say. Raises what `authorise` raises.
+        What a message does not say, `partition` and `on_delivery` say. Raises what `authorise` and `size_of` raise.
         """
         parcels: list[Parcel] = []
+        size = 0
         for message in messages:
+            key, value = message.get("key"), message.get("value")
             outlet, event, parents = self._aim(topic, ())
             check = self._gate.output(
                 outlet,
-                message.get("key"),
-                message.get("value"),
+                key,
+                value,
                 message.get("headers"),
                 message.get("partition", partition),
                 message.get("timestamp", 0),
@@ -107,7 +108,8 @@ class Outlets:
                 parents,
             )
             parcels.append((check, message.get("on_delivery", message.get("callback", on_delivery))))
-        return parcels
+            size += self.size_of(topic, value, key)
+        return parcels, size
 
     def size_of(self, topic: str, value: Content, key: Content) -> int:
         """Give the size of an output in bytes, headers left aside.

@@ -170,8 +170,7 @@ class ChioProducerMiddleware:
             Exception: as for `produce`; none is sent.
         """
         self.outbox.require_room()
-        parcels = self.outlets.decide_all(topic, messages, partition, on_delivery)
-        size = sum(self.outlets.size_of(topic, message.get("value"), message.get("key")) for message in messages)
+        parcels, size = self.outlets.decide_all(topic, messages, partition, on_delivery)
         checks = [parcel[0] for parcel in parcels]
         while due := self.outlets.issue(checks):
             self.enforcer.guards.run(due)

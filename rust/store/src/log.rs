@@ -59,9 +59,9 @@ impl Log {
         self.shared.issue(&BatchSpec::recorded(policy_version), drafts)
     }
 
-    /// Issues the receipts of transactions or attempts, or outcomes, as batches of their own, one for each of `specs`,
-    /// sealed at once and appended in one durable write: all of them or none. `drafts` is called with the index of each
-    /// spec. Returns the last ordinal of each batch. Never waits, see [`Log::issue_now`].
+    /// Issues the receipts of transactions or attempts as batches of their own, one for each of `specs`, sealed at once
+    /// and appended in one durable write: all of them or none. `drafts` is called with the index of each spec. Returns the
+    /// last ordinal of each batch. Never waits, see [`Log::issue_now`].
     ///
     /// A transaction's receipts are one batch, whatever `max_batch` says.
     ///
