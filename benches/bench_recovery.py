@@ -75,13 +75,13 @@ def measured(
         factory = new_factory(broker, disk)
         factory.produce(count, seed=1, fates={})
         worker = factory.start(conf=conf)
-        worker = await_more_than(factory, worker, count // 4, conf)
+        await_more_than(factory, worker, count // 4)
         killed = time.monotonic()
         worker = kill(factory, worker)
         # What was committed just before the kill is no recovery.
-        worker = await_more_than(factory, worker, factory.done(), conf)
+        await_more_than(factory, worker, factory.done())
         found.append(time.monotonic() - killed)
-        worker = await_more_than(factory, worker, count - 1, conf)
+        factory.await_done(worker)
         worker.stop()
         factory.audit(kills=1)
 
@@ -101,15 +101,13 @@ def new_factory(broker: Broker, disk: Path) -> Factory:
     return made
 
 
-def await_more_than(factory: Factory, worker: ProcessorWorker, done: int, conf: dict[str, Any]) -> ProcessorWorker:
-    """Return when more than `done` inputs are committed; a processor that has stopped is started again."""
+def await_more_than(factory: Factory, worker: ProcessorWorker, done: int) -> None:
+    """Return when more than `done` inputs are committed."""
     deadline = time.monotonic() + PATIENCE_S
     while factory.done() <= done:
         assert time.monotonic() < deadline, f"still {done} inputs are committed"
-        if worker.process.poll() is not None:
-            worker = factory.start(conf=conf)
+        assert worker.process.poll() is None, worker.errors()
         time.sleep(0.02)
-    return worker
 
 
 def report(figure: Callable[..., None], found: list[float], name: str, more: str = "") -> None:

@@ -125,6 +125,10 @@ class Fenced(Unclean):
         self.timed_out = timed_out
 
 
+class Relieved(ChioError):  # noqa: N818 - the word of whoever went on
+    """A call of the client returned after all; another thread has taken the place of the one that made it."""
+
+
 class CheckpointsError(ChioError):
     """The checkpoint topic could not be read; what was asked stays open and may be asked again."""
 

@@ -160,6 +160,10 @@ class ProcessorWorker:
         """The end of what it printed."""
         return self._errors.read_text(errors="replace")[-3000:]
 
+    def said(self, words: str) -> int:
+        """How often it printed these words."""
+        return self._errors.read_text(errors="replace").count(words)
+
     def kill9(self) -> None:
         """Kill it where it stands."""
         self.process.kill()

@@ -15,7 +15,7 @@ import pytest
 
 from chio_fast import ChioRevoked, Event, Policy
 from chio_fast.errors import ChioDeadLetterError, ChioDeliveryError, ChioDenied, ChioError, ChioHandlerError
-from chio_fast.kafka import failpoint, transaction
+from chio_fast.kafka import exactly_once, failpoint, transaction
 from chio_fast.kafka.processor import ChioTransactionalProcessor
 from chio_fast.kafka.runs import Stretch
 from tests.kafka.patience import patiently
@@ -246,7 +246,36 @@ def test_an_event_that_failed_in_every_life_is_given_up_for_its_own_error(world:
     world.verify()
 
 
-def test_a_client_that_never_returns_stops_the_processor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_call_that_does_not_return_keeps_its_thread_and_not_the_processor(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The thread that comes back from it later must not touch the transactions of the one that went on."""
+    kept: list[threading.Thread] = []
+
+    def freeze_at_first(step: int) -> None:
+        if step == 3 and not kept:
+            kept.append(threading.current_thread())
+            world.broker.freeze()
+
+    monkeypatch.setattr(transaction, "LATE", 0.5 - transaction.SEND_SLICE)
+    monkeypatch.setattr(failpoint, "reach", freeze_at_first)
+    world.produce(*({"n": n} for n in range(20)))
+    with running(world.processor(forward(world.target))):
+        for _ in patiently("another thread to go on"):
+            if "another thread goes on" in caplog.text:
+                break
+            time.sleep(0.05)
+        world.broker.thaw()
+        assert sorted(value["n"] for value in world.await_outputs(20)) == list(range(20))
+        kept[0].join(60)
+        assert not kept[0].is_alive()
+        world.produce({"n": 20})
+        assert world.await_outputs(21)[-1] == {"n": 20}
+    world.assert_processed_once(21)
+
+
+def test_a_client_that_keeps_every_thread_stops_the_processor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exactly_once, "MAX_KEPT", 0)
     monkeypatch.setattr(transaction, "LATE", 0.5 - transaction.SEND_SLICE)
     monkeypatch.setattr(failpoint, "reach", lambda step: world.broker.freeze() if step == 3 else None)
     world.produce({"n": 0})

@@ -97,9 +97,13 @@ class Errands:
 
     def serve(self) -> None:
         """Do what was asked for."""
-        while self._asked:
-            self._asked.popleft().run()
-        self.waiting = bool(self._asked)
+        while True:
+            with self._news:
+                self.waiting = bool(self._asked)
+                if not self._asked:
+                    return
+                errand = self._asked.popleft()
+            errand.run()
 
     def close(self) -> None:
         """Refuse what is asked for from now on, and what waits."""

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import TopicPartition
 
-from chio_fast.errors import Aborted, ChioError, ChioRevoked, Unclean
+from chio_fast.errors import Aborted, ChioError, ChioRevoked, Relieved, Unclean
 from chio_fast.kafka import failpoint
 from chio_fast.kafka.checkpoints import checkpoint_record
 from chio_fast.kafka.envelope import json_record
@@ -67,6 +67,8 @@ TIMEOUT = 30.0
 """Seconds for which a revoke waits for the running transaction."""
 WAIT = 0.05
 """Seconds that the thread which uses the client waits at a time while it waits for this one."""
+MAX_KEPT = 5
+"""Threads that may stay in calls of the client which do not return; each keeps a producer, too."""
 
 
 class ExactlyOnce:
@@ -122,30 +124,26 @@ class ExactlyOnce:
         self._trouble = trouble
         self._make_run = make_run
         self._dlq_topic = dlq_topic
-        self._running = False
+        self._running: Attested | None = None  # what the transaction of now covers
+        self._kept = 0
         # Used by the thread alone: the batch of the next transaction, and what the one before has committed.
         self._ahead: Attested | None = None
         self._committed: list[Stretch] = []
-        self._thread = threading.Thread(target=self._run, name="chio-transactions", daemon=True)
+        self._thread = self._make_thread()
 
     # The committer of the intake: on the thread that uses the client.
 
     @property
     def is_busy(self) -> bool:
         """Whether a transaction is running, which needs the client in between."""
-        return self._running or self._errands.waiting
+        return self._running is not None or self._errands.waiting
 
     def pump(self) -> None:
-        """Do what the transaction thread asks for, and notice if it never comes back."""
+        """Do what the transaction thread asks for, and put another in its place if the client never lets it go on."""
         if self._errands.waiting:
             self._errands.serve()
-        elif self._transaction.is_lost:
-            self._trouble.stop(
-                ChioError(
-                    f"the client of `{self._transaction.transactional_id}` does not return from "
-                    "`send_offsets_to_transaction`; start again: what is not committed is handled again"
-                )
-            )
+        elif self._transaction.is_stuck and self._trouble.failure is None:
+            self._relieve()
 
     def deny(self, events: Sequence[Event]) -> None:
         """Do nothing: denied events are works that are finished from the start."""
@@ -160,8 +158,8 @@ class ExactlyOnce:
         self._runs.hurry(awaited=True)
         try:
             while self._thread.is_alive() and self._trouble.failure is None:
-                self._errands.serve()
-                if self._runs.is_settled and not self._running:
+                self.pump()
+                if self._runs.is_settled and self._running is None:
                     return
                 if time.monotonic() > deadline:
                     raise ChioRevoked(
@@ -199,31 +197,60 @@ class ExactlyOnce:
         """End the thread after the running transaction."""
         self._runs.stop()
         deadline = time.monotonic() + timeout
-        while self._thread.is_alive() and time.monotonic() < deadline and not self._transaction.is_lost:
-            self._errands.serve()
+        while self._thread.is_alive() and time.monotonic() < deadline:
+            if self._transaction.is_stuck and self._trouble.failure is not None:
+                break
+            self.pump()
             self._thread.join(WAIT)
         self._errands.close()
+
+    def _relieve(self) -> None:
+        """Have another thread go on with the running transaction."""
+        if not self._transaction.relieve():
+            return
+        self._kept += 1
+        said = (
+            f"the client of `{self._transaction.transactional_id}` does not return from `send_offsets_to_transaction`"
+        )
+        if self._kept > MAX_KEPT:
+            self._trouble.stop(ChioError(f"{said}, for the {self._kept}th time; start the process again"))
+            return
+        log.warning("%s; another thread goes on with a new one", said)
+        self._thread = self._make_thread()
+        self._thread.start()
+
+    def _make_thread(self) -> threading.Thread:
+        return threading.Thread(target=self._run, name="chio-transactions", daemon=True)
 
     # The thread.
 
     def _run(self) -> None:
         try:
+            if self._running is not None:
+                lost = Unclean("the thread before this one was kept by the client")
+                self._failed(self._running, self._attesting.finish(self._running), lost)
+                self._rest()
             while self._trouble.failure is None:
                 attested = self._ahead or self._attest(self._runs.pick(self._retreat.limit))
                 self._ahead = None
                 if attested is None:
                     return
-                self._running = True
-                try:
-                    self._transact(attested)
-                finally:
-                    self._running = False
-                    self._errands.poke()
+                self._running = attested
+                self._transact(attested)
+                self._rest()
+        except Relieved:
+            log.info("a call of the client returned after another thread had gone on")
+            return
         except ChioError as error:
             self._trouble.stop(error)
         except BaseException as error:
             log.exception("the transaction thread failed")
             self._trouble.stop(ChioError(f"the transaction thread failed: {error!r}"))
+        self._rest()
+
+    def _rest(self) -> None:
+        self._running = None
+        self._errands.poke()
 
     def _attest(self, stretches: list[Stretch] | None) -> Attested | None:
         """Steps 1 and 2, up to where the log has the receipts and they are not durable yet."""

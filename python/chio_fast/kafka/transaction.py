@@ -15,6 +15,7 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from chio_fast.errors import Aborted, ChioConfigError, ChioError, DeliveryFailed, Fenced, Unclean
 from chio_fast.kafka import config
+from chio_fast.kafka.absence import Absence
 from chio_fast.kafka.client_errors import FENCED, NOT_ITS_FAULT, PATIENCE, REFUSED, backoff
 from chio_fast.kafka.ear import Ear
 
@@ -40,10 +41,10 @@ FIRST_DELIVERY = 5.0
 FLUSH_SLICE = 1.0
 """Seconds that one call of `flush` waits; a producer that is given up gets one, to hand back what it purged."""
 
-SEND_SLICE = 10.0
-"""Seconds that one call of `send_offsets_to_transaction` takes at most, says the client."""
+SEND_SLICE = 5.0
+"""Seconds that one call of `send_offsets_to_transaction` takes at most, says the client; the next one resumes it."""
 
-LATE = 10.0
+LATE = 5.0
 """Seconds after which a call that takes longer than it may is taken for one that never returns. librdkafka 2.16.0 can
 lose a request to a group coordinator whose broker dies, and waits for its answer without end."""
 
@@ -55,7 +56,7 @@ class Transaction:
     """The producer of one transactional id, and its transactions one after the other; for one thread.
 
     What a call raises says what may follow: `Aborted` → `abort()`, then `begin()`; `Unclean` and `Fenced` → `renew()`,
-    then read what became of the transaction, then `begin()`.
+    then read what became of the transaction, then `begin()`. `Relieved` → nothing: another thread has called `relieve`.
 
     Args:
         conf: one confluent configuration.
@@ -78,7 +79,7 @@ class Transaction:
         self._delivered = False
         self._timeout = 0.0
         self._is_late = False
-        self._lost_at: float | None = None
+        self._sending = Absence()
         self._ear = Ear(on_error)
         self._producer: Producer | None = None
         self._build()
@@ -95,10 +96,13 @@ class Transaction:
         return self._producer
 
     @property
-    def is_lost(self) -> bool:
+    def is_stuck(self) -> bool:
         """Whether the client does not return from a call; for other threads than the one that waits for it."""
-        lost_at = self._lost_at
-        return lost_at is not None and time.monotonic() > lost_at
+        return self._sending.is_overdue
+
+    def relieve(self) -> bool:
+        """Take the place of the thread that the client does not return to, if there is one; `renew()` comes next."""
+        return self._sending.relieve()
 
     def start(self) -> None:
         """Fence every earlier producer of this id, and finish what it left: committed if that had begun, else aborted.
@@ -213,6 +217,7 @@ class Transaction:
             ChioError: an offset is no offset; the client would leave it out in silence.
             Aborted: the group has moved on, or the broker refuses.
             Unclean, Fenced: the producer cannot go on.
+            Relieved: the client has kept this thread for too long.
         """
         for offset in offsets:
             if offset.offset < 0:
@@ -312,12 +317,8 @@ class Transaction:
         raise AssertionError  # the loop has no end of its own
 
     def _send(self, offsets: list[TopicPartition], metadata: object) -> None:
-        """Send offsets once; `is_lost` tells if the client does not return from it."""
-        self._lost_at = time.monotonic() + SEND_SLICE + LATE
-        try:
+        with self._sending.limited(SEND_SLICE + LATE):
             self.producer.send_offsets_to_transaction(offsets, metadata, SEND_SLICE)
-        finally:
-            self._lost_at = None
 
     def _not_taken(self, charge: Any, error: KafkaError) -> None:
         """Note a record that the client refused; raise if its producer cannot go on."""
