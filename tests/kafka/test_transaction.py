@@ -300,9 +300,9 @@ def test_settings_for_transactions_are_safe_and_carry_what_they_are_given():
         ("acks", 1, "acks=all"),
         ("enable.idempotence", False, "enable.idempotence=true"),
         ("transactional.id", "mine", "member="),
-        ("delivery.timeout.ms", 60_000, "at most 30000"),
-        ("message.timeout.ms", 60_000, "at most 30000"),
-        ("socket.timeout.ms", 60_000, "at most 30000"),
+        ("delivery.timeout.ms", 60_000, "at most 15000"),
+        ("message.timeout.ms", 60_000, "at most 15000"),
+        ("socket.timeout.ms", 60_000, "at most 15000"),
     ],
 )
 def test_settings_that_weaken_a_transaction_are_refused(name: str, value: object, instead: str):

@@ -50,8 +50,9 @@ TUNED_PRODUCER: dict[str, Any] = {
 }
 
 # Transactions follow each other closely: with librdkafka's 100 ms of `retry.backoff.ms` each would wait that long for
-# the one before it. Handlers run outside of transactions, so one lasts seconds at most; a dead member's hides its
-# records from readers, and its offsets from its successor, for as long as `transaction.timeout.ms`.
+# the one before it. Handlers run outside of transactions, so one lasts milliseconds; a dead member's hides its records
+# from readers, and its offsets from its successor, for as long as `transaction.timeout.ms`. Long enough that one
+# outlives the crash of a broker, which the cluster notices after 9 s (`broker.session.timeout.ms`).
 TUNED_TRANSACTION: dict[str, Any] = {
     "compression.type": "none",
     "linger.ms": 5,
@@ -59,7 +60,7 @@ TUNED_TRANSACTION: dict[str, Any] = {
     "retry.backoff.max.ms": 2,
     "retry.backoff.ms": 1,
     "topic.metadata.propagation.max.ms": 5_000,
-    "transaction.timeout.ms": 30_000,
+    "transaction.timeout.ms": 15_000,
 }
 
 FALSE_WORDS = (False, "false", "False", "FALSE", 0, "0")
