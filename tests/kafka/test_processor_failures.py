@@ -17,7 +17,9 @@ from chio_fast import ChioRevoked, Event, Policy
 from chio_fast.errors import ChioDeadLetterError, ChioDeliveryError, ChioDenied, ChioError, ChioHandlerError
 from chio_fast.kafka import exactly_once, failpoint, transaction
 from chio_fast.kafka.intake import Intake
+from chio_fast.kafka.metadata import UNKNOWN_GENERATION
 from chio_fast.kafka.processor import ChioTransactionalProcessor
+from chio_fast.kafka.recovery import Recovery, Resolved
 from chio_fast.kafka.runs import Stretch
 from tests.kafka.patience import patiently
 from tests.kafka.processor_world import POLICY, World, forward, running, world
@@ -209,6 +211,36 @@ def test_what_was_fetched_before_its_partition_went_back_is_not_taken_after_it(
     with running(processor):
         assert world.await_outputs(2) == [{"n": 0}, {"n": 1}]
     assert processor.stats().aborts == 1
+    world.assert_processed_once(2)
+
+
+def test_what_another_member_found_committed_is_not_processed_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who took over one partition of a transaction may resolve its batch before the member that holds the others."""
+
+    def resolve_and_fail(step: int) -> None:
+        if step == 7 and not resolved:
+            enforcer, checkpoints = processor.enforcer, processor._processing._checkpoints
+            other = Recovery(
+                enforcer.receipt_log, enforcer.gate, checkpoints, group=world.group, transactional_id="another"
+            )
+            resolved.extend(other.resolve_assigned([(world.source, 0)], generation=UNKNOWN_GENERATION - 1))
+            raise failpoint.FailpointError
+
+    resolved: list[Resolved] = []
+    monkeypatch.setattr(failpoint, "reach", resolve_and_fail)
+    world.produce({"n": 0})
+    processor = world.processor(forward(world.target))
+    with running(processor):
+        for _ in patiently("the end of the transaction"):
+            if resolved and processor.stats().transactions + processor.stats().aborts:
+                break
+            time.sleep(0.01)
+        world.produce({"n": 1})
+        assert world.await_outputs(2) == [{"n": 0}, {"n": 1}]
+    assert [each.outcome for each in resolved] == ["committed"]
+    assert processor.stats().aborts == 0
     world.assert_processed_once(2)
 
 

@@ -123,6 +123,11 @@ class Recovery:
         """Record that the transaction of these batches was aborted, as `committed` does the opposite."""
         return self._record_own(checkpoints, "rolled_back", shown)
 
+    def state(self, batch: int) -> str:
+        """Give the state of a batch as the log has it now: somebody else may have resolved it meanwhile."""
+        [found] = self._receipt_log.batches(batch, batch)
+        return found.state
+
     def _record_own(self, checkpoints: Sequence[SignedCheckpoint], outcome: Outcome, shown: Mapping[str, Any]) -> int:
         issuer = self._gate.log.issuer
         return self._record([_Finding(each.batch, each.hash, issuer, outcome, shown) for each in checkpoints])
@@ -186,7 +191,7 @@ class Recovery:
         entries: list[tuple[str, str, Outcome, Mapping[str, Any], str | None]] = []
         contradictions: list[str] = []
         for finding in findings:
-            state = self._state(finding)
+            state = self.state(finding.batch)
             if state == finding.outcome:
                 continue
             contradicts = None if state == "prepared" else state
@@ -201,11 +206,6 @@ class Recovery:
                 "now; find out who else writes to the log or to the checkpoint topic"
             )
         return ordinal
-
-    def _state(self, finding: _Finding) -> str:
-        """Give the state of a batch as it is now: somebody else may have resolved it meanwhile."""
-        [batch] = self._receipt_log.batches(finding.batch, finding.batch)
-        return batch.state
 
     def _report(self, batch: PreparedBatch, why: str) -> None:
         """Say once that nobody can tell what became of a batch."""

@@ -76,7 +76,7 @@ class Retreat:
         log.warning("a transaction failed: %s", error)
         self._count_fenced(error)
         self._patiently(lambda: self._end(error))
-        committed = self._patiently(lambda: self._resolve({each.hash for each in checkpoints}))
+        committed = self._patiently(lambda: self._resolve(checkpoints))
         if committed:
             return True
         if isinstance(error, DeliveryFailed) and not self._is_doubtful(error):
@@ -109,14 +109,16 @@ class Retreat:
                 f"{self._fenced} transactions in a row; give every instance a `member=` of its own"
             ) from error
 
-    def _resolve(self, hashes: set[str]) -> bool:
-        resolved = [each for each in self._recovery.resolve_own() if each.batch.checkpoint in hashes]
-        if any(each.outcome == "unknown" for each in resolved):
+    def _resolve(self, checkpoints: Sequence[SignedCheckpoint]) -> bool:
+        self._recovery.resolve_own()
+        # As the log has it: who took over one of the partitions may have been faster.
+        states = {self._recovery.state(each.batch) for each in checkpoints}
+        if "prepared" in states:
             raise ChioError(
                 "what became of a transaction cannot be told any more, because checkpoint records were deleted; start "
                 "again: the committed offsets say where to go on"
             )
-        return any(each.outcome == "committed" for each in resolved)
+        return "committed" in states
 
     def _is_doubtful(self, error: DeliveryFailed) -> bool:
         """Whether a refusal may be due to the company: brokers measure and refuse whole batches of records."""
