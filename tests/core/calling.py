@@ -71,7 +71,11 @@ class Member:
 
     def attempt(self, offset: int = 0, value: bytes = b"{}") -> EventCalls:
         """Begin to handle an event."""
-        return self.caller.of(self.deliver(offset, value))
+        return self.again(self.deliver(offset, value))
+
+    def again(self, event: Event) -> EventCalls:
+        """Begin another attempt at an event."""
+        return self.caller.of(event, lambda: None)
 
     def revoke(self) -> None:
         """Take the partition of the last event away."""

@@ -26,9 +26,9 @@ def test_another_call_in_the_place_of_a_recorded_one_diverges(
         running.tool("charge", counter.charge)
         running.tool("search", lambda amount: amount)
         event = running.deliver()
-        before = running.caller.of(event)
+        before = running.again(event)
         before.invoke(*CHARGE)
-        calls = running.caller.of(event)
+        calls = running.again(event)
         if on_divergence == "stop":
             with pytest.raises(ChioCallDiverged, match="call_id"):
                 calls.invoke(*other)
@@ -68,11 +68,11 @@ def test_a_handler_may_do_more_than_the_time_before_and_something_else_after_a_f
         running.tool("charge", counter.charge)
         running.tool("refuse", refuse)
         event = running.deliver()
-        calls = running.caller.of(event)
+        calls = running.again(event)
         calls.invoke("charge", "tools:charge", {"amount": 1})
         with pytest.raises(ValueError, match="2"):
             calls.invoke("refuse", "tools:refuse", {"amount": 2})
-        calls = running.caller.of(event)
+        calls = running.again(event)
         calls.invoke("charge", "tools:charge", {"amount": 1})
         calls.invoke("charge", "tools:charge", {"amount": 3})
         calls.ended()
@@ -85,14 +85,14 @@ def test_calls_with_an_id_have_no_order(tmp_path: Path, counter: Counter) -> Non
         running.tool("charge", counter.charge)
         event = running.deliver()
         for order in ("abc", "bca"):
-            calls = running.caller.of(event)
+            calls = running.again(event)
             for name in order:
                 calls.invoke("charge", "tools:charge", {"amount": ord(name)}, call_id=name)
             calls.ended()
         with pytest.raises(ValueError, match="used for another call"):
             calls.invoke("charge", "tools:charge", {"amount": 1}, call_id="a")
         with pytest.raises(ChioCallDiverged):
-            running.caller.of(event).invoke("charge", "tools:charge", {"amount": 1}, call_id="a")
+            running.again(event).invoke("charge", "tools:charge", {"amount": 1}, call_id="a")
     assert len(counter.calls) == 3
 
 

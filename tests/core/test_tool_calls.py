@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,8 @@ from chio_fast.errors import (
     ChioDenied,
     ChioRevoked,
 )
-from chio_fast.kafka.calls import ToolCaller
-from chio_fast.kafka.keeping import idempotency_key
+from chio_fast.kafka.calls import EventCalls, ToolCaller
+from chio_fast.kafka.keeping import KeptCall, idempotency_key
 from tests.core.calling import CHARGE, SEARCH_ONLY, Counter, Member, charge_once, member
 
 
@@ -44,12 +45,47 @@ def test_a_retry_in_the_same_process_is_answered_too(tmp_path: Path, counter: Co
         running.tool("charge", counter.charge)
         event = running.deliver()
         for _ in range(3):
-            calls = running.caller.of(event)
+            calls = running.again(event)
             calls.invoke(*CHARGE)
             calls.invoke(*CHARGE)
             calls.ended()
     keys = [key for _, key in counter.calls]
     assert len(keys) == len(set(keys)) == 2
+
+
+def test_a_call_that_an_attempt_before_is_still_making_is_waited_for_and_answered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A transaction that fails takes its events back, while a handler may be in the midst of a call."""
+    entered, go_on, waits = threading.Event(), threading.Event(), threading.Event()
+    made: list[str] = []
+    left_behind = ToolCaller.left_behind
+
+    def slow() -> str:
+        made.append("call")
+        entered.set()
+        assert go_on.wait(60)
+        return "done"
+
+    def look(caller: ToolCaller, calls: EventCalls) -> list[KeptCall]:
+        found = left_behind(caller, calls)
+        if found:
+            waits.set()
+        return found
+
+    monkeypatch.setattr(ToolCaller, "left_behind", look)
+    with member(tmp_path) as running, ThreadPoolExecutor(2) as pool:
+        running.tool("slow", slow)
+        first = pool.submit(running.attempt().invoke, "slow", "tools:slow")
+        assert entered.wait(60)
+        running.revoke()
+        second = pool.submit(running.attempt().invoke, "slow", "tools:slow")
+        assert waits.wait(60)
+        go_on.set()
+        assert (first.result(60), second.result(60)) == ("done", "done")
+        assert (running.caller.replayed, running.caller.unknown) == (1, 0)
+        assert not running.caller._under_way
+    assert made == ["call"]
 
 
 def test_other_content_at_the_same_place_is_another_event(tmp_path: Path, counter: Counter) -> None:
@@ -81,9 +117,9 @@ def test_what_was_committed_is_forgotten_and_called_with_the_same_key(tmp_path: 
     with member(tmp_path) as running:
         running.tool("charge", counter.charge)
         event = running.deliver(offset=3)
-        running.caller.of(event).invoke(*CHARGE)
+        running.again(event).invoke(*CHARGE)
         running.caller.committed({event.partition_key: 4})
-        running.caller.of(event).invoke(*CHARGE)
+        running.again(event).invoke(*CHARGE)
     assert len(counter.calls) == 2
     assert len({key for _, key in counter.calls}) == 1
 
@@ -105,7 +141,7 @@ def test_a_result_is_the_same_whether_called_or_answered(tmp_path: Path) -> None
         event = running.deliver()
         results = []
         for _ in range(2):
-            calls = running.caller.of(event)
+            calls = running.again(event)
             results.append((calls.invoke("find", "tools:find"), calls.invoke("pair", "tools:pair")))
         assert results == [(Customer("a", (1, 2)), [1, 2])] * 2
         assert running.caller.replayed == 2
@@ -132,7 +168,7 @@ async def test_async_handlers_are_answered_in_the_order_in_which_they_call(tmp_p
         running.tool("sync", lambda number: -number)
         event = running.deliver()
         for _ in range(2):
-            calls = running.caller.of(event)
+            calls = running.again(event)
             answers = [calls.ainvoke("look", "tools:look", {"number": number}) for number in range(5)]
             answers.append(calls.ainvoke("sync", "tools:sync", {"number": 7}))
             assert await asyncio.gather(*answers) == [0, 1, 2, 3, 4, -7]
@@ -151,14 +187,14 @@ async def test_a_call_that_was_cancelled_is_unknown(tmp_path: Path) -> None:
     with member(tmp_path) as running:
         running.tool("endless", endless)
         event = running.deliver()
-        task = asyncio.ensure_future(running.caller.of(event).ainvoke("endless", "tools:endless"))
+        task = asyncio.ensure_future(running.again(event).ainvoke("endless", "tools:endless"))
         await begun.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert running.effects()[-1].error == "CancelledError"
         with pytest.raises(ChioCallUnknown):
-            await running.caller.of(event).ainvoke("endless", "tools:endless")
+            await running.again(event).ainvoke("endless", "tools:endless")
 
 
 def test_threads_of_one_handler_may_call_at_the_same_time(tmp_path: Path, counter: Counter) -> None:
@@ -218,7 +254,7 @@ def test_without_a_journal_calls_are_made_again_with_the_same_key(tmp_path: Path
         running.tool("charge", counter.charge)
         event = running.deliver()
         for _ in range(2):
-            calls = running.caller.of(event)
+            calls = running.again(event)
             calls.invoke(*CHARGE)
             calls.ended()
     [first, second] = counter.calls

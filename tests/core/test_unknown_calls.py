@@ -70,9 +70,9 @@ def test_a_tool_that_takes_no_key_is_not_called_again_by_default(tmp_path: Path)
     with member(tmp_path) as running:
         running.tool("send", lambda: None, result="off")
         event = running.deliver()
-        running.caller.of(event).invoke("send", "tools:send")
+        running.again(event).invoke("send", "tools:send")
         with pytest.raises(ChioCallUnknown, match="its result was not kept"):
-            running.caller.of(event).invoke("send", "tools:send")
+            running.again(event).invoke("send", "tools:send")
 
 
 def test_a_tool_that_raised_is_called_again_with_the_same_key(tmp_path: Path) -> None:
@@ -88,8 +88,8 @@ def test_a_tool_that_raised_is_called_again_with_the_same_key(tmp_path: Path) ->
         running.tool("flaky", flaky, on_unknown="stop")
         event = running.deliver()
         with pytest.raises(ConnectionError):
-            running.caller.of(event).invoke("flaky", "tools:flaky")
-        assert running.caller.of(event).invoke("flaky", "tools:flaky") == "done"
+            running.again(event).invoke("flaky", "tools:flaky")
+        assert running.again(event).invoke("flaky", "tools:flaky") == "done"
         assert running.effects()[-1].reason.endswith("failed with ConnectionError")
     assert keys[0] == keys[1]
 
@@ -102,9 +102,9 @@ def test_a_tool_that_cannot_tell_says_so(tmp_path: Path) -> None:
         running.tool("vague", vague)
         event = running.deliver()
         with pytest.raises(ChioCallUnknown, match="no answer in time"):
-            running.caller.of(event).invoke("vague", "tools:vague")
+            running.again(event).invoke("vague", "tools:vague")
         with pytest.raises(ChioCallUnknown, match="whether it did its work is not known"):
-            running.caller.of(event).invoke("vague", "tools:vague")
+            running.again(event).invoke("vague", "tools:vague")
 
 
 def test_a_digest_shows_that_a_call_gave_another_result_this_time(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_digest_shows_that_a_call_gave_another_result_this_time(tmp_path: Path
         running.tool("count", lambda: next(numbers), result="digest", on_unknown="call again")
         event = running.deliver()
         for number in range(2):
-            assert running.caller.of(event).invoke("count", "tools:count") == number
+            assert running.again(event).invoke("count", "tools:count") == number
         assert running.effects()[-1].reason.endswith("the result is another one")
         assert b"result" not in running.journal.path.read_bytes()
 
@@ -125,18 +125,18 @@ def test_a_result_that_cannot_be_kept_is_given_and_the_call_is_unknown_the_next_
     with member(tmp_path) as running:
         running.tool("big", lambda: result)
         event = running.deliver()
-        assert running.caller.of(event).invoke("big", "tools:big") is result
+        assert running.again(event).invoke("big", "tools:big") is result
         assert "results of tool `big` are not kept" in caplog.text
         with pytest.raises(ChioCallUnknown):
-            running.caller.of(event).invoke("big", "tools:big")
+            running.again(event).invoke("big", "tools:big")
 
 
 def test_a_handler_that_goes_on_after_a_refusal_fails_nevertheless(tmp_path: Path) -> None:
     with member(tmp_path) as running:
         running.tool("send", lambda: None, result="off")
         event = running.deliver()
-        running.caller.of(event).invoke("send", "tools:send")
-        calls = running.caller.of(event)
+        running.again(event).invoke("send", "tools:send")
+        calls = running.again(event)
         for name in ("send", "absent"):
             with suppress(Exception):
                 calls.invoke(name, f"tools:{name}")
@@ -160,7 +160,7 @@ def test_a_call_whose_event_is_revoked_while_it_begins_is_not_made(tmp_path: Pat
     with member(tmp_path) as running:
         running.tool("charge", counter.charge)
         event = running.deliver()
-        calls = running.caller.of(event)
+        calls = running.again(event)
         with closing(sqlite3.connect(running.journal.path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             begun = threading.Thread(target=attempt_in_vain, args=(calls,))

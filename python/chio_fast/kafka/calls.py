@@ -81,11 +81,36 @@ class ToolCaller:
         self.diverged = 0
         self._begun: dict[bytes, tuple[int | None, set[int]]] = {}  # guarded by the lock, as is what it holds
         self._lock = threading.Lock()
+        self._under_way: dict[tuple[bytes, int], dict[KeptCall, EventCalls]] = {}  # by event; guarded by the lock
         self._warned: set[str] = set()
 
-    def of(self, event: Event) -> EventCalls:
-        """Begin an attempt at an event: what its handler calls tools with."""
-        return EventCalls(self, event)
+    def of(self, event: Event, require_current: Callable[[], None]) -> EventCalls:
+        """Begin an attempt at an event: what its handler calls tools with.
+
+        Args:
+            event: the event.
+            require_current: raises once the attempt is over.
+        """
+        return EventCalls(self, event, require_current)
+
+    def begins(self, kept: KeptCall, calls: EventCalls) -> None:
+        """Note that a call of an attempt is being made, until `ends`."""
+        with self._lock:
+            self._under_way.setdefault(calls.place, {})[kept] = calls
+
+    def ends(self, kept: KeptCall, calls: EventCalls) -> None:
+        """Note that it is made no more, whatever came of it."""
+        with self._lock:
+            others = self._under_way.get(calls.place, {})
+            others.pop(kept, None)
+            if not others:
+                self._under_way.pop(calls.place, None)
+        kept.over.set_result(None)
+
+    def left_behind(self, calls: EventCalls) -> list[KeptCall]:
+        """Give the calls that attempts at the same event before this one are still making."""
+        with self._lock:
+            return [kept for kept, owner in self._under_way.get(calls.place, {}).items() if owner is not calls]
 
     def committed(self, offsets: Mapping[bytes, int]) -> None:
         """Forget the calls of committed events: partition key → the next offset."""
@@ -131,7 +156,9 @@ class EventCalls:
     """The tool calls of one attempt at an event; a handler may make several at a time.
 
     Attributes:
+        place: partition key and offset of the event.
         receipts: ids of the receipts of the allowed calls, in the order in which they began.
+        require_current: raises once the attempt is over.
     """
 
     __slots__ = (
@@ -145,11 +172,15 @@ class EventCalls:
         "_recorded",
         "_refusal",
         "_repeated",
+        "place",
         "receipts",
+        "require_current",
     )
 
-    def __init__(self, caller: ToolCaller, event: Event) -> None:
+    def __init__(self, caller: ToolCaller, event: Event, require_current: Callable[[], None]) -> None:
+        self.place = event.partition_key or b"", event.offset()
         self.receipts: list[str] = []
+        self.require_current = require_current
         self._caller = caller
         self._denied: set[tuple[int | None, str | None]] = set()
         self._event = event
@@ -291,6 +322,8 @@ class EventCalls:
         except FATAL as error:
             self.refused(error, stop=True)
             raise
+        finally:
+            self._caller.ends(kept, self)
 
     async def _ainvoke(self, request: CheckRequest, kept: KeptCall) -> Any:
         with self._guarding(kept):

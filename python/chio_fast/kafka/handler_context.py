@@ -72,10 +72,11 @@ class HandlerContext(Handling):
         event: the event that is handled.
     """
 
-    __slots__ = ("_boundaries", "_calls", "_work")
+    __slots__ = ("_attempt", "_boundaries", "_calls", "_work")
 
     def __init__(self, work: Work, boundaries: Boundaries) -> None:
         super().__init__(work.event)
+        self._attempt = work.attempts
         self._work = work
         self._boundaries = boundaries
         self._calls: EventCalls | None = None
@@ -84,7 +85,7 @@ class HandlerContext(Handling):
     def chio(self) -> Tools:
         """The tools of the processor's enforcer, called on behalf of this event."""
         if self._calls is None:
-            self._calls = self._boundaries.tools.of(self.event)
+            self._calls = self._boundaries.tools.of(self.event, self._require_current)
         return Tools(self._work, self._calls)
 
     @property
@@ -122,10 +123,11 @@ class HandlerContext(Handling):
         Raises:
             ChioDenied: it is not allowed, or the topic has no scope; nothing is produced, the receipt says so.
             ChioRevoked: the event's partition was revoked, lost or sought; the event is handled again elsewhere.
+            ChioError: the handler has returned or failed before.
             ChioDeliveryError: the event is larger than the cluster takes.
         """
         work, boundaries = self._work, self._boundaries
-        require_current(work)
+        self._require_current()
         outlet = boundaries.outlets.get(topic) or boundaries.closed(topic)
         if not isinstance(value, bytes) and value is not None:
             value = _encode(value)
@@ -142,6 +144,7 @@ class HandlerContext(Handling):
             if work.run.is_async:
                 return self._guarded(output)
             boundaries.enforcer.guards.run([output])
+            self._require_current()
         self._keep(output)
         return DONE
 
@@ -155,11 +158,11 @@ class HandlerContext(Handling):
         if self._calls is not None:
             self._calls.ended()
         elif tools.has_begun(self.event):
-            tools.of(self.event).ended()
+            tools.of(self.event, self._require_current).ended()
 
     async def _guarded(self, output: Check) -> None:
         await self._boundaries.enforcer.guards.arun([output])
-        require_current(self._work)
+        self._require_current()
         self._keep(output)
 
     def _keep(self, output: Check) -> None:
@@ -167,6 +170,22 @@ class HandlerContext(Handling):
             self._boundaries.gate.issue_checks([output])
             raise ChioDenied(output.decision)
         self._work.outputs += (output,)
+
+    def _require_current(self) -> None:
+        """Raise unless something may still be done for this attempt at the event.
+
+        Raises:
+            ChioRevoked: its partition was revoked, lost or sought.
+            ChioError: the handler has returned or failed; what it has left running adds nothing to the next attempt.
+        """
+        work = self._work
+        if not work.event.is_current:
+            raise ChioRevoked(
+                f"`{work.event.request}` is not this processor's any longer: its partition was revoked, lost or "
+                "sought; it is handled again by whoever holds it"
+            )
+        if work.state != RUNNING or work.attempts != self._attempt:
+            raise ChioError(f"the handler of `{work.event.request}` has returned; await what it starts")
 
 
 class Tools:
@@ -193,10 +212,11 @@ class Tools:
         Raises:
             ChioDenied: the call is not allowed; the tool did not run.
             ChioRevoked: the event's partition was revoked, lost or sought; the tool did not run.
+            ChioError: the handler has returned or failed before the tool began.
             ChioCallUnknown: it is not known what became of the same call of an earlier attempt.
             Exception: whatever the tool raises.
         """
-        require_current(self._work)
+        self._calls.require_current()
         call = self._calls.ainvoke if self._work.run.is_async else self._calls.invoke
         return call(tool, scope, arguments, call_id)
 
@@ -205,19 +225,3 @@ def _encode(value: Value) -> bytes:
     if isinstance(value, str):
         return value.encode()
     return bytes(value) if isinstance(value, BYTES_LIKE) else msgspec.json.encode(value)
-
-
-def require_current(work: Work) -> None:
-    """Raise unless something may still be done for an event.
-
-    Raises:
-        ChioRevoked: its partition was revoked, lost or sought.
-        ChioError: its handler has returned.
-    """
-    if not work.event.is_current:
-        raise ChioRevoked(
-            f"`{work.event.request}` is not this processor's any longer: its partition was revoked, lost or sought; it "
-            "is handled again by whoever holds it"
-        )
-    if work.state != RUNNING:
-        raise ChioError(f"the handler of `{work.event.request}` has returned; await what it starts")

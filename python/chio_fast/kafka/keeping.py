@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from concurrent.futures import Future
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -68,16 +69,19 @@ class KeptCall:
     Attributes:
         key: see `Keeper`.
         note: likewise.
+        over: done when the call is made no more.
         place: see `Call`.
     """
 
-    __slots__ = ("_call", "_caller", "_calls", "_event", "_former", "_tool", "key", "note", "place")
+    __slots__ = ("_call", "_caller", "_calls", "_event", "_former", "_tool", "key", "note", "over", "place")
 
     def __init__(
         self, caller: ToolCaller, calls: EventCalls, event: Event, place: tuple[int | None, str | None]
     ) -> None:
         self.key: str | None = None
         self.note = Note()
+        self.over: Future[None] = Future()
+        self.over.set_running_or_notify_cancel()  # whoever waits cannot cancel it
         self.place = place
         self._caller = caller
         self._calls = calls
@@ -89,6 +93,7 @@ class KeptCall:
     def begin(self, check: Check, tool: Tool) -> Steps[Answer | None]:
         """Name the call; answer it from the journal, or record that it begins."""
         event, calls, journal = self._event, self._calls, self._caller.journal
+        calls.require_current()
         receipt = check.receipt_id or ""
         calls.receipts.append(receipt)
         arguments = blake3(check.arguments or b"").digest()
@@ -111,6 +116,10 @@ class KeptCall:
             check.identity,
             receipt,
         )
+        # An attempt before this one may be in the midst of the same call: what it gives is known in a moment.
+        for other in self._caller.left_behind(calls):
+            yield steps.future(other.over)
+        self._caller.begins(self, calls)
         answer = self._settle(calls.repeat(key))
         if answer is None and not (yield steps.future(journal.start(self._call, self._former))):
             raise ChioError(f"{event.request}: another attempt at the event has just begun to call tool `{tool.name}`")
