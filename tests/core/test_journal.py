@@ -93,6 +93,21 @@ def test_a_write_that_fails_fails_for_whoever_waits_and_leaves_the_journal_usabl
     journal.close()
 
 
+def test_what_could_not_be_forgotten_is_forgotten_with_the_next_write(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "calls.db", busy_timeout=0.05)
+    elsewhere = CALL._replace(partition=b"q" * 16)
+    journal.start(CALL).result()
+    with sqlite3.connect(journal.path, isolation_level=None) as other:
+        other.execute("BEGIN IMMEDIATE")
+        journal.committed({CALL.partition: 8})
+        with pytest.raises(JournalError, match="locked"):
+            journal.start(elsewhere).result()
+        other.execute("COMMIT")
+    journal.start(elsewhere).result()
+    assert journal.offsets(CALL.partition) == set()
+    journal.close()
+
+
 def test_the_files_are_for_their_owner_alone(journal: Journal) -> None:
     journal.start(CALL).result()
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in journal.path.parent.glob("calls.db*")}

@@ -264,19 +264,22 @@ class Journal:
         return written
 
     def _run(self) -> None:
+        left: dict[bytes, int] = {}
         with closing(self._writer):
             while True:
                 with self._changed:
                     while not (self._waiting or self._committed or self._closed):
                         self._changed.wait()
                     waiting, self._waiting = self._waiting, []
-                    committed, self._committed = self._committed, {}
-                if not waiting and not committed:
+                    committed, self._committed = left | self._committed, {}
+                    is_last = self._closed and not waiting
+                entries = [entry for entry in waiting if entry.written.set_running_or_notify_cancel()]
+                left = self._write(entries, committed) if entries or committed else {}
+                if is_last:
                     return
-                self._write([entry for entry in waiting if entry.written.set_running_or_notify_cancel()], committed)
 
-    def _write(self, entries: list[Entry], committed: dict[bytes, int]) -> None:
-        """Make all of it durable at once, or none of it."""
+    def _write(self, entries: list[Entry], committed: dict[bytes, int]) -> dict[bytes, int]:
+        """Make all of it durable at once, or none of it; give what is to be forgotten with the next write then."""
         db = self._writer
         try:
             db.execute("BEGIN IMMEDIATE")
@@ -288,11 +291,12 @@ class Journal:
                 db.execute("ROLLBACK")
             for entry in entries:
                 entry.written.set_exception(JournalError(f"`{self.path}` cannot be written: {error}"))
-            return
+            return committed
         self.commits += bool(entries)
         self.entries += len(entries)
         for entry, has_changed in zip(entries, changed, strict=True):
             entry.written.set_result(has_changed)
+        return {}
 
 
 def _create(path: Path) -> None:
