@@ -221,6 +221,22 @@ def test_members_share_partitions_and_every_event_is_processed_once(world: World
     world.assert_processed_once(250)
 
 
+def test_the_last_outcome_is_in_the_log_when_the_processor_ends(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Outcomes ride with the next batch; whoever ends the process right after `run` leaves nothing open."""
+    issuing = ReceiptLog.issuing
+    monkeypatch.setattr(ReceiptLog, "issuing", lambda log, **named: issuing(log, **named | {"linger_ms": 60_000}))
+    world.produce({"n": 0})
+    processor = world.processor(forward(world.target), anchor_topic=None)
+    thread = threading.Thread(target=processor.run)
+    thread.start()
+    world.await_outputs(1)
+    processor.stop()
+    thread.join(60)
+    assert not thread.is_alive()
+    world.assert_processed_once(1)
+    processor.close()
+
+
 def test_stop_finishes_what_is_in_flight(world: World) -> None:
     world.produce(*({"n": n} for n in range(10)), partition=0)
     begun = threading.Event()

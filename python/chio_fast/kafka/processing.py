@@ -190,6 +190,7 @@ class Processing:
             recognition=self._recognition,
         )
         ear.intake = self.intake
+        self._at_end(self._seal)
         self._at_end(lambda: self.exactly_once.stop(self.exactly_once.timeout))
         self._at_end(self.dispatcher.stop)
         self._at_end(self._raw.close)
@@ -295,6 +296,11 @@ class Processing:
         if self.runs.unfinished:
             log.warning("%d events were not finished within %g s", self.runs.unfinished, self._options.drain_timeout)
         self.exactly_once.drain(self.exactly_once.timeout)
+
+    def _seal(self) -> None:
+        """Have what was issued last durable: no batch follows that the last transaction's outcome could ride with."""
+        receipts = self._enforcer.log
+        receipts.wait_durable(receipts.seal())
 
     def _make_run(self, held: Assigned, next_offset: int, fresh: bool) -> Run:
         handler = self._handlers[held.key[0]]
