@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from chio_fast.kafka.frontier import NOTHING
 from chio_fast.kafka.runs import Run, Runs, Stretch
 from chio_fast.kafka.sample import sample_message
 from chio_fast.kafka.work import FINISHED, RUNNING, Work
+from tests.kafka.patience import patiently
 from tests.kafka.scenario import OPEN_POLICY
 
 
@@ -111,6 +113,25 @@ def test_the_next_transaction_is_picked_ahead_if_it_is_full(table: Table) -> Non
         table.runs.committed(stretches or [])
     assert [work.event.offset() for work in run.works] == [8, 9]
     assert table.runs.is_settled
+
+
+def test_what_is_finished_is_picked_in_time_although_nothing_else_finishes(tmp_path: Path) -> None:
+    with (
+        Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        table = Table(enforcer, max_batch_s=0.02)
+        table.take(table.begin("slow"), range(1))
+        [work] = table.take(table.begin("brisk"), range(1))
+        picked = pool.submit(table.runs.pick, 100)
+        for _ in patiently("somebody who waits"):
+            if table.runs._picking:
+                break
+        table.finish(work)
+        try:
+            assert spans(picked.result(30)) == [("brisk", 0, 1)]
+        finally:
+            table.runs.stop()
 
 
 def test_the_events_of_a_lane_are_handed_on_one_after_the_other(table: Table) -> None:

@@ -247,6 +247,8 @@ class Runs:
         if run.works[run.picked] is work:
             if not self._open:
                 self._open_since = time.monotonic()
+                if self._picking:
+                    self._changed.notify()  # whoever waits has a time to wait for from now on
             self._open[run.key] = run
 
     def _is_due(self) -> bool:
