@@ -1,0 +1,38 @@
+"""What one thread asks another one for is served, whenever it is asked."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+from chio_fast.kafka.errands import Errands
+
+BLOCKED = 0.2
+"""Seconds in which an errand is posted, unless it has to wait."""
+
+
+def test_an_errand_that_is_posted_while_the_last_one_is_served_is_seen() -> None:
+    errands = Errands()
+    posters: list[threading.Thread] = []
+
+    class Asked(deque[Any]):
+        """Has another errand posted right after it was found empty for the second time: the queue is left then."""
+
+        looks = 0
+
+        def __bool__(self) -> bool:
+            found = len(self) > 0
+            self.looks += not found
+            if self.looks == 2 and not posters:
+                posters.append(threading.Thread(target=errands.post, args=(lambda: None,)))
+                posters[0].start()
+                posters[0].join(BLOCKED)
+            return found
+
+    errands._asked = Asked()
+    errands.post(lambda: None)
+    errands.serve()
+    [poster] = posters
+    poster.join()
+    assert errands.waiting
