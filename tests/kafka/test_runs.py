@@ -88,6 +88,13 @@ def test_the_committed_offset_is_where_a_run_begins(table: Table) -> None:
     assert spans(table.runs.pick(100)) == [("a", 3, 6)]
 
 
+def test_events_below_the_committed_offset_are_those_of_a_topic_that_was_created_anew(table: Table) -> None:
+    run = table.begin("a")
+    table.runs.begins_at({("a", 0): 500})
+    table.finish(*table.take(run, range(2)))
+    assert spans(table.runs.pick(100)) == [("a", 0, 2)]
+
+
 def test_a_transaction_is_bounded_and_the_rest_comes_next(table: Table) -> None:
     runs = [table.begin("a"), table.begin("b")]
     for run in runs:

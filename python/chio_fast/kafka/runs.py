@@ -282,7 +282,10 @@ class Runs:
             if not works:
                 break
             del self._open[run.key]
-            first = works[0].event.offset() if run.next == NOTHING else run.next
+            first = works[0].event.offset()
+            if run.next != NOTHING:
+                # Below it begins a topic that was created anew, while the group still has the offset of the former one.
+                first = min(first, run.next)
             run.next = works[-1].event.offset() + 1
             stretches.append(Stretch(run, works, first, run.next))
             run.picked += len(works)
