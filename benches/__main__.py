@@ -1,73 +1,68 @@
 """Runs all benches, prints one table, keeps the figures, and compares ratios with the committed baseline.
 
+A bench that fails, or Ctrl-C, costs no other figure: what was measured is shown and kept, beside the names of the
+benches that gave nothing.
+
 Usage: python -m benches [--check] [--only rust|python] [--write-baseline]
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
 import msgspec
 
-from benches import figures, machine, rust_benches
-from benches.figures import Figure, Results
+from benches import figures, machine, python_benches, rust_benches
+from benches.figures import Measured, Results
 
 HERE = Path(__file__).resolve().parent
 LATEST = HERE / "results" / "latest.json"
 BASELINE = HERE / "baseline.json"
 ORDER = ["decision", "engine", "end to end", "exactly once", "latency", "memory", "verify", "users"]
+NOT_STARTED = Measured(unfinished=["benches: all in Python"])
 
 
 def main() -> int:
-    """Runs what the command line asks for; the exit code is 1 when a ratio fell, 2 when a bench failed."""
+    """Runs what the command line asks for; the exit code is 1 when a ratio fell, 2 when a bench gave no figures."""
     parser = argparse.ArgumentParser(prog="python -m benches", description=__doc__)
     parser.add_argument("--check", action="store_true", help="small volumes; compare the ratios with the baseline")
     parser.add_argument("--only", choices=["rust", "python"], help="run only the benches of one language")
     parser.add_argument("-k", help="run only the Python benches that match, as in pytest")
     parser.add_argument("--write-baseline", action="store_true", help="make the ratios of this run the baseline")
     options = parser.parse_args()
+    if options.write_baseline and (options.only or options.k):
+        parser.error("a baseline holds the ratios of all benches; leave out `--only` and `-k`")
 
-    found: list[Figure] = []
-    try:
-        if options.only != "python":
-            found += rust_benches.run(reduced=options.check)
-        if options.only != "rust":
-            found += run_python_benches(reduced=options.check, keyword=options.k)
-    except subprocess.CalledProcessError as error:
-        print(f"a bench failed: {error}", file=sys.stderr)
-        return 2
-    found.sort(key=lambda figure: ORDER.index(figure.group))
-    results = Results(machine=machine.describe(), reduced=options.check, figures=found)
+    measured = Measured()
+    if options.only != "python":
+        measured.add(rust_benches.run(reduced=options.check))
+    if options.only != "rust":
+        interrupted = bool(measured.unfinished)
+        measured.add(NOT_STARTED if interrupted else python_benches.run(reduced=options.check, keyword=options.k))
+    measured.figures.sort(key=lambda figure: ORDER.index(figure.group))
+    results = Results(machine=machine.describe(), reduced=options.check, **msgspec.structs.asdict(measured))
+    return finish(results, write_baseline=options.write_baseline)
+
+
+def finish(results: Results, *, write_baseline: bool, latest: Path = LATEST, baseline: Path = BASELINE) -> int:
+    """Shows the figures, keeps them in `latest` or compares them with `baseline`, names the benches that gave none."""
     figures.show(results)
-    if not options.check:
-        figures.save(results, LATEST)
-        print(f"written: {LATEST.relative_to(HERE.parent)}")
-    if options.write_baseline:
-        figures.save_baseline(results, BASELINE)
-        print(f"written: {BASELINE.relative_to(HERE.parent)}")
-    return report(figures.compare(results, BASELINE)) if options.check else 0
-
-
-def run_python_benches(*, reduced: bool, keyword: str | None) -> list[Figure]:
-    """Runs the benches under pytest-benchmark and reads the figures that they handed over."""
-    with tempfile.TemporaryDirectory() as folder:
-        report_path = Path(folder) / "report.json"
-        command = [sys.executable, "-m", "pytest", str(HERE), "-o", "python_files=bench_*.py", "-p", "no:cacheprovider"]
-        command += ["--timeout", "3600", "--benchmark-json", str(report_path), "--benchmark-quiet", "-rs"]
-        command += ["-k", keyword] if keyword else []
-        subprocess.run(command, check=True, cwd=HERE.parent, env=os.environ | {"CHIO_BENCH_REDUCED": str(int(reduced))})
-        report = json.loads(report_path.read_text())
-    return [
-        msgspec.convert(figure, Figure)
-        for bench in report["benchmarks"]
-        for figure in bench["extra_info"].get("figures", [])
-    ]
+    if not results.reduced:
+        figures.save(results, latest)
+        print(f"written: {latest}")
+    if write_baseline and results.complete:
+        figures.save_baseline(results, baseline)
+        print(f"written: {baseline}")
+    elif write_baseline:
+        print(f"{baseline} stays as it was: a baseline holds the ratios of all benches", file=sys.stderr)
+    code = report(figures.compare(results, baseline)) if results.reduced else 0
+    for bench in results.failed:
+        print(f"failed: {bench}", file=sys.stderr)
+    for bench in results.unfinished:
+        print(f"not run to its end: {bench}", file=sys.stderr)
+    return code if results.complete else 2
 
 
 def report(complaints: list[str]) -> int:
@@ -75,7 +70,7 @@ def report(complaints: list[str]) -> int:
     for complaint in complaints:
         print(f"slower than the baseline: {complaint}", file=sys.stderr)
     if not complaints:
-        print(f"all ratios hold: none fell by more than {figures.TOLERANCE:.0%} below the baseline")
+        print(f"no ratio fell by more than {figures.TOLERANCE:.0%} below the baseline")
     return 1 if complaints else 0
 
 

@@ -45,12 +45,36 @@ class Figure(msgspec.Struct, frozen=True, omit_defaults=True):
         return f"{self.group}: {self.name} / {self.against}"
 
 
-class Results(msgspec.Struct, frozen=True):
-    """Everything that one run of the benches gave."""
+class Measured(msgspec.Struct):
+    """What benches gave.
+
+    Attributes:
+        figures: of the benches that ended well.
+        failed: the names of those that did not.
+        unfinished: the names of those that were interrupted or did not get their turn.
+    """
+
+    figures: list[Figure] = msgspec.field(default_factory=list)
+    failed: list[str] = msgspec.field(default_factory=list)
+    unfinished: list[str] = msgspec.field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every bench ended well."""
+        return not self.failed and not self.unfinished
+
+    def add(self, more: Measured) -> None:
+        """Takes in what other benches gave."""
+        self.figures += more.figures
+        self.failed += more.failed
+        self.unfinished += more.unfinished
+
+
+class Results(Measured, kw_only=True):
+    """Everything that one run gave, and what it depends on."""
 
     machine: Machine
     reduced: bool
-    figures: list[Figure]
 
 
 def show(results: Results, console: Console | None = None) -> None:
@@ -81,7 +105,7 @@ def show(results: Results, console: Console | None = None) -> None:
 
 
 def save(results: Results, path: Path) -> None:
-    """Writes all figures as JSON."""
+    """Writes all figures as JSON, and the names of the benches that gave none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(msgspec.json.format(msgspec.json.encode(results), indent=2) + b"\n")
 
@@ -93,14 +117,18 @@ def save_baseline(results: Results, path: Path) -> None:
 
 
 def compare(results: Results, path: Path) -> list[str]:
-    """Says which ratios fell below the baseline by more than the tolerance; an empty list is good news."""
+    """Says which ratios fell below the baseline by more than the tolerance; an empty list is good news.
+
+    A ratio of the baseline that was not measured is named too, unless benches failed: then it is known why.
+    """
     baseline = msgspec.json.decode(path.read_bytes(), type=dict[str, float])
     found = {figure.key: figure.ratio for figure in results.figures if figure.ratio is not None}
     complaints = []
     for key, expected in baseline.items():
         ratio = found.get(key)
         if ratio is None:
-            complaints.append(f"`{key}` is in the baseline and was not measured")
+            if results.complete:
+                complaints.append(f"`{key}` is in the baseline and was not measured")
         elif ratio < expected * (1 - TOLERANCE):
             complaints.append(f"`{key}` fell from {expected:.3g} to {ratio:.3g}")
     return complaints

@@ -1,24 +1,29 @@
-"""The comparison of benches with the baseline is about ratios alone, and misses nothing that the baseline names."""
+"""The comparison of benches with the baseline is about ratios alone, and misses nothing that the baseline names.
+
+A run in which benches failed is shown, kept and compared all the same, but makes no baseline.
+"""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from benches import figures
+from benches.__main__ import finish
 from benches.figures import Figure, Results
 from benches.machine import Machine
 
 MACHINE = Machine(cpu="any", cores=2, system="any", python="3.11")
 
 
-def results(*ratios: float | None) -> Results:
+def results(*ratios: float | None, reduced: bool = True, failed: tuple[str, ...] = ()) -> Results:
     found = [
         Figure(group="engine", name=f"number {number}", value=1.0, unit="ns", ratio=ratio, against="a reference")
         for number, ratio in enumerate(ratios)
     ]
-    return Results(machine=MACHINE, reduced=True, figures=found)
+    return Results(machine=MACHINE, reduced=reduced, figures=found, failed=list(failed))
 
 
 @pytest.fixture
@@ -45,3 +50,34 @@ def test_a_ratio_that_was_not_measured_is_named(baseline: Path) -> None:
     (complaint,) = figures.compare(results(1.0), baseline)
     assert "number 1" in complaint
     assert "not measured" in complaint
+
+
+def test_what_a_run_measured_is_kept_with_the_names_of_the_benches_that_failed(
+    tmp_path: Path, baseline: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    latest, before = tmp_path / "latest.json", baseline.read_text()
+    found = results(1.0, reduced=False, failed=("bench_x",))
+    assert finish(found, write_baseline=True, latest=latest, baseline=baseline) == 2
+    kept = json.loads(latest.read_text())
+    assert kept["failed"] == ["bench_x"]
+    assert [figure["name"] for figure in kept["figures"]] == ["number 0"]
+    assert baseline.read_text() == before
+    printed = capsys.readouterr().err
+    assert "failed: bench_x" in printed
+    assert "stays as it was" in printed
+
+
+@pytest.mark.parametrize(
+    ("ratios", "failed", "code"), [((1.0, 2.0), (), 0), ((1.0, 1.0), (), 1), ((1.0,), (), 1), ((1.0,), ("bench_x",), 2)]
+)
+def test_a_reduced_run_is_compared_with_the_baseline(
+    baseline: Path, ratios: tuple[float, ...], failed: tuple[str, ...], code: int
+) -> None:
+    assert finish(results(*ratios, failed=failed), write_baseline=False, baseline=baseline) == code
+
+
+def test_where_benches_failed_what_there_is_is_compared(baseline: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert finish(results(0.5, failed=("bench_x",)), write_baseline=False, baseline=baseline) == 2
+    printed = capsys.readouterr().err
+    assert "`engine: number 0 / a reference` fell from 1 to 0.5" in printed
+    assert "not measured" not in printed
