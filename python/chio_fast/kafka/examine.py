@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, ResourceType  # type: ignore[attr-defined]
 
 from chio_fast import diagnosis
@@ -16,10 +16,14 @@ from chio_fast.kafka.config import admin_config, consumer_config, producer_confi
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from confluent_kafka.admin._metadata import ClusterMetadata
+
     from chio_fast.diagnosis import Diagnosis
 
 TIMEOUT = 10.0
 """Seconds that one question to the cluster may take."""
+REFUSED = 2.0
+"""Seconds in which every address of every broker is tried: when all of them refuse, none is waited for."""
 TESTED_CLIENT = "2.16"
 SAFE_REPLICAS = 3
 RECORD_PARTITIONS = 8
@@ -68,11 +72,24 @@ class Cluster:
     """
 
     def __init__(self, conf: Mapping[str, Any]) -> None:
+        heard: list[KafkaError] = []
+        settings: dict[str, Any] = admin_config(conf) | {"error_cb": heard.append}
         try:
-            self._admin = AdminClient(admin_config(conf))
-            self._metadata = self._admin.list_topics(timeout=TIMEOUT)
+            self._admin = AdminClient(settings)
+            self._metadata = self._first_answer(heard)
         except KafkaException as error:
-            raise ChioConfigError(f"`{conf.get('bootstrap.servers')}`: {error.args[0].str()}") from None
+            reasons = [reason for reason in heard if reason.code() != KafkaError._ALL_BROKERS_DOWN]
+            reason = reasons[-1] if reasons else error.args[0]
+            raise ChioConfigError(f"`{conf.get('bootstrap.servers')}`: {reason.str()}") from None
+
+    def _first_answer(self, heard: list[KafkaError]) -> ClusterMetadata:
+        try:
+            return self._admin.list_topics(timeout=REFUSED)
+        except KafkaException:
+            self._admin.poll(0)
+            if any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in heard):
+                raise
+        return self._admin.list_topics(timeout=TIMEOUT - REFUSED)
 
     def itself(self) -> Iterator[Diagnosis]:
         """Examine the brokers."""

@@ -95,12 +95,14 @@ def read(conf: Mapping[str, Any], topic: str, *, since: int | None = None) -> It
             **consumer_config(settings, lambda error: log.debug("dlq reader: %s", error)),
             "auto.offset.reset": "earliest",
             "enable.partition.eof": True,
+            # The end of a partition is told when a fetch came back empty, which the broker puts off by so much.
+            "fetch.wait.max.ms": 20,
         }
     )
     try:
         open_partitions = _assign(consumer, topic, since)
         while open_partitions:
-            for message in consumer.consume(500, 0.2):
+            for message in consumer.consume(1, 0.2) + consumer.consume(500, 0):
                 if message.error():
                     _check(message, open_partitions)
                 elif message.partition() in open_partitions:

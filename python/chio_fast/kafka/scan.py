@@ -49,6 +49,8 @@ def reader(conf: Mapping[str, Any], isolation: Isolation) -> Consumer:
             # partition began and can tell.
             "auto.offset.reset": "earliest",
             "fetch.queue.backoff.ms": 10,
+            # The end of a partition is told when a fetch came back empty, which the broker puts off by so much.
+            "fetch.wait.max.ms": 20,
         }
     )
 
@@ -88,7 +90,7 @@ def read(conf: Mapping[str, Any], wanted: Mapping[Key, Span], isolation: Isolati
         consumer.assign([TopicPartition(*key, span.first) for key, span in left.items()])
         deadline = time.monotonic() + STALLED
         while left:
-            messages = consumer.consume(AT_ONCE, POLL)
+            messages = consumer.consume(1, POLL) + consumer.consume(AT_ONCE, 0)
             if messages:
                 deadline = time.monotonic() + STALLED
             elif time.monotonic() > deadline:
