@@ -35,7 +35,8 @@ class Engine:
         cargo = shutil.which("cargo")
         if cargo is None:
             pytest.fail("cargo is not installed: the engine's verifier is compared from an example of `chio-receipts`")
-        build = [cargo, "build", "--quiet", "--locked", "-p", "chio-receipts", "--example", "verdicts"]
+        # The whole workspace with the features of `make test-rust`: what that has built serves here too.
+        build = [cargo, "build", "--quiet", "--locked", "--features", "chio-store/postgres", "--example", "verdicts"]
         subprocess.run([*build, "--message-format=short"], cwd=ROOT, check=True)
         target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
         self._process = subprocess.Popen(
