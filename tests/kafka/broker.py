@@ -346,6 +346,11 @@ def _server_properties(node: Node, nodes: Sequence[Node], data: Path) -> dict[st
         "share.coordinator.state.topic.num.partitions": 1,
         "group.initial.rebalance.delay.ms": 0,
         "group.min.session.timeout.ms": 500,
+        # Members of `group.protocol=consumer` do not choose these.
+        "group.consumer.min.session.timeout.ms": 500,
+        "group.consumer.session.timeout.ms": 6000,
+        "group.consumer.min.heartbeat.interval.ms": 500,
+        "group.consumer.heartbeat.interval.ms": 1000,
         "auto.create.topics.enable": "false",
         "log.retention.hours": -1,
         "broker.session.timeout.ms": 2000,

@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from chio_fast import Policy
-from chio_fast.kafka import ChioTransactionalProcessor
+from chio_fast.kafka import ChioTransactionalProcessor, failures
 
 FAILPOINT = "CHIO_TEST_FAILPOINT"
 SHORT_SESSION = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500}
@@ -48,8 +48,8 @@ class ProcessorSettings(msgspec.Struct):
         batch_size: events of one transaction at most.
         max_batch_ms: how long finished events wait for company.
         max_in_flight: events in hand at most.
-        slow_n: number of the one input whose handler takes `slow_s`.
-        slow_s: seconds.
+        slow_n: number of the one input whose handler takes until the file `release` is there.
+        release: path.
         failpoint: where the process kills itself, see `chio_fast.kafka.failpoint`.
         is_async: whether the handler is async.
     """
@@ -72,7 +72,7 @@ class ProcessorSettings(msgspec.Struct):
     max_batch_ms: int = 50
     max_in_flight: int = 1000
     slow_n: int = -1
-    slow_s: float = 0.0
+    release: str = ""
     failpoint: str = ""
     is_async: bool = False
 
@@ -106,8 +106,8 @@ def build(settings: ProcessorSettings) -> ChioTransactionalProcessor:
 
     def product(event: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         task = msgspec.json.decode(event.value())
-        if task["n"] == settings.slow_n:
-            time.sleep(settings.slow_s)
+        while task["n"] == settings.slow_n and not Path(settings.release).exists():
+            time.sleep(0.02)
         attempts[task["n"]] += 1
         if task["fate"] == "fail" or (task["fate"] == "once" and attempts[task["n"]] == 1):
             raise RuntimeError(f"input {task['n']} cannot be handled")
@@ -133,6 +133,8 @@ def build(settings: ProcessorSettings) -> ChioTransactionalProcessor:
 
 def main(settings: ProcessorSettings) -> None:
     """Process until SIGTERM."""
+    # Inputs that fail hold their partitions until they are given up, and are too many to wait for each one's backoff.
+    failures.BACKOFF = 0.01
     asked: list[int] = []
     signal.signal(signal.SIGTERM, lambda number, _frame: asked.append(number))
     processor = build(settings)

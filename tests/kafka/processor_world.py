@@ -16,7 +16,6 @@ from chio_fast import Policy, Receipt, ReceiptLog, Signer
 from chio_fast.kafka.processor import ChioTransactionalProcessor
 from tests.kafka import topics
 from tests.kafka.broker import Broker
-from tests.kafka.patience import patiently
 from tests.kafka.receipts import OwnLog
 
 POLICY = """
@@ -88,12 +87,10 @@ class World(OwnLog):
 
     def await_outputs(self, count: int, topic: str | None = None) -> list[Any]:
         """Wait for so many committed records."""
-        for _ in patiently(f"{count} outputs"):
-            found = self.outputs(topic)
-            if len(found) >= count:
-                assert len(found) == count
-                return found
-        raise AssertionError
+        topics.await_records(self.broker.bootstrap, topic or self.target, count)
+        found = self.outputs(topic)
+        assert len(found) == count
+        return found
 
     def committed(self) -> int:
         """The offset that is committed in the first partition; -1001 where there is none."""

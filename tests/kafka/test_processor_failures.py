@@ -22,6 +22,7 @@ from chio_fast.kafka.processor import ChioTransactionalProcessor
 from chio_fast.kafka.recovery import Recovery, Resolved
 from chio_fast.kafka.runs import Stretch
 from tests.kafka.patience import patiently
+from tests.kafka.processor_worker import SHORT_SESSION
 from tests.kafka.processor_world import POLICY, World, forward, running, world
 
 __all__ = ["world"]
@@ -267,7 +268,7 @@ def process_poison(arguments: dict[str, Any], source: str, target: str, policy: 
 
 def test_an_event_that_ends_the_process_is_given_up_and_those_beside_it_are_not(world: World) -> None:
     world.produce(*({"n": n} for n in range(5)), {"n": 5, "poison": True}, *({"n": n} for n in range(6, 10)))
-    arguments = world.arguments(max_attempts=4)
+    arguments = world.arguments(max_attempts=4, config=SHORT_SESSION)
     del arguments["policy"]
     spawn = multiprocessing.get_context("spawn")
     killed = 0
