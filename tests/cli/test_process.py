@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.conftest import POLICY
-from tests.cli.gateway import BROKEN, EVENTS, LARGE, SECRET, await_line, end, fill
+from tests.cli.gateway import (
+    BROKEN,
+    EVENTS,
+    LARGE,
+    SECRET,
+    WHEN_IDLE,
+    WHEN_IDLE_AFTER_A_KILL,
+    await_line,
+    end,
+    fill,
+)
 from tests.kafka.topics import await_records, read
 
 if TYPE_CHECKING:
@@ -129,7 +139,7 @@ def test_events_are_handled_once_and_sigterm_commits_what_is_done(
     assert (summary["denied"], summary["failed"]) == (len(LARGE | BROKEN), len(FAILING))
     assert summary["committed"] == EVENTS
 
-    again = chio("process", "--config", config, "--idle-exit", "3", "--json")
+    again = chio("process", "--config", config, *WHEN_IDLE, "--json")
     assert again.code == 0, again.err
     assert (again.documents[0]["allowed"], again.documents[0]["denied"]) == (0, 0)
     assert numbers(broker, topics["target"]) == Counter(DONE - FAILING)
@@ -163,7 +173,7 @@ def test_what_was_called_by_a_process_that_is_killed_in_a_tool_is_known_to_its_s
     changed(config, concurrency=1)
     fill(broker, topics["source"])
     die_in_the_tool(start, config)
-    again = chio("process", "--config", config, "--member", successor, "--idle-exit", "4", "--json")
+    again = chio("process", "--config", config, "--member", successor, *WHEN_IDLE_AFTER_A_KILL, "--json")
     assert again.code == 0, again.err
     assert again.documents[0]["calls_unknown"] == 1
     assert numbers(broker, topics["target"]) == Counter(DONE)
@@ -187,7 +197,7 @@ def test_over_many_kills_every_call_is_made_once_or_left_to_people(
     fill(broker, topics["source"])
     for _ in range(kills):
         die_in_the_tool(start, config)
-    last = chio("process", "--config", config, "--idle-exit", "4", "--json")
+    last = chio("process", "--config", config, *WHEN_IDLE_AFTER_A_KILL, "--json")
     assert last.code == 0, last.err
     assert set(Counter(key for _, key in calls(config)).values()) == {1}
     made = {int(number) for number, _ in calls(config)}
@@ -235,7 +245,7 @@ def test_an_unknown_call_can_end_every_run_until_somebody_decides(
         assert "whether it did its work is not known" in ran.err
     assert len(calls(config)) <= len(DONE)
     changed(config, tools={"note": tool | {"on_unknown": "call again"}})
-    assert chio("process", "-c", config, "--idle-exit", "4").code == 0
+    assert chio("process", "-c", config, *WHEN_IDLE_AFTER_A_KILL).code == 0
     assert numbers(broker, topics["target"]) == Counter(DONE)
     assert Counter(Counter(key for _, key in calls(config)).values()) == {1: len(DONE) - 1, 2: 1}
 
@@ -340,7 +350,7 @@ def test_what_enforce_forwards_exactly_once_survives_kills_without_loss_and_with
         await_records(broker.bootstrap, topics["target"], progress)
         process.kill()
         process.wait()
-    last = chio("enforce", "--config", gateway, "--idle-exit", "4", "--json")
+    last = chio("enforce", "--config", gateway, *WHEN_IDLE_AFTER_A_KILL, "--json")
     assert last.code == 0, last.err
     assert numbers(broker, topics["target"]) == Counter(set(wanted) - LARGE - BROKEN - SECRET)
     assert numbers(broker, topics["denied"]) == Counter(LARGE | BROKEN)

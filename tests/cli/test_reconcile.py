@@ -11,7 +11,7 @@ import pytest
 from confluent_kafka import Producer
 
 from tests.cli.conftest import flip_a_bit
-from tests.cli.gateway import BROKEN, EVENTS, LARGE, SECRET, fill
+from tests.cli.gateway import BROKEN, EVENTS, LARGE, SECRET, WHEN_IDLE, fill
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,7 +30,7 @@ def enforced(
     """The configuration of a gateway that has done its work, on a cluster with all topics."""
     assert chio("doctor", "-c", config, "--fix").code == 0
     fill(broker, topics["source"])
-    assert chio("enforce", "-c", config, "--idle-exit", "3").code == 0
+    assert chio("enforce", "-c", config, *WHEN_IDLE).code == 0
     return config
 
 
@@ -99,7 +99,7 @@ def test_a_log_is_held_to_the_anchors_of_the_topic_or_of_a_file(
         if file.is_file():
             shutil.copy(file, kept)
     fill(broker, json.loads(enforced.read_text())["kafka"]["group.id"])
-    assert chio("enforce", "-c", enforced, "--idle-exit", "3").code == 0
+    assert chio("enforce", "-c", enforced, *WHEN_IDLE).code == 0
     (tmp_path / "anchors.jsonl").write_text(chio("anchors", *at, "--json").out)
 
     for more in ((), ("--independent",)):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka import Consumer, TopicPartition
 
-from tests.cli.gateway import EVENTS, fill
+from tests.cli.gateway import EVENTS, WHEN_IDLE, fill
 from tests.kafka.topics import read
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def test_duplicates_are_denied_where_the_file_says_so(
 ) -> None:
     fill(broker, topics["source"])
     config = write(duplicates={"header": "kept", "action": "deny"})
-    ran = chio(run[0], "-c", config, "--idle-exit", "3", "--json")
+    ran = chio(run[0], "-c", config, *WHEN_IDLE, "--json")
     assert ran.code == 0, ran.err
     assert ran.documents[0]["denied"] == EVENTS - 1
     assert len(list(read(broker.bootstrap, topics["target"]))) == 1
@@ -79,7 +79,7 @@ def test_replays_are_honoured_where_the_file_says_so(
 ) -> None:
     fill(broker, topics["source"], range(10))
     for policy, members, denied in ((OPEN, {}, 0), (CLOSED, {"on_replay": "honor"}, 0), (CLOSED, {}, 10)):
-        ran = chio(run[0], "-c", write(policy, **members), "--idle-exit", "3", "--json")
+        ran = chio(run[0], "-c", write(policy, **members), *WHEN_IDLE, "--json")
         assert ran.code == 0, ran.err
         assert ran.documents[0]["denied"] == denied
         move_back(broker, topics["source"])
@@ -106,7 +106,7 @@ def test_heads_are_published_where_the_file_says(
     named = new_topic("heads", partitions=2)
     fill(broker, topics["source"], range(1))
     config = write(anchor_topic=named if is_named else None)
-    ran = chio(run[0], "-c", config, "--idle-exit", "3", "--json")
+    ran = chio(run[0], "-c", config, *WHEN_IDLE, "--json")
     assert ran.code == 0, ran.err
     heads = list(read(broker.bootstrap, named))
     assert bool(heads) is is_named
