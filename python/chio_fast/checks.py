@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
+from chio_fast.context import current_event
 from chio_fast.decision import Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from chio_fast.message import EventLike
 
 
 class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +27,31 @@ class CheckRequest(msgspec.Struct, frozen=True, kw_only=True):
     output: Any = None
     parents: tuple[str, ...] = ()
     correlation: str | None = None
+
+    @classmethod
+    def of_call(
+        cls,
+        tool: str,
+        scope: str,
+        arguments: Mapping[str, Any] | None,
+        *,
+        identity: str | None = None,
+        event: EventLike | None = None,
+        parents: Sequence[str] = (),
+        correlation: str | None = None,
+    ) -> Self:
+        """Ask for a tool call; the event is by default that of the `with event:` block around."""
+        return cls(
+            scope=scope,
+            identity=identity,
+            kind="invoke",
+            event=event if event is not None else current_event(),
+            tool=tool,
+            # A copy, so that nobody changes between decision and call what the tool gets.
+            arguments=dict(arguments or {}),
+            parents=tuple(parents),
+            correlation=correlation,
+        )
 
     @property
     def boundary(self) -> Kind:

@@ -209,7 +209,9 @@ class Enforcer:
             ChioConfigError: no such tool, or it is async.
             Exception: whatever the tool raises.
         """
-        request = self._tool_request(tool, scope, arguments, identity, event, parents, correlation)
+        request = CheckRequest.of_call(
+            tool, scope, arguments, identity=identity, event=event, parents=parents, correlation=correlation
+        )
         return self.tools.run(request)
 
     async def ainvoke(
@@ -224,7 +226,9 @@ class Enforcer:
         correlation: str | None = None,
     ) -> Any:
         """Do what `invoke` does without blocking the loop; a sync tool runs in a thread."""
-        request = self._tool_request(tool, scope, arguments, identity, event, parents, correlation)
+        request = CheckRequest.of_call(
+            tool, scope, arguments, identity=identity, event=event, parents=parents, correlation=correlation
+        )
         return await self.tools.arun(request)
 
     def admit(
@@ -243,14 +247,6 @@ class Enforcer:
             if not due:
                 return allowed, denied
             self.guards.run(due)
-
-    async def aissue(self, events: Sequence[Event], *, before_action: bool = False) -> tuple[list[Event], list[Event]]:
-        """Do what `issue` does, with guards on the running loop."""
-        while True:
-            allowed, denied, due = self.gate.issue(events, before_action=before_action)
-            if not due:
-                return allowed, denied
-            await self.guards.arun(due)
 
     def seal(self) -> None:
         """Wait until every receipt issued so far is durable.
@@ -343,28 +339,6 @@ class Enforcer:
         ordinals = [check.ordinal for check in checks if check.ordinal is not None]
         if ordinals:
             self.log.wait_durable(max(ordinals))
-
-    def _tool_request(  # noqa: PLR0917 - the two forms of `invoke` pass on what they got
-        self,
-        tool: str,
-        scope: str,
-        arguments: Mapping[str, Any] | None,
-        identity: str | None,
-        event: EventLike | None,
-        parents: Sequence[str],
-        correlation: str | None,
-    ) -> CheckRequest:
-        # A copy, so that nobody changes between decision and call what the tool gets.
-        return CheckRequest(
-            scope=scope,
-            identity=identity,
-            kind="invoke",
-            event=event if event is not None else current_event(),
-            tool=tool,
-            arguments=dict(arguments or {}),
-            parents=tuple(parents),
-            correlation=correlation,
-        )
 
 
 def _signer(given: Signer | StrPath | None) -> Signer | None:

@@ -301,15 +301,7 @@ class EventCalls:
         return self._request(tool, scope, arguments), KeptCall(self._caller, self, self._event, place)
 
     def _request(self, tool: str, scope: str, arguments: Mapping[str, Any] | None) -> CheckRequest:
-        # A copy, so that nobody changes between decision and call what the tool gets.
-        return CheckRequest(
-            scope=scope,
-            identity=self._caller.identity,
-            kind="invoke",
-            event=self._event,
-            tool=tool,
-            arguments=dict(arguments or {}),
-        )
+        return CheckRequest.of_call(tool, scope, arguments, identity=self._caller.identity, event=self._event)
 
     @contextmanager
     def _guarding(self, kept: KeptCall) -> Iterator[None]:
