@@ -5,7 +5,7 @@ The extension `chio_fast._native` imports them from here and maps its own failur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,11 @@ class ChioDenied(ChioError):  # noqa: N818 - the name is part of the documented 
 
 class ChioRevoked(ChioError):  # noqa: N818 - the name is part of the documented surface
     """An event's partition was revoked, lost or sought since it was handed out: nothing may be done for it any more."""
+
+    @classmethod
+    def of(cls, request: str, consequence: str) -> Self:
+        """Say of which event (`Event.request`), and what was not done or follows."""
+        return cls(f"`{request}` is not held here any longer: its partition was revoked, lost or sought; {consequence}")
 
 
 class ChioCallUnknown(ChioError):  # noqa: N818 - says what is known of the call, not that asking failed

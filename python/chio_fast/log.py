@@ -229,8 +229,7 @@ class ReceiptLog:
             VerifyError: something is wrong; its `report` says what.
             SigningKeyError: the trust file is malformed.
         """
-        trusted = trust if isinstance(trust, TrustFile) else TrustFile.load(trust)
-        report = _report.decode(self._read().verify(trusted.to_json(), progress))
+        report = _report.decode(self._read().verify(_text_of(trust), progress))
         if report.found:
             first = report.findings[0]
             raise VerifyError(
@@ -273,8 +272,7 @@ class ReceiptLog:
             LogClaimedError: the file holds new batches of an issuer of this very log that is running.
             SigningKeyError: the trust file is malformed.
         """
-        trusted = trust if isinstance(trust, TrustFile) else TrustFile.load(trust)
-        return _imported.decode(_native.import_frames(self.location, path, trusted.to_json()))
+        return _imported.decode(_native.import_frames(self.location, path, _text_of(trust)))
 
     def withhold(self, ids: Iterable[str]) -> int:
         """Replace bodies by their leaf hashes, for retention and erasure; the log still verifies.
@@ -313,8 +311,7 @@ def verify_export(export: bytes, trust: TrustFile | StrPath) -> VerifiedReceipt:
         VerifyError: it is not authentic, or contradicts itself; the message begins with the fault.
         SigningKeyError: the trust file is malformed.
     """
-    trusted = trust if isinstance(trust, TrustFile) else TrustFile.load(trust)
-    told = _native.verify_export(export, trusted.to_json())
+    told = _native.verify_export(export, _text_of(trust))
     refused = msgspec.json.decode(told, type=_Refused)
     if refused.fault is not None:
         raise VerifyError(f"{refused.fault}: {refused.detail}")
@@ -324,3 +321,8 @@ def verify_export(export: bytes, trust: TrustFile | StrPath) -> VerifiedReceipt:
 def log_stats(opened: Log) -> LogStats:
     """Give the counters of a log that is open for issuing."""
     return _stats.decode(opened.stats())
+
+
+def _text_of(trust: TrustFile | StrPath) -> bytes:
+    """Give the text of a trust file, or of the one at a path."""
+    return (trust if isinstance(trust, TrustFile) else TrustFile.load(trust)).to_json()

@@ -23,6 +23,7 @@ __all__ = ["Policy", "PolicyWatcher"]
 log = logging.getLogger("chio_fast.policy")
 
 DEFAULT_INTERVAL = 1.0
+"""Seconds between two looks at a policy file."""
 
 
 class PolicyWatcher:
@@ -36,7 +37,14 @@ class PolicyWatcher:
         path: the policy file.
         interval: seconds between looks.
 
+    Attributes:
+        policy: the one that was taken over last.
+        reloads: policies taken over since the first.
+        failures: changes of the file that were refused.
+        last_error: why the last look took nothing over, if it was for a fault.
+
     Raises:
+        ChioConfigError: the interval is not positive.
         PolicyError: the file is not a policy now.
     """
 
@@ -125,12 +133,20 @@ def policy_from(
     if isinstance(given, PolicyWatcher):
         return given.policy, given
     if isinstance(given, Policy):
-        if watch and given.source.startswith("<"):
+        if not watch:
+            return given, None
+        file = file_of(given)
+        if file is None:
             raise ChioConfigError("`watch` needs a policy file; give its path as `policy`")
-        path = Path(given.source)
+        path = file
     else:
         path = settings.policy_path() if given is None else Path(os.fspath(given))
     if watch:
         watcher = PolicyWatcher(path) if watch is True else PolicyWatcher(path, interval=watch)
         return watcher.policy, watcher
-    return (given if isinstance(given, Policy) else Policy.from_file(path)), None
+    return Policy.from_file(path), None
+
+
+def file_of(policy: Policy) -> Path | None:
+    """Give the file that a policy came from; None where its text came from elsewhere."""
+    return None if policy.source.startswith("<") else Path(policy.source)

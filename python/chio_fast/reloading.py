@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from chio_fast._native import Policy
 from chio_fast.errors import ChioConfigError, ChioError
+from chio_fast.policy import file_of
 
 if TYPE_CHECKING:
     from chio_fast._native import Gate, StrPath
@@ -59,9 +60,9 @@ class Reloading:
         """
         try:
             if policy is None:
-                if self._gate.policy.source.startswith("<"):
+                policy = file_of(self._gate.policy)
+                if policy is None:
                     raise ChioConfigError("the policy came from no file; give the new one, `reload(policy)`")
-                policy = self._gate.policy.source
             self._take_over(policy if isinstance(policy, Policy) else Policy.from_file(policy))
         except ChioError as error:
             self._refused += 1

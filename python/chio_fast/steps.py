@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import inspect
 from collections.abc import Awaitable, Callable, Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
@@ -59,6 +60,11 @@ async def arun(steps: Steps[T]) -> T:
             proceed = functools.partial(steps.throw, error)
         else:
             proceed = functools.partial(steps.send, outcome)
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether calls of a function, or of an object that is called like one, are awaited."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
 
 
 def future(awaited: Future[T]) -> Wait:

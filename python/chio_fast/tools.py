@@ -69,8 +69,7 @@ class Tool(NamedTuple):
     @property
     def is_async(self) -> bool:
         """Whether calls of it are awaited."""
-        function = self.function
-        return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(type(function).__call__)
+        return steps.is_async(self.function)
 
     def call(self, arguments: Mapping[str, Any], key: str | None) -> Wait:
         """Give the call, to be made."""
@@ -305,7 +304,4 @@ def _decoder(function: Callable[..., Any]) -> msgspec.json.Decoder[Any]:
 def _require_current(request: CheckRequest) -> None:
     event = request.event
     if isinstance(event, Event) and not event.is_current:
-        raise ChioRevoked(
-            f"`{event.request}` is not this consumer's any longer: its partition was revoked, lost or sought, so tool "
-            f"`{request.tool}` was not called"
-        )
+        raise ChioRevoked.of(event.request, f"tool `{request.tool}` was not called")

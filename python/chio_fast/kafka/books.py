@@ -49,7 +49,6 @@ CREATE INDEX IF NOT EXISTS shown_checkpoint ON shown (checkpoint);
 CREATE INDEX IF NOT EXISTS batches_checkpoint ON batches (checkpoint);
 CREATE INDEX IF NOT EXISTS ranges_place ON ranges (topic, partition, first);
 """
-TRANSACTIONAL = ("prepared", "committed", "rolled_back")
 CHUNK = 2000
 _LENGTHS_AT = 24
 """Where a frame tells the lengths of checkpoint and attestation, which are its last parts; see receipt-format.md."""

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import random
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import msgspec
 
 from chio_fast.errors import ChioCallDiverged, ChioCallUnknown, ChioConfigError, ChioDeliveryError, ChioDenied
+from chio_fast.kafka.client_errors import backoff
 from chio_fast.kafka.envelope import (
     HEADER_RECEIPT,
     HEADER_REQUEST,
@@ -96,7 +96,7 @@ class Failures:
 
     def backoff(self, attempts: int) -> float:
         """Give the seconds to wait after `attempts` failures, with jitter."""
-        return random.uniform(0.5, 1.0) * min(MAX_BACKOFF, BACKOFF * 2.0 ** (attempts - 1))  # noqa: S311 - no secret
+        return backoff(attempts - 1, base=BACKOFF, limit=MAX_BACKOFF)
 
     def charge(self, work: Work, failure: Failure) -> None:
         """Remember that the cluster refused an output of `work`, so that the event fails when it comes again."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -12,17 +11,17 @@ from chio_fast.errors import ChioDeliveryError, ChioDenied, ChioError, ChioRevok
 from chio_fast.kafka.work import RUNNING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator
+    from collections.abc import Awaitable, Generator, Mapping
 
     from chio_fast._native import Check, Outlet
     from chio_fast.enforcer import Enforcer
     from chio_fast.kafka.calls import EventCalls, ToolCaller
     from chio_fast.kafka.work import Work
+    from chio_fast.message import OutputHeaders
 
 RECORD_OVERHEAD = 512
 """Bytes that headers and framing may add to an output."""
 
-Headers = Sequence[tuple[str, "bytes | str | None"]] | Mapping[str, "bytes | str | None"]
 Value = Any
 """Bytes, a string or None are written as they are, everything else as JSON."""
 BYTES_LIKE = (bytearray, memoryview)
@@ -104,7 +103,7 @@ class HandlerContext(Handling):
         value: Value = None,
         key: bytes | str | None = None,
         *,
-        headers: Headers | None = None,
+        headers: OutputHeaders | None = None,
         partition: int = -1,
         timestamp: int = 0,
     ) -> Awaitable[None]:
@@ -180,10 +179,7 @@ class HandlerContext(Handling):
         """
         work = self._work
         if not work.event.is_current:
-            raise ChioRevoked(
-                f"`{work.event.request}` is not this processor's any longer: its partition was revoked, lost or "
-                "sought; it is handled again by whoever holds it"
-            )
+            raise ChioRevoked.of(work.event.request, "it is handled again by whoever holds it")
         if work.state != RUNNING or work.attempts != self._attempt:
             raise ChioError(f"the handler of `{work.event.request}` has returned; await what it starts")
 

@@ -151,10 +151,7 @@ class Outlets:
         else:
             event = handling.event
             if not event.is_current:
-                raise ChioRevoked(
-                    f"`{event.request}` is not this consumer's any longer: its partition was revoked, lost or sought, "
-                    f"so nothing was produced to `{topic}`"
-                )
+                raise ChioRevoked.of(event.request, f"nothing was produced to `{topic}`")
             identity = self._identity or event.identity
             if handling.calls:
                 parents = (*parents, *handling.calls)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
+from chio_fast import steps
 from chio_fast.kafka import anchors, config, metadata
 from chio_fast.kafka.assignment import Assigned, Assignments
 from chio_fast.kafka.attesting import Attesting
@@ -309,7 +309,7 @@ class Processing:
             held,
             handler,
             next_offset,
-            is_async=is_async(handler),
+            is_async=steps.is_async(handler),
             unproven=unproven,
             generation=metadata.generation_of(self._raw),
         )
@@ -348,8 +348,3 @@ class Processing:
         for topic in self._options.written:
             if topic not in known:
                 log.warning("topic `%s` does not exist: the first record for it will fail", topic)
-
-
-def is_async(handler: Handler) -> bool:
-    """Whether a handler is awaited."""
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(type(handler).__call__)

@@ -124,7 +124,7 @@ class Throttle:
             self._call(self._raw.pause, [held.at(NOTHING) for held in fresh])
 
     @staticmethod
-    def _call(method: Callable[[list], None], partitions: list) -> None:  # type: ignore[type-arg]
+    def _call(method: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition]) -> None:
         try:
             method(partitions)
         except KafkaException as error:
