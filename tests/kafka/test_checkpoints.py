@@ -14,8 +14,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigError
 from chio_fast.kafka import checkpoints as module
-from chio_fast.kafka.checkpoints import REQUIRED, Checkpoints, checkpoint_record, read_record
+from chio_fast.kafka.checkpoints import Checkpoints, checkpoint_record, read_record
 from chio_fast.kafka.transaction import Transaction
+from chio_fast.topics import RECORD_KEEPING, RECORD_KEEPING_PARTITIONS
 from chio_fast.verify import hashing
 from tests.kafka.broker import Broker, Cluster
 from tests.kafka.patience import patiently
@@ -45,7 +46,7 @@ def find(checkpoints: Checkpoints, names: Iterable[str], *places: int, **named: 
 @pytest.fixture
 def topic(new_topic: Callable[..., str]) -> str:
     """A checkpoint topic of one partition."""
-    return new_topic(config=REQUIRED)
+    return new_topic(config=RECORD_KEEPING)
 
 
 @pytest.fixture
@@ -200,7 +201,7 @@ def test_records_that_are_deleted_while_they_are_read_are_noticed(
 def test_what_was_committed_is_found_after_its_leader_died(cluster: Cluster):
     """The client answers a question to a dead leader with no offset and no error; that is no watermark."""
     conf = {"bootstrap.servers": cluster.bootstrap, "group.id": "group", "log_level": 0}
-    topic = cluster.create_topic("checkpoints", config=REQUIRED)
+    topic = cluster.create_topic("checkpoints", config=RECORD_KEEPING)
     checkpoints, transaction = Checkpoints(conf, topic), Transaction(conf, ID, on_error=ignore)
     transaction.start()
     show(transaction, topic, "aa")
@@ -230,7 +231,7 @@ def test_a_topic_that_was_created_anew_or_deleted_is_another_one(
 
     with pytest.raises(CheckpointsTrimmed):
         ask_until_it_is_gone()
-    broker.create_topic(topic, config=REQUIRED)
+    broker.create_topic(topic, config=RECORD_KEEPING)
     assert checkpoints.topic_id() != before
     with pytest.raises(CheckpointsTrimmed, match="created anew"):
         find(checkpoints, ["aa"], 0, 0, 0, topic_id=before)
@@ -247,7 +248,7 @@ def test_a_missing_topic_is_created_or_its_creation_spelled_out(conf: dict[str, 
         list(pool.map(lambda each: each.ensure(create=True), members))
     Checkpoints(conf, name).ensure(create=False)
     partitions = {str(n): members[0].partition_of(str(n)) for n in range(200)}
-    assert set(partitions.values()) == set(range(module.PARTITIONS))
+    assert set(partitions.values()) == set(range(RECORD_KEEPING_PARTITIONS))
     # Stable over releases: what is prepared today is looked for there tomorrow.
     assert (members[0].partition_of("group-one"), members[0].partition_of("billing-7")) == (7, 5)
 
@@ -265,7 +266,7 @@ def test_a_missing_topic_is_created_or_its_creation_spelled_out(conf: dict[str, 
 def test_a_topic_that_would_forget_is_refused(
     conf: dict[str, Any], new_topic: Callable[..., str], wrong: dict[str, str | int]
 ):
-    name = new_topic(config=REQUIRED | wrong)
+    name = new_topic(config=RECORD_KEEPING | wrong)
     with pytest.raises(ChioConfigError, match=rf"has {next(iter(wrong))}=.* set `cleanup\.policy=delete"):
         Checkpoints(conf, name).ensure(create=True)
 

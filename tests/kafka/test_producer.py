@@ -19,7 +19,7 @@ from chio_fast import (
     Enforcer,
     Policy,
 )
-from chio_fast.kafka import wiring
+from chio_fast.kafka import constructor_arguments
 from tests.kafka.broker import Broker
 from tests.kafka.patience import PATIENCE, patiently
 from tests.kafka.producer_world import IDENTITY, POLICY, World, world
@@ -198,7 +198,7 @@ def test_unsafe_settings_are_refused(world: World, conf: dict[str, Any], message
 def test_a_producer_of_ones_own_is_governed_as_well(
     world: World, broker: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(wiring, "_sidecar_warned", False)  # said once per process
+    monkeypatch.setattr(constructor_arguments, "_sidecar_warned", False)  # said once per process
     raw = Producer({"bootstrap.servers": broker.bootstrap})
     with pytest.warns(UserWarning, match="is not asked"):
         producer = ChioProducerMiddleware(

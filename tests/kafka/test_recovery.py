@@ -21,11 +21,12 @@ from chio_fast.errors import CheckpointsError, ContradictionError
 from chio_fast.kafka import checkpoints as checkpoints_module
 from chio_fast.kafka import metadata
 from chio_fast.kafka.attestation import Attestation
-from chio_fast.kafka.checkpoints import REQUIRED, Checkpoints, checkpoint_record
+from chio_fast.kafka.checkpoints import Checkpoints, checkpoint_record
 from chio_fast.kafka.config import processor_consumer_config
 from chio_fast.kafka.metadata import UNKNOWN_GENERATION
 from chio_fast.kafka.recovery import Recovery
 from chio_fast.kafka.transaction import Transaction
+from chio_fast.topics import RECORD_KEEPING
 from chio_fast.verify import frames as frames_module
 from tests.kafka.broker import Broker
 from tests.kafka.patience import patiently
@@ -132,7 +133,7 @@ def world(
     producer = Producer({"bootstrap.servers": broker.bootstrap})
     producer.produce(topic, b"event", partition=0)
     assert producer.flush(30) == 0
-    checkpoints = Checkpoints(conf, new_topic("checkpoints", config=REQUIRED))
+    checkpoints = Checkpoints(conf, new_topic("checkpoints", config=RECORD_KEEPING))
     policy = tmp_path / "policy.yaml"
     policy.write_text(OPEN_POLICY)
     with Enforcer(policy, receipt_log=tmp_path / "receipts.db", identity=IDENTITY) as enforcer:

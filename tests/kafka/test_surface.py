@@ -11,14 +11,23 @@ from confluent_kafka import Consumer, TopicPartition
 
 from chio_fast import Event
 from chio_fast.errors import ChioConfigError, ChioError
-from chio_fast.kafka import ChioConsumerMiddleware, surface, wiring
+from chio_fast.kafka import ChioConsumerMiddleware, constructor_arguments, surface
 from tests.kafka.patience import patiently
 from tests.kafka.scenario import OPEN_POLICY, Scenario
+
+DELEGATED = frozenset({
+    "assignment", "cluster_id", "committed", "get_watermark_offsets", "list_topics", "memberid", "offsets_for_times",
+    "set_sasl_credentials", "unsubscribe",
+})  # fmt: skip
+GOVERNED = frozenset({
+    "assign", "close", "commit", "consume", "incremental_assign", "incremental_unassign", "pause", "poll", "position",
+    "resume", "seek", "subscribe", "unassign",
+})  # fmt: skip
 
 
 def test_every_public_method_of_the_client_has_its_place():
     methods = {name for name in dir(Consumer) if not name.startswith("_")}
-    assert methods == surface.DELEGATED | surface.GOVERNED | surface.REFUSED.keys()
+    assert methods == DELEGATED | GOVERNED | surface.REFUSED.keys()
     for name in methods:
         assert callable(getattr(ChioConsumerMiddleware, name)), name
         assert inspect.getdoc(getattr(ChioConsumerMiddleware, name)), name
@@ -61,7 +70,7 @@ def test_the_documented_example_runs_but_for_its_import_line(
     policy.write_text(OPEN_POLICY)
     monkeypatch.setenv("CHIO_POLICY", str(policy))
     monkeypatch.setenv("CHIO_RECEIPT_LOG", str(scenario.log_path))
-    monkeypatch.setattr(wiring, "_sidecar_warned", False)
+    monkeypatch.setattr(constructor_arguments, "_sidecar_warned", False)
 
     consumer = Consumer(
         {
@@ -92,7 +101,7 @@ def test_the_documented_example_runs_but_for_its_import_line(
 
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        wiring.warn_of_sidecar("http://127.0.0.1:9090")
+        constructor_arguments.warn_of_sidecar("http://127.0.0.1:9090")
 
 
 def test_without_a_policy_nothing_is_built(scenario: Scenario, monkeypatch: pytest.MonkeyPatch):

@@ -12,6 +12,7 @@ from confluent_kafka import TopicPartition
 from chio_fast.context import HandledEvents
 from chio_fast.errors import ChioError
 from chio_fast.kafka.aio_intake import AsyncIntake
+from chio_fast.kafka.assignment import keys_of
 from chio_fast.kafka.consumer import ChioConsumerMiddleware
 from chio_fast.kafka.guarding import ApplicationLoop
 
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from confluent_kafka import Consumer
 
     from chio_fast._native import Event
-    from chio_fast.kafka.assignment import Key
     from chio_fast.kafka.stats import ConsumerStats
 
 P = ParamSpec("P")
@@ -104,12 +104,12 @@ class AsyncChioConsumer:
     async def pause(self, partitions: list[TopicPartition]) -> None:
         """Withhold `partitions`, fetched events included."""
         await self._call((await self._start()).pause, partitions)
-        self._intake.pause(_keys(partitions))
+        self._intake.pause(keys_of(partitions))
 
     async def resume(self, partitions: list[TopicPartition]) -> None:
         """Go on with `partitions`, with what was fetched first."""
         consumer = await self._start()
-        self._intake.resume(_keys(partitions))
+        self._intake.resume(keys_of(partitions))
         await self._call(consumer.resume, partitions)
 
     async def position(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
@@ -194,7 +194,3 @@ class AsyncChioConsumer:
 
 def _after(event: Event) -> TopicPartition:
     return TopicPartition(event.topic(), event.partition(), event.offset() + 1)
-
-
-def _keys(partitions: list[TopicPartition]) -> list[Key]:
-    return [(partition.topic, partition.partition) for partition in partitions]

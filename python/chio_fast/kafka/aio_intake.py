@@ -10,7 +10,8 @@ from confluent_kafka import OFFSET_INVALID, KafkaException
 
 from chio_fast._native import Event
 from chio_fast.errors import ChioError
-from chio_fast.kafka.buffer import Buffer, key_of
+from chio_fast.kafka.assignment import key_of
+from chio_fast.kafka.buffer import Buffer
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable

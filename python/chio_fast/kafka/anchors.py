@@ -37,9 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("chio_fast.kafka")
 
-REQUIRED = {"cleanup.policy": "delete", "retention.bytes": "-1", "retention.ms": "-1"}
-"""Settings of the topic: what is deleted shows nothing any more, and compaction would keep the last anchor alone."""
-
 ACCEPT = "CHIO_ACCEPT_LOST_CHECKPOINT"
 """Environment variable: hash of the anchored checkpoint without which a log may go on, because its loss is known."""
 

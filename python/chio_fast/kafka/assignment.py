@@ -14,10 +14,72 @@ from chio_fast.kafka.frontier import NOTHING, UNKNOWN_FLOOR, Frontier
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from chio_fast._native import Partition
+    from confluent_kafka import Message
+
+    from chio_fast._native import Event, Gate, Partition
+    from chio_fast.kafka.metadata import Cluster
+    from chio_fast.kafka.recognition import Recognition
 
 Key = tuple[str, int]
 """Topic and number of a partition."""
+
+
+def key_of(event: Event) -> Key:
+    """Give topic and number of an event's partition."""
+    return event.topic(), event.partition()
+
+
+def key_of_message(message: Message) -> Key:
+    """Give topic and number of the partition that a message of the client is of, or tells an error of."""
+    return message.topic() or "", message.partition() or 0
+
+
+def keys_of(partitions: Iterable[TopicPartition]) -> list[Key]:
+    """Give topic and number of what the client calls partitions."""
+    return [(partition.topic, partition.partition) for partition in partitions]
+
+
+def require_topics(topics: Iterable[str]) -> None:
+    """Refuse what the client would take for patterns.
+
+    Raises:
+        ChioConfigError: and which one.
+    """
+    for topic in topics:
+        if topic.startswith("^"):
+            raise ChioConfigError(
+                f"`{topic}` is a pattern: a topic that nobody gave a scope would be consumed; write out the topics"
+            )
+
+
+def partition_maker(
+    gate: Gate, cluster: Cluster, recognition: Recognition, *, identity: str, group: str | None
+) -> Callable[[str, int, str, int], Partition]:
+    """Give what makes the gate's half of an assignment of (topic, number, scope, stamp).
+
+    Args:
+        gate: decides the partition's events.
+        cluster: knows its id and those of the topics.
+        recognition: learns what was decided of the partition before.
+        identity: who consumes.
+        group: the consumer group, where it is known.
+    """
+
+    def make(topic: str, number: int, scope: str, stamp: int) -> Partition:
+        partition = gate.partition(
+            topic,
+            number,
+            scope=scope,
+            identity=identity,
+            cluster=cluster.id,
+            topic_id=cluster.topic_id(topic),
+            group=group,
+            stamp=stamp,
+        )
+        recognition.begin(partition)
+        return partition
+
+    return make
 
 
 class Assigned:

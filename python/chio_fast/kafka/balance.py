@@ -13,8 +13,9 @@ from chio_fast.kafka.reconciliation import Finding, PartitionBooks, PreparedBatc
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
+    from chio_fast.kafka.assignment import Key
     from chio_fast.kafka.books import Books
-    from chio_fast.kafka.scan import Key, Span
+    from chio_fast.kafka.scan import Span
     from chio_fast.log import ReceiptLog
 
 Roles = dict[str, set[str]]

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING
 
+from chio_fast.kafka.assignment import key_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -86,8 +88,3 @@ class Buffer:
             self.ready.clear()
             self.ready.extend(kept)
         return pulled
-
-
-def key_of(event: Event) -> Key:
-    """Give topic and number of an event's partition."""
-    return event.topic(), event.partition()

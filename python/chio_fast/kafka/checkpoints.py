@@ -23,6 +23,7 @@ from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigErr
 from chio_fast.kafka import config
 from chio_fast.kafka.client_errors import PATIENCE, TRANSIENT, backoff
 from chio_fast.kafka.metadata import TIMEOUT, ZERO_ID
+from chio_fast.topics import RECORD_KEEPING, RECORD_KEEPING_PARTITIONS
 from chio_fast.verify import hashing
 
 if TYPE_CHECKING:
@@ -33,12 +34,6 @@ if TYPE_CHECKING:
     from chio_fast._native import SignedCheckpoint
 
 log = logging.getLogger("chio_fast.kafka")
-
-PARTITIONS = 8
-"""Partitions of a topic that is created here."""
-
-REQUIRED = {"cleanup.policy": "delete", "retention.bytes": "-1", "retention.ms": "-1"}
-"""Settings without which the topic would forget what became of transactions."""
 
 READ_SECONDS = 120.0
 """Seconds that `find` waits for the transactions of others to end, which hide all that follows them."""
@@ -128,7 +123,7 @@ class Checkpoints:
         """
         if not self._look_up():
             if not create:
-                raise ChioConfigError(f"topic `{self.topic}` does not exist; create it with {_spelled(REQUIRED)}")
+                raise ChioConfigError(f"topic `{self.topic}` does not exist; create it with {_spelled(RECORD_KEEPING)}")
             self._create()
         resource = ConfigResource(ResourceType.TOPIC, self.topic)
 
@@ -137,12 +132,12 @@ class Checkpoints:
 
         # It is there: a broker that does not know it has not heard of it yet.
         settings = self._ask("settings", ask, worth=TRANSIENT | GONE)
-        for name, wanted in REQUIRED.items():
+        for name, wanted in RECORD_KEEPING.items():
             entry = settings.get(name)
             if entry is None or entry.value != wanted:
                 raise ChioConfigError(
                     f"topic `{self.topic}` has {name}={entry.value if entry else None}: records that tell what became "
-                    f"of transactions would be deleted; set {_spelled(REQUIRED)}"
+                    f"of transactions would be deleted; set {_spelled(RECORD_KEEPING)}"
                 )
 
     def cluster_id(self) -> str | None:
@@ -172,7 +167,7 @@ class Checkpoints:
     def partition_of(self, transactional_id: str) -> int:
         """Give the partition for the records of a transactional id."""
         if not self._partitions and not self._look_up():
-            raise ChioConfigError(f"topic `{self.topic}` does not exist; create it with {_spelled(REQUIRED)}")
+            raise ChioConfigError(f"topic `{self.topic}` does not exist; create it with {_spelled(RECORD_KEEPING)}")
         return zlib.crc32(transactional_id.encode()) % self._partitions
 
     def high_watermark(self, partition: int) -> int:
@@ -281,7 +276,9 @@ class Checkpoints:
             raise self._failure("metadata", failure.args[0]) from failure
 
     def _create(self) -> None:
-        topic = NewTopic(self.topic, num_partitions=PARTITIONS, replication_factor=-1, config=REQUIRED)
+        topic = NewTopic(
+            self.topic, num_partitions=RECORD_KEEPING_PARTITIONS, replication_factor=-1, config=RECORD_KEEPING
+        )
         try:
             self._admin.create_topics([topic], request_timeout=TIMEOUT)[self.topic].result()
         except KafkaException as failure:

@@ -63,6 +63,9 @@ TUNED_TRANSACTION: dict[str, Any] = {
     "transaction.timeout.ms": 15_000,
 }
 
+CLIENT_BYTES = 1_000_000
+"""The client's own defaults of `message.max.bytes` and `batch.size`."""
+
 FALSE_WORDS = (False, "false", "False", "FALSE", 0, "0")
 TRUE_WORDS = (True, "true", "True", "TRUE", 1, "1")
 

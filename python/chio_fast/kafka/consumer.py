@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 from chio_fast import topics
-from chio_fast.kafka import wiring
+from chio_fast.kafka.clients import Clients, clients_around, clients_from
+from chio_fast.kafka.constructor_arguments import check_topics, enforcer_for, identity_for, warn_of_sidecar
 from chio_fast.kafka.dlq import ChioDeadLetterProducer
 from chio_fast.kafka.surface import ClientSurface
+from chio_fast.kafka.wiring import Evidence, Pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from chio_fast.enforcer import Enforcer
     from chio_fast.guards import Guards
     from chio_fast.kafka.surface import Rebalanced
-    from chio_fast.kafka.wiring import Clients, Evidence
     from chio_fast.log import ReceiptLog
     from chio_fast.policy import PolicyWatcher
     from chio_fast.repeats import Duplicates, OnReplay
@@ -88,20 +89,20 @@ class ChioConsumerMiddleware(ClientSurface):
         duplicates: Duplicates | None = None,
         anchor_topic: str | None = topics.ANCHORS,
     ) -> None:
-        wiring.warn_of_sidecar(sidecar_url)
-        scopes, dlq_topic = wiring.check_topics(scope_map, dlq.dlq_topic if dlq is not None else dlq_topic)
-        identity = wiring.identity_for(identity, enforcer)
+        warn_of_sidecar(sidecar_url)
+        scopes, dlq_topic = check_topics(scope_map, dlq.dlq_topic if dlq is not None else dlq_topic)
+        identity = identity_for(identity, enforcer)
         clients = (
             consumer
-            if isinstance(consumer, wiring.Clients)
-            else wiring.clients_around(consumer, dlq.producer if dlq else producer, group_id, identity)
+            if isinstance(consumer, Clients)
+            else clients_around(consumer, dlq.producer if dlq else producer, group_id, identity)
         )
-        self.enforcer = wiring.enforcer_for(
+        self.enforcer = enforcer_for(
             enforcer=enforcer, identity=identity, policy=policy, receipt_log=receipt_log, signer=signer, guards=guards
         )
         self._owns_enforcer = enforcer is None
         try:
-            self._parts = wiring.Pipeline(
+            self._parts = Pipeline(
                 clients,
                 self.enforcer,
                 identity=identity,
@@ -138,8 +139,8 @@ class ChioConsumerMiddleware(ClientSurface):
         Raises:
             ChioConfigError: a setting is unsafe; the message says what to write instead.
         """
-        wiring.check_topics(arguments.get("scope_map"), arguments.get("dlq_topic"))
-        return cls(wiring.clients_from(conf), **arguments)
+        check_topics(arguments.get("scope_map"), arguments.get("dlq_topic"))
+        return cls(clients_from(conf), **arguments)
 
     def poll(self, timeout: float | None = None) -> Event | Message | None:
         """Give the next allowed event, or None if there is none within `timeout` seconds (None: wait without end).

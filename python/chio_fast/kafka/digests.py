@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 MAX_HEADER_NAMES = 10
 """Different header names of a record up to which every choice of them is tried."""
-OWN_HEADERS = "X-Chio-"
+OWN_PREFIX = "X-Chio-"
+"""How the names of headers begin that no digest covers, because they are added once the receipt is issued."""
 
 
 def header_pairs(record: Any) -> list[tuple[str, Any]]:
@@ -32,7 +33,7 @@ def is_content_of(digest: str, record: Any) -> bool | None:
         record: a message or event.
     """
     headers = header_pairs(record)
-    names = list(dict.fromkeys(name for name, _ in headers if not name.startswith(OWN_HEADERS)))
+    names = list(dict.fromkeys(name for name, _ in headers if not name.startswith(OWN_PREFIX)))
     if len(names) > MAX_HEADER_NAMES:
         return None
     choices = itertools.chain.from_iterable(itertools.combinations(names, size) for size in range(len(names) + 1))

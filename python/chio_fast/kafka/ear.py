@@ -1,4 +1,4 @@
-"""What a transactional producer's callbacks say: errors of the client, and records that were not delivered."""
+"""What the callbacks of the clients say: errors, results of commits, and records that were not delivered."""
 
 from __future__ import annotations
 
@@ -6,8 +6,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import KafkaException
+
+from chio_fast.kafka.trouble import Trouble
+
 if TYPE_CHECKING:
-    from confluent_kafka import KafkaError
+    from confluent_kafka import KafkaError, TopicPartition
+
+    from chio_fast.kafka.intake import Intake
+    from chio_fast.kafka.landing import Landing
 
 Report = Callable[["KafkaError", Any], None]
 """Delivery callback of one record."""
@@ -15,8 +22,29 @@ Produce = Callable[..., None]
 """`produce` of the client."""
 
 
+class ErrorEar:
+    """Takes client-level errors from any thread, and results of commits; there before the parts that deal with them."""
+
+    def __init__(self) -> None:
+        self.intake: Intake | None = None
+        self.landing: Landing | None = None
+        self.trouble = Trouble()
+
+    def __call__(self, error: KafkaError) -> None:
+        """Stop for a fatal error, note any other."""
+        if error.fatal():
+            self.trouble.stop(KafkaException(error))
+        elif self.intake is not None:
+            self.intake.hear_transient(error)
+
+    def on_commit(self, error: KafkaError | None, offsets: list[TopicPartition]) -> None:
+        """Pass on what became of a commit; for clients that were built with this as their `on_commit`."""
+        if self.landing is not None:
+            self.landing.landed(error, offsets)
+
+
 class Ear:
-    """Hears the callbacks of one producer.
+    """Hears the callbacks of one transactional producer.
 
     It does not hold the producer, so that one that is given up ends when its last reference goes.
 

@@ -10,8 +10,9 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 
 from chio_fast import diagnosis
 from chio_fast.errors import ChioConfigError
-from chio_fast.kafka import anchors
 from chio_fast.kafka.config import admin_config, consumer_config, producer_config
+from chio_fast.kafka.metadata import TIMEOUT
+from chio_fast.topics import RECORD_KEEPING, RECORD_KEEPING_PARTITIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -20,14 +21,10 @@ if TYPE_CHECKING:
 
     from chio_fast.diagnosis import Diagnosis
 
-TIMEOUT = 10.0
-"""Seconds that one question to the cluster may take."""
 REFUSED = 2.0
 """Seconds in which every address of every broker is tried: when all of them refuse, none is waited for."""
 TESTED_CLIENT = "2.16"
 SAFE_REPLICAS = 3
-RECORD_PARTITIONS = 8
-"""Partitions of a new topic for anchors or checkpoint records."""
 # An envelope is longer than the event in it: base64 for bytes, escapes, and the denial itself.
 ENVELOPE_GROWTH = 2.0
 
@@ -191,10 +188,9 @@ class Cluster:
             purpose: what is missing without it.
             fix: whether to create it if it is missing.
         """
-        required = anchors.REQUIRED
         if self.missing([name]):
             if fix:
-                yield from self.create([name], partitions=RECORD_PARTITIONS, settings=required)
+                yield from self.create([name], partitions=RECORD_KEEPING_PARTITIONS, settings=RECORD_KEEPING)
             else:
                 remedy = "run `chio-fast doctor --fix`"
                 yield diagnosis.warning(f"topic {name}", f"there is no such topic: {purpose}", remedy)
@@ -208,10 +204,10 @@ class Cluster:
             text = f"its settings cannot be read: {error.args[0].str()}"
             yield diagnosis.warning(f"topic {name}", text, "grant DESCRIBE_CONFIGS on the topic")
             return
-        if wrong := [f"{setting}={own[setting]}" for setting, value in required.items() if own[setting] != value]:
+        if wrong := [f"{setting}={own[setting]}" for setting, value in RECORD_KEEPING.items() if own[setting] != value]:
             yield diagnosis.error(
                 f"topic {name}", f"{', '.join(wrong)}: records that must stay are deleted",
-                "set " + " ".join(f"{setting}={value}" for setting, value in required.items()),
+                "set " + " ".join(f"{setting}={value}" for setting, value in RECORD_KEEPING.items()),
             )  # fmt: skip
 
     def _settings(self, topic: str) -> dict[str, str]:

@@ -12,15 +12,13 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka import envelope
 from chio_fast.kafka.config import consumer_config
+from chio_fast.kafka.metadata import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 log = logging.getLogger("chio_fast.kafka")
-
-TIMEOUT = 10.0
-"""Seconds that one question to the cluster may take."""
 
 HEADER_REDRIVEN = "X-Chio-Redriven"
 """On an event that was sent again: DLQ topic, partition and offset that it was taken from, joined by `/`."""

@@ -9,14 +9,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # type: ignore[attr-defined]
 
 from chio_fast.kafka import metadata
+from chio_fast.kafka.config import CLIENT_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 log = logging.getLogger("chio_fast.kafka")
-
-CLIENT_BYTES = 1_000_000
-"""The client's own defaults of `message.max.bytes` and `batch.size`."""
 
 
 class Limits:

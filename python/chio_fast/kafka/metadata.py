@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("chio_fast.kafka")
 
 TIMEOUT = 10.0
-"""Seconds that a question to the cluster may take."""
+"""Seconds that one question to the cluster may take."""
 
 ZERO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 

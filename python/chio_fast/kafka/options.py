@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from chio_fast import topics
 from chio_fast.errors import ChioConfigError
-from chio_fast.kafka import wiring
+from chio_fast.kafka.constructor_arguments import check_topics
 from chio_fast.kafka.failures import MAX_ATTEMPTS
 from chio_fast.kafka.journal import Journal
 
@@ -110,7 +110,7 @@ class Options:
     on_error: Callable[[KafkaError], None] | None = None
 
     def __post_init__(self) -> None:
-        wiring.check_topics(self.consume_scopes, self.dlq_topic)
+        check_topics(self.consume_scopes, self.dlq_topic)
         if self.error_topic == self.dlq_topic:
             raise ChioConfigError(
                 f"`{self.error_topic}` is both DLQ and error topic; events that were not authorised and events whose "

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from confluent_kafka import OFFSET_INVALID, KafkaException, Message, TopicPartition
 
-from chio_fast.errors import ChioConfigError, ChioError, ChioRevoked
-from chio_fast.kafka.buffer import Buffer, key_of
+from chio_fast.errors import ChioError, ChioRevoked
+from chio_fast.kafka.assignment import key_of, key_of_message, keys_of, require_topics
 from chio_fast.kafka.frontier import NOTHING
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from chio_fast._native import Event, Gate
     from chio_fast.kafka.assignment import Assigned, Assignments, Key
+    from chio_fast.kafka.buffer import Buffer
     from chio_fast.kafka.committer import Committer
     from chio_fast.kafka.metadata import Cluster
     from chio_fast.kafka.throttle import Throttle
@@ -74,11 +75,8 @@ class Partitions:
         Raises:
             ChioConfigError: a topic is a pattern or has no scope.
         """
+        require_topics(topics)
         for topic in topics:
-            if topic.startswith("^"):
-                raise ChioConfigError(
-                    f"`{topic}` is a pattern: a topic that nobody gave a scope would be consumed; write out the topics"
-                )
             self._assignments.scope(topic)
         self._owner, self._callbacks = owner, callbacks
         self._raw.subscribe(list(topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost)
@@ -95,10 +93,10 @@ class Partitions:
 
     def _on_revoke(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
         self._tell("on_revoke", partitions)
-        self._leave(_keys(partitions))
+        self._leave(keys_of(partitions))
 
     def _on_lost(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
-        self._end(_keys(partitions))
+        self._end(keys_of(partitions))
         self._tell("on_lost" if self._callbacks.get("on_lost") else "on_revoke", partitions)
 
     def _tell(self, name: str, partitions: list[TopicPartition]) -> None:
@@ -116,7 +114,7 @@ class Partitions:
         """Take exactly `partitions`; what is held otherwise is left."""
         for partition in partitions:
             self._assignments.scope(partition.topic)
-        keys = _keys(partitions)
+        keys = keys_of(partitions)
         self._leave([held.key for held in self._assignments if held.key not in keys])
         self._raw.assign(partitions)
         self._begin(partitions)
@@ -130,7 +128,7 @@ class Partitions:
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         """Leave `partitions`."""
-        self._leave(_keys(partitions))
+        self._leave(keys_of(partitions))
         self._raw.incremental_unassign(partitions)
 
     def unassign(self) -> None:
@@ -150,13 +148,13 @@ class Partitions:
     def pause(self, partitions: list[TopicPartition]) -> None:
         """Withhold `partitions`, buffered events included, until they are resumed or given up."""
         self._raw.pause(partitions)
-        for key in _keys(partitions):
+        for key in keys_of(partitions):
             if key in self._assignments:
                 self._buffer.pause(key)
 
     def resume(self, partitions: list[TopicPartition]) -> None:
         """Go on with `partitions`, with what was buffered first."""
-        for key in _keys(partitions):
+        for key in keys_of(partitions):
             self._buffer.resume(key)
         ready = [part for part in partitions if not self._throttle.is_paused((part.topic, part.partition))]
         if ready:
@@ -187,12 +185,12 @@ class Partitions:
         if not self._touched or not messages:
             return messages
         doubtful = {key for key, change in self._touched.items() if change != "given up"}
-        mixed = doubtful & {_key(message) for message in messages if message.error() is None}
+        mixed = doubtful & {key_of_message(message) for message in messages if message.error() is None}
         for key in mixed:
             held = self._assignments.get(key)
             if held is not None:
                 self._restart(held)
-        return [message for message in messages if _key(message) not in mixed]
+        return [message for message in messages if key_of_message(message) not in mixed]
 
     def rewind(self, in_hand: Sequence[Event]) -> None:
         """Have the client deliver again what was lost between it and the buffer when a call raised.
@@ -219,8 +217,8 @@ class Partitions:
         Returns:
             Those of `strays` that are to be admitted again; the others belong to partitions that were given up.
         """
-        known = [message for message in strays if _key(message) in self._assignments]
-        for key in dict.fromkeys(map(_key, known)):
+        known = [message for message in strays if key_of_message(message) in self._assignments]
+        for key in dict.fromkeys(map(key_of_message, known)):
             log.warning("offsets of %s[%d] went back without a seek: taken for a topic that was created anew", *key)
             self.recreated += 1
             self.drop(self._buffer.remove(key, keep_paused=True))
@@ -281,11 +279,3 @@ class Partitions:
                     for other in self._assignments
                 ]
             )
-
-
-def _key(message: Message) -> Key:
-    return message.topic() or "", message.partition() or 0
-
-
-def _keys(partitions: Iterable[TopicPartition]) -> list[Key]:
-    return [(partition.topic, partition.partition) for partition in partitions]

@@ -14,12 +14,13 @@ from confluent_kafka.admin import AdminClient
 
 from chio_fast import steps
 from chio_fast.kafka import anchors, config, metadata
-from chio_fast.kafka.assignment import Assigned, Assignments
+from chio_fast.kafka.assignment import Assigned, Assignments, partition_maker
 from chio_fast.kafka.attesting import Attesting
 from chio_fast.kafka.buffer import Buffer
 from chio_fast.kafka.calls import ToolCaller
 from chio_fast.kafka.checkpoints import Checkpoints
 from chio_fast.kafka.dispatcher import Dispatcher
+from chio_fast.kafka.ear import ErrorEar
 from chio_fast.kafka.errands import Errands
 from chio_fast.kafka.exactly_once import ExactlyOnce
 from chio_fast.kafka.failures import Failures
@@ -39,10 +40,8 @@ from chio_fast.kafka.runs import Run, Runs
 from chio_fast.kafka.stats import PartitionStats, ProcessorStats
 from chio_fast.kafka.throttle import Throttle
 from chio_fast.kafka.transaction import Transaction
-from chio_fast.kafka.wiring import ErrorEar
 
 if TYPE_CHECKING:
-    from chio_fast._native import Partition
     from chio_fast.enforcer import Enforcer
     from chio_fast.kafka.options import Options
 
@@ -117,7 +116,10 @@ class Processing:
         self._inheritance = Inheritance(options.conf, self._recovery, self.runs, self.trouble)
         self._at_end(self._inheritance.stop)
         self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
-        self.assignments = Assignments(options.consume_scopes, self._make_partition, track_returned=False)
+        make_partition = partition_maker(
+            enforcer.gate, self._cluster, self._recognition, identity=options.identity, group=options.group
+        )
+        self.assignments = Assignments(options.consume_scopes, make_partition, track_returned=False)
         self.buffer = Buffer()
         self.throttle = Throttle(self._raw, self.assignments, options.batch_size, lambda: self.buffer.paused)
         journal = options.open_journal(enforcer.receipt_log)
@@ -259,10 +261,7 @@ class Processing:
             receipts_durable=self._enforcer.log.durable,
             policy_version=self._enforcer.policy.version,
             transactional_id=self._transaction.transactional_id,
-            partitions=[
-                PartitionStats(*held.key, position=held.position, committed=held.frontier.committed)
-                for held in self.assignments
-            ],
+            partitions=[PartitionStats.of(held) for held in self.assignments],
         )
 
     def _turn(self) -> None:
@@ -313,20 +312,6 @@ class Processing:
             unproven=unproven,
             generation=metadata.generation_of(self._raw),
         )
-
-    def _make_partition(self, topic: str, number: int, scope: str, stamp: int) -> Partition:
-        partition = self._enforcer.gate.partition(
-            topic,
-            number,
-            scope=scope,
-            identity=self._options.identity,
-            cluster=self._cluster.id,
-            topic_id=self._cluster.topic_id(topic),
-            group=self._options.group,
-            stamp=stamp,
-        )
-        self._recognition.begin(partition)
-        return partition
 
     def _boundaries(self, limits: Limits) -> Boundaries:
         identity, scopes = self._options.identity, self._options.produce_scopes

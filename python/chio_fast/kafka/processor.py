@@ -6,7 +6,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Self, Unpack
 
 from chio_fast.errors import ChioConfigError, ChioError
-from chio_fast.kafka import running, wiring
+from chio_fast.kafka import running
+from chio_fast.kafka.constructor_arguments import enforcer_for, warn_of_sidecar
 from chio_fast.kafka.options import Options, consume_scopes
 from chio_fast.kafka.processing import Processing
 
@@ -73,7 +74,7 @@ class ChioTransactionalProcessor:
         config: Mapping[str, Any] | None = None,
         **settings: Unpack[ProcessorSettings],
     ) -> None:
-        wiring.warn_of_sidecar(sidecar_url)
+        warn_of_sidecar(sidecar_url)
         self.identity = identity or (enforcer.identity if enforcer else None) or group_id
         self._options = Options(
             conf={**(config or {}), "bootstrap.servers": bootstrap_servers, "group.id": group_id},
@@ -85,7 +86,7 @@ class ChioTransactionalProcessor:
         self._handlers: dict[str, Handler] = {}
         self._processing: Processing | None = None
         self._stopped = threading.Event()
-        self.enforcer = wiring.enforcer_for(
+        self.enforcer = enforcer_for(
             enforcer=enforcer,
             identity=self.identity,
             policy=policy,

@@ -8,7 +8,8 @@ from confluent_kafka import Producer
 
 from chio_fast import topics
 from chio_fast.errors import ChioDeliveryError
-from chio_fast.kafka import anchors, config, wiring
+from chio_fast.kafka import anchors, config
+from chio_fast.kafka.constructor_arguments import enforcer_for, warn_of_sidecar
 from chio_fast.kafka.outbox import Outbox
 from chio_fast.kafka.outlets import Outlets, fallback_identity
 from chio_fast.kafka.stats import ProducerStats
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from chio_fast.log import ReceiptLog
     from chio_fast.message import OutputHeaders
     from chio_fast.policy import PolicyWatcher
-
-MAX_MESSAGE_BYTES = 1_000_000
-"""The client's default of `message.max.bytes`."""
 
 
 class ChioProducerMiddleware:
@@ -69,10 +67,10 @@ class ChioProducerMiddleware:
         conf: Mapping[str, Any] | None = None,
         anchor_topic: str | None = topics.ANCHORS,
     ) -> None:
-        wiring.warn_of_sidecar(sidecar_url)
+        warn_of_sidecar(sidecar_url)
         conf = conf or {}
         fallback = fallback_identity(identity, enforcer, conf.get("client.id"))
-        self.enforcer = wiring.enforcer_for(
+        self.enforcer = enforcer_for(
             enforcer=enforcer,
             identity=identity or fallback,
             policy=policy,
@@ -87,7 +85,7 @@ class ChioProducerMiddleware:
             scope_map,
             identity=identity,
             fallback=fallback,
-            max_bytes=int(conf.get("message.max.bytes", MAX_MESSAGE_BYTES)) if conf else None,
+            max_bytes=int(conf.get("message.max.bytes", config.CLIENT_BYTES)) if conf else None,
         )
         self.outbox = Outbox(producer, self.enforcer.gate, conf.get("on_delivery"))
         self._anchors = anchors.begin_alone(self.enforcer.log, self.enforcer.receipt_log, conf, anchor_topic)

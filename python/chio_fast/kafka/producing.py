@@ -10,6 +10,7 @@ from confluent_kafka import Producer
 from chio_fast.errors import ChioDeliveryError
 from chio_fast.kafka.config import producer_config
 from chio_fast.kafka.envelope import HEADER_RECEIPT, HEADER_SCOPE
+from chio_fast.kafka.metadata import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("chio_fast.kafka")
 
 FLUSH_SECONDS = 90.0
-METADATA_SECONDS = 10.0
+"""Seconds to wait for acknowledgements: longer than the client's own `delivery.timeout.ms`, so its reason shows."""
 
 
 class Feed:
@@ -47,7 +48,7 @@ class Feed:
     def create(self, *topics: str) -> None:
         """Ask for topics by name, upon which a cluster that creates topics by itself does so."""
         for topic in topics:
-            self.producer.list_topics(topic, timeout=METADATA_SECONDS)
+            self.producer.list_topics(topic, timeout=TIMEOUT)
 
     def send(
         self,

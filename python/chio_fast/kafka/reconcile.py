@@ -16,20 +16,22 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType  # t
 
 from chio_fast.errors import CheckpointsError, ChioConfigError
 from chio_fast.kafka import digests, scan
+from chio_fast.kafka.assignment import key_of_message
 from chio_fast.kafka.balance import Balance, Roles
 from chio_fast.kafka.books import CHUNK, Books
 from chio_fast.kafka.checkpoints import read_record
 from chio_fast.kafka.config import admin_config
 from chio_fast.kafka.envelope import HEADER_RECEIPT, HEADER_REQUEST, HEADER_TOPIC
-from chio_fast.kafka.metadata import Cluster
+from chio_fast.kafka.metadata import TIMEOUT, Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from confluent_kafka import Message
 
+    from chio_fast.kafka.assignment import Key
     from chio_fast.kafka.reconciliation import Reconciliation
-    from chio_fast.kafka.scan import Key, Span
+    from chio_fast.kafka.scan import Span
     from chio_fast.log import ReceiptLog
 
 
@@ -112,7 +114,7 @@ def _roles(admin: AdminClient, books: Books, named: Mapping[str, set[str] | None
     sources |= {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM ranges")}
     if not sources:
         raise ChioConfigError(f"the receipt logs hold nothing of group `{books.group}`; `--group` names another one")
-    metadata = admin.list_topics(timeout=scan.TIMEOUT)
+    metadata = admin.list_topics(timeout=TIMEOUT)
     query = "SELECT DISTINCT json_extract(CAST(attestation AS TEXT), '$.checkpoint_topic') FROM transactions"
     produced = {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM receipts WHERE kind = 'produce'")}
     told = {
@@ -123,7 +125,7 @@ def _roles(admin: AdminClient, books: Books, named: Mapping[str, set[str] | None
     roles = {role: topics & set(metadata.topics) for role, topics in told.items()}
     roles |= {role: topics for role, topics in named.items() if topics is not None}
     cluster = Cluster(metadata, admin)
-    cluster.refresh(roles["source"], scan.TIMEOUT)
+    cluster.refresh(roles["source"], TIMEOUT)
     return roles, {topic: found for topic in roles["source"] if (found := cluster.topic_id(topic))}
 
 
@@ -131,7 +133,7 @@ def _compacted(admin: AdminClient, topics: Iterable[str]) -> set[str]:
     """Give the topics that are compacted, as far as their settings may be read."""
     resources = [ConfigResource(ResourceType.TOPIC, topic) for topic in topics]
     found = set()
-    for resource, future in admin.describe_configs(resources, request_timeout=scan.TIMEOUT).items():
+    for resource, future in admin.describe_configs(resources, request_timeout=TIMEOUT).items():
         with suppress(KafkaException):
             if "compact" in future.result()["cleanup.policy"].value:
                 found.add(resource.name)
@@ -154,7 +156,7 @@ def _take(books: Books, roles: Roles, before: Mapping[Key, Span], messages: Iter
     tables = ("events", "altered", "letters", "failures", "outputs", "shown")
     rows: dict[str, list[tuple[Any, ...]]] = {table: [] for table in tables}
     for message in messages:
-        key, offset = (message.topic() or "", message.partition() or 0), message.offset() or 0
+        key, offset = key_of_message(message), message.offset() or 0
         topic = key[0]
         place, fresh = f"{topic}/{key[1]}/{offset}", offset >= before[key].end
         if topic in roles["source"]:

@@ -8,19 +8,19 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from chio_fast.errors import ChioConfigError
+from chio_fast.kafka.assignment import key_of_message
 from chio_fast.kafka.config import admin_config
+from chio_fast.kafka.metadata import TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from confluent_kafka import Message
 
-Key = tuple[str, int]
-"""Topic and number of a partition."""
+    from chio_fast.kafka.assignment import Key
+
 Isolation = Literal["read_committed", "read_uncommitted"]
 
-TIMEOUT = 10.0
-"""Seconds that one question to the cluster may take."""
 STALLED = 60.0
 """Seconds without a record after which reading is given up."""
 AT_ONCE = 2000
@@ -103,8 +103,7 @@ def read(conf: Mapping[str, Any], wanted: Mapping[Key, Span], isolation: Isolati
 
 def _sorted_out(message: Message, left: dict[Key, Span]) -> Iterator[Message]:
     """Give the message if it is wanted, and strike out its partition at the end."""
-    key = (message.topic() or "", message.partition() or 0)
-    offset, error = message.offset() or 0, message.error()
+    key, offset, error = key_of_message(message), message.offset() or 0, message.error()
     if error is not None and error.code() != KafkaError._PARTITION_EOF:
         raise KafkaException(error)
     span = left.get(key)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Self
+
 import msgspec
+
+if TYPE_CHECKING:
+    from chio_fast.kafka.assignment import Assigned
 
 
 class PartitionStats(msgspec.Struct, frozen=True):
@@ -19,6 +24,11 @@ class PartitionStats(msgspec.Struct, frozen=True):
     partition: int
     position: int
     committed: int
+
+    @classmethod
+    def of(cls, held: Assigned) -> Self:
+        """Give what is counted of an assignment."""
+        return cls(*held.key, position=held.position, committed=held.frontier.committed)
 
 
 class ConsumerStats(msgspec.Struct, frozen=True):

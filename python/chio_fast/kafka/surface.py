@@ -18,14 +18,6 @@ if TYPE_CHECKING:
 
     Rebalanced = Callable[[Any, list[TopicPartition]], None]
 
-DELEGATED = frozenset({
-    "assignment", "cluster_id", "committed", "get_watermark_offsets", "list_topics", "memberid", "offsets_for_times",
-    "set_sasl_credentials", "unsubscribe",
-})  # fmt: skip
-GOVERNED = frozenset({
-    "assign", "close", "commit", "consume", "incremental_assign", "incremental_unassign", "pause", "poll", "position",
-    "resume", "seek", "subscribe", "unassign",
-})  # fmt: skip
 REFUSED = {
     "consumer_group_metadata": "a transaction would commit offsets without waiting for receipts and DLQ records; use "
     "`commit()`, or `raw` at your own risk",
