@@ -25,6 +25,12 @@ impl Kind {
             Self::Produce => "produce",
         }
     }
+
+    /// The boundary of a word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        [Self::Consume, Self::Invoke, Self::Produce].into_iter().find(|kind| kind.as_str() == word)
+    }
 }
 
 /// The attributes that a policy gives to an identity: JSON members that conditions read as `identity.attributes`.

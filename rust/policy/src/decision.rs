@@ -32,6 +32,12 @@ impl Verdict {
         }
     }
 
+    /// The verdict of a word.
+    #[must_use]
+    pub fn from_word(word: &str) -> Option<Self> {
+        Self::BY_STRENGTH.into_iter().find(|verdict| verdict.as_str() == word)
+    }
+
     /// Position in [`Verdict::BY_STRENGTH`].
     pub(crate) const fn strength(self) -> usize {
         match self {

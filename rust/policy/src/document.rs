@@ -182,7 +182,7 @@ fn rule_members(id: &str, line: u32, members: Vec<Member>) -> Result<Rule, Fault
 fn effect(node: Node) -> Result<Verdict, Fault> {
     let line = node.line;
     let text = node.into_text("`effect`")?;
-    Verdict::BY_STRENGTH.into_iter().find(|verdict| verdict.as_str() == text).ok_or_else(|| {
+    Verdict::from_word(&text).ok_or_else(|| {
         let shown = shown(&text);
         Fault::new(line, format!("effect `{shown}` is not known; write `allow`, `deny`, `escalate` or `delay`"))
     })

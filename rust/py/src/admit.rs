@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 use chio_policy::{Decision, Reads, Request, Scratch};
+use chio_rulings::{Generation, Resolved, Ruling};
 
 use crate::clock;
 use crate::event::Event;
@@ -17,8 +18,6 @@ use crate::message::{Reader, check_content};
 use crate::place::{Partition, Place};
 use crate::read::Read;
 use crate::record::Header;
-use crate::resolved::Resolved;
-use crate::ruling::{Generation, Ruling};
 use crate::untracked::untracked;
 
 /// What became of a list of messages.
@@ -60,8 +59,7 @@ pub fn admit<'py>(
                     (place, resolved)
                 });
             }
-            let place =
-                known.as_ref().filter(|(place, _)| fields.offset >= place.admitted.load(Ordering::Acquire).max(0));
+            let place = known.as_ref().filter(|(place, _)| place.progress.is_ahead(fields.offset));
             let Some((place, resolved)) = place else {
                 out.strays.push(message);
                 continue;
@@ -72,7 +70,7 @@ pub fn admit<'py>(
             let read = Read { key: fields.key, value: fields.value, offset, timestamp: fields.timestamp };
             let decision = decide(&message, &read, place, resolved, now, scratch)?;
             let ruling = Ruling::new(Arc::clone(&generation), decision, now);
-            place.admitted.store(offset + 1, Ordering::Release);
+            place.progress.admit(offset);
             reader.untrack(&message);
             out.events.push(untracked(message.py(), Event::new(&message, read, place, &gate.always, ruling))?);
         }

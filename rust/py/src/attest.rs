@@ -7,6 +7,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use chio_receipts::{Attempt, Mode, PushError, ReceiptId, jcs};
+use chio_rulings::{Generation, Issued};
 use chio_store::BatchSpec;
 
 use crate::check::Check;
@@ -15,7 +16,6 @@ use crate::event::Event;
 use crate::gate::{Gate, wait_for_room};
 use crate::inbound::Inbound;
 use crate::issue::{self, Handed, Reading};
-use crate::ruling::{Generation, Issued};
 
 /// Gives ids to the events whose stamp still holds.
 pub fn take<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Event>>) -> PyResult<Handed<'py>> {

@@ -9,14 +9,11 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 use chio_conditions::Kind;
 use chio_policy::{Decision, Request, Scratch, Verdict};
 use chio_receipts::{PushError, ReceiptId, TargetTemplate};
+use chio_rulings::{Generation, Question, Ruling};
 
-use crate::decision::read_run;
+use crate::decision::{self, read_run};
 use crate::matter::Matter;
 use crate::outlet::Output;
-use crate::ruling::{Generation, Question, Ruling};
-
-/// The header that names the receipt of the event that led to this one.
-pub const PARENT_HEADER: &str = "X-Chio-Receipt";
 
 /// What is asked.
 #[derive(Debug)]
@@ -116,12 +113,8 @@ impl Check {
 
 /// The boundary of a word.
 pub fn kind(word: &str) -> PyResult<Kind> {
-    match word {
-        "consume" => Ok(Kind::Consume),
-        "invoke" => Ok(Kind::Invoke),
-        "produce" => Ok(Kind::Produce),
-        _ => Err(PyValueError::new_err(format!("`{word}` is no boundary: write `consume`, `invoke` or `produce`"))),
-    }
+    let wrong = || PyValueError::new_err(format!("`{word}` is no boundary: write `consume`, `invoke` or `produce`"));
+    Kind::from_word(word).ok_or_else(wrong)
 }
 
 #[pymethods]
@@ -140,7 +133,7 @@ impl Check {
     #[getter]
     fn decision<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let snapshot = self.ruling().snapshot(&self.question(), &self.always);
-        snapshot.build(py)
+        decision::build(py, &snapshot)
     }
 
     #[getter]

@@ -10,8 +10,10 @@ use pyo3::types::{PyBytes, PyTuple};
 
 use chio_conditions::EventView;
 use chio_policy::{Request, Scratch, Verdict};
+use chio_rulings::headers::TRACE;
+use chio_rulings::{Issued, NOTHING, Recalled, Ruling};
 
-use crate::decision::read_run;
+use crate::decision::{self, read_run};
 use crate::headers;
 use crate::letter::{self, Form, Letter};
 use crate::message::{Accessor, Reader};
@@ -19,7 +21,6 @@ use crate::place::Place;
 use crate::read::{self, Read};
 use crate::reader;
 use crate::record::Header;
-use crate::ruling::{Issued, Recalled, Ruling};
 
 /// Events that were freed and whose memory is used again: those of a batch in hand and of the next one.
 const SPARE: usize = 1024;
@@ -69,9 +70,9 @@ impl Event {
             value: read.value.map(Bound::unbind),
             offset: read.offset,
             timestamp: read.timestamp,
-            stamp: place.stamp.load(Ordering::Acquire),
+            stamp: place.progress.stamp.load(Ordering::Acquire),
             always: Arc::clone(always),
-            floor: AtomicI64::new(-1),
+            floor: AtomicI64::new(NOTHING),
             ruling: Mutex::new(ruling),
             changed: AtomicBool::new(false),
         }
@@ -84,7 +85,7 @@ impl Event {
 
     /// Whether the partition is still assigned as it was at admission.
     pub fn is_current(&self) -> bool {
-        self.place.stamp.load(Ordering::Acquire) == self.stamp
+        self.place.progress.stamp.load(Ordering::Acquire) == self.stamp
     }
 
     /// Notes the receipt, here and in the partition.
@@ -93,12 +94,8 @@ impl Event {
         if std::mem::replace(&mut ruling.was_handed, true) {
             return;
         }
-        let place = &self.place;
-        self.floor.store(place.handed.load(Ordering::Acquire), Ordering::Release);
-        place.position.store(self.offset + 1, Ordering::Release);
-        if ruling.verdict() == Verdict::Allow {
-            place.handed.store(self.offset + 1, Ordering::Release);
-        }
+        let floor = self.place.progress.pass(self.offset, ruling.verdict() == Verdict::Allow);
+        self.floor.store(floor, Ordering::Release);
     }
 
     /// The name of its request, for people.
@@ -117,7 +114,7 @@ impl Event {
     pub fn trace<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         let mut found = None;
         let seek = |name: &[u8], value: Option<&[u8]>| {
-            if found.is_none() && name == headers::TRACE.as_bytes() {
+            if found.is_none() && name == TRACE.as_bytes() {
                 found = value.map(|value| PyBytes::new(py, value));
             }
         };
@@ -152,7 +149,7 @@ impl Event {
     #[getter]
     fn chio_decision<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let snapshot = self.ruling().snapshot(&self.place.question(), &self.always);
-        snapshot.build(py)
+        decision::build(py, &snapshot)
     }
 
     #[getter]
@@ -377,8 +374,7 @@ impl Event {
 }
 
 fn read_verdict(word: &str) -> PyResult<Verdict> {
-    let known = [Verdict::Allow, Verdict::Deny, Verdict::Escalate, Verdict::Delay];
-    known.into_iter().find(|verdict| verdict.as_str() == word).ok_or_else(|| {
+    Verdict::from_word(word).ok_or_else(|| {
         PyValueError::new_err(format!("`{word}` is no verdict: write `allow`, `deny`, `escalate` or `delay`"))
     })
 }

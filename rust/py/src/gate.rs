@@ -10,22 +10,23 @@ use pyo3::types::{PyDict, PyList};
 
 use chio_policy::{Scratch, Verdict};
 use chio_receipts::ReceiptId;
+use chio_rulings::headers::{CORRELATION, RECEIPT};
+use chio_rulings::{Generation, Origin, Ruling};
 
 use crate::attest::Transaction;
-use crate::check::{self, Asked, Check, PARENT_HEADER};
+use crate::check::{self, Asked, Check};
 use crate::clock;
 use crate::errors;
 use crate::event::Event;
-use crate::inbound::{self, CORRELATION};
+use crate::inbound;
 use crate::issue::Effect;
 use crate::log::Log;
-use crate::matter::{Matter, Origin};
+use crate::matter::Matter;
 use crate::outcome::Resolved;
 use crate::outlet::{Given, Outlet, Output, Whither};
 use crate::place::{Partition, Whereabouts};
 use crate::policy::Policy;
 use crate::record::Record;
-use crate::ruling::{Generation, Ruling};
 use crate::untracked::untracked;
 
 /// Joins a policy that can change with a log.
@@ -256,7 +257,7 @@ impl Gate {
         };
         matter.origin.add_parents(parents.iter().map(String::as_bytes));
         if matter.kind == chio_conditions::Kind::Consume {
-            let inbound = matter.event.as_ref().map(|event| event.header_values(PARENT_HEADER)).unwrap_or_default();
+            let inbound = matter.event.as_ref().map(|event| event.header_values(RECEIPT)).unwrap_or_default();
             matter.origin.add_parents(inbound.iter().map(Vec::as_slice));
         }
         if matter.origin.correlation.is_none() {

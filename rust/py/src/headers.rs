@@ -7,9 +7,6 @@ use pyo3::types::{PyList, PyString, PyTuple};
 use crate::message::Reader;
 use crate::record::{self, Header};
 
-/// Carries the trace that a record is part of (W3C Trace Context).
-pub const TRACE: &str = "traceparent";
-
 /// Calls `each` with name and value of every header, in the order of the record.
 ///
 /// # Errors

@@ -1,35 +1,15 @@
 //! What receipts take from the headers of events: parents, correlation, and what the digest covers.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use pyo3::prelude::*;
 
 use chio_policy::HeaderNames;
 use chio_receipts::ReceiptId;
+use chio_rulings::headers::{RECEIPT, correlation_text, is_digested};
 
-use crate::check::PARENT_HEADER;
 use crate::headers;
 use crate::record::Header;
-
-/// How the names of our own headers begin.
-const OWN_HEADERS: &str = "X-Chio-";
-/// Headers that carry a correlation text unless the gate is told others; the first one found counts.
-pub const CORRELATION: [&str; 2] = [headers::TRACE, "X-Correlation-Id"];
-/// At most so many bytes of a correlation text are kept.
-const LONGEST_CORRELATION: usize = 1024;
-
-/// Whether the digest covers the header of this name: the policy looks at it, and it is none of those that a producer adds
-/// when the receipt is issued already.
-pub fn is_digested(names: &HeaderNames, name: &str) -> bool {
-    names.contains(name) && !name.starts_with(OWN_HEADERS)
-}
-
-/// The correlation text of a header's value.
-pub fn correlation_text(value: &[u8]) -> Cow<'_, str> {
-    let value = value.get(..LONGEST_CORRELATION).unwrap_or(value);
-    str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed)
-}
 
 /// The correlation text of one message: of the first header of `names` that is there.
 pub fn correlation_of(message: &Bound<'_, PyAny>, names: &[String]) -> Option<String> {
@@ -72,7 +52,7 @@ impl Inbound {
         let mut rejected = 0;
         let mut rank = correlation.len();
         let outcome = headers::each(message, |name, value| {
-            if name == PARENT_HEADER.as_bytes() {
+            if name == RECEIPT.as_bytes() {
                 match ReceiptId::parse(value.unwrap_or_default()) {
                     Ok(id) => self.parents.push(id),
                     Err(_) => rejected += 1,

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 
 use chio_policy::Verdict;
 use chio_receipts::{Attempt, Content, Draft, Evidence, PushError, ReceiptId, Template, TemplateFields};
+use chio_rulings::{Generation, Issued, Resolved, Ruling};
 
 use crate::admit;
 use crate::check::Check;
@@ -17,8 +18,6 @@ use crate::gate::{Gate, wait_for_room};
 use crate::inbound::{Inbound, Part};
 use crate::place::Place;
 use crate::record;
-use crate::resolved::Resolved;
-use crate::ruling::{Generation, Issued, Ruling};
 
 /// What became of a list of events.
 #[derive(Default)]

@@ -6,8 +6,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList};
 
 use chio_receipts::{hex, jcs};
+use chio_rulings::{Snapshot, headers as names};
 
-use crate::decision::Snapshot;
 use crate::event::Event;
 use crate::headers;
 use crate::record;
@@ -54,10 +54,10 @@ pub fn of<'py>(
     out.raw("chio_denial", &denial(snapshot));
     let receipt_id = snapshot.receipt_id.as_deref().unwrap_or_default();
     let own = [
-        ("X-Chio-Receipt", receipt_id),
-        ("X-Chio-Denial-Reason", &snapshot.reason),
-        ("X-Chio-Original-Topic", &event.place.topic),
-        ("X-Chio-Request", &request),
+        (names::RECEIPT, receipt_id),
+        (names::REASON, &snapshot.reason),
+        (names::TOPIC, &event.place.topic),
+        (names::REQUEST, &request),
     ];
     let own = own.map(|(name, value)| (name, PyBytes::new(py, value.as_bytes())));
     Ok(Some((PyBytes::new(py, &out.close()), PyList::new(py, own)?)))

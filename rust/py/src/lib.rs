@@ -6,7 +6,6 @@
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
-//! | [`resolved`], [`ruling`] | what a policy says in general, and what became of each |
 //! | [`message`], [`layout`], [`roads`], [`headers`], [`inbound`], [`outbound`], [`record`] | reading what Python hands over |
 //! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
@@ -36,9 +35,7 @@ mod policy;
 mod read;
 mod reader;
 mod record;
-mod resolved;
 mod roads;
-mod ruling;
 mod signer;
 mod untracked;
 mod upkeep;

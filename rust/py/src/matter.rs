@@ -5,10 +5,10 @@ use pyo3::prelude::*;
 use chio_conditions::Kind;
 use chio_policy::Request;
 use chio_receipts::{Attempt, Content, Draft, EventTarget, PushError, ReceiptId, TargetTemplate};
+use chio_rulings::headers::is_digested;
+use chio_rulings::{Origin, Question, Ruling};
 
-use crate::inbound::is_digested;
 use crate::record::{Header, Record};
-use crate::ruling::{Question, Ruling};
 
 /// What is asked, in Rust's own memory.
 #[derive(Debug)]
@@ -31,36 +31,6 @@ pub struct Matter {
     pub origin: Origin,
     /// The caller's own event and output, which guards are shown.
     pub shown: (Option<Py<PyAny>>, Option<Py<PyAny>>),
-}
-
-/// What led to a request.
-#[derive(Debug, Default)]
-pub struct Origin {
-    /// Receipts that led to it.
-    pub parents: Vec<ReceiptId>,
-    /// How many asserted parents were no receipt ids.
-    pub rejected: u32,
-    /// Correlation text.
-    pub correlation: Option<String>,
-}
-
-impl Origin {
-    /// Adds parents by their spelling; what is none is counted.
-    pub fn add_parents<'a>(&mut self, spelled: impl IntoIterator<Item = &'a [u8]>) {
-        for text in spelled {
-            match ReceiptId::parse(text) {
-                Ok(id) => self.add_parent(id),
-                Err(_) => self.rejected += 1,
-            }
-        }
-    }
-
-    /// Adds a parent unless it is known.
-    pub fn add_parent(&mut self, id: ReceiptId) {
-        if !self.parents.contains(&id) {
-            self.parents.push(id);
-        }
-    }
 }
 
 impl Matter {

@@ -4,15 +4,11 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use crate::check::PARENT_HEADER;
+use chio_rulings::headers::{TRACE, correlation_text, is_stated_by_receipt};
+
 use crate::event::Event;
-use crate::headers;
-use crate::inbound;
 use crate::outlet::ROLE;
 use crate::record;
-
-/// The header that names the scope by which an event was produced.
-pub const SCOPE_HEADER: &str = "X-Chio-Scope";
 
 /// The caller's headers as immutable pairs, without those that say what receipts say; and the correlation text among them,
 /// that of the header which comes first in `names`.
@@ -28,11 +24,11 @@ pub fn carried<'py>(
         let Some(bytes) = record::bytes_of(&value)? else {
             return Err(record::content_type_error(&value, ROLE, "headers"));
         };
-        own += usize::from(is_own(name));
+        own += usize::from(is_stated_by_receipt(name));
         if let Some(found) = names.iter().take(rank).position(|known| known == name)
             && let Some(bytes) = bytes
         {
-            (rank, text) = (found, Some(inbound::correlation_text(bytes).into_owned()));
+            (rank, text) = (found, Some(correlation_text(bytes).into_owned()));
         }
     }
     if own == pairs.len() {
@@ -43,7 +39,7 @@ pub fn carried<'py>(
     }
     let mut kept = Vec::with_capacity(pairs.len() - own);
     for pair in pairs.iter_borrowed() {
-        if !is_own(parts(&pair)?.0.to_str()?) {
+        if !is_stated_by_receipt(parts(&pair)?.0.to_str()?) {
             kept.push(pair.to_owned());
         }
     }
@@ -59,12 +55,12 @@ pub fn with_trace<'py>(
     let Some(trace) = event.get().trace(py) else { return Ok(given) };
     let mut pairs = Vec::with_capacity(1);
     for pair in given.iter().flatten() {
-        if parts(&pair)?.0.to_str()? == headers::TRACE {
+        if parts(&pair)?.0.to_str()? == TRACE {
             return Ok(given);
         }
         pairs.push(pair);
     }
-    pairs.push((intern!(py, headers::TRACE), trace).into_pyobject(py)?.into_any());
+    pairs.push((intern!(py, TRACE), trace).into_pyobject(py)?.into_any());
     PyTuple::new(py, pairs).map(Some)
 }
 
@@ -97,8 +93,4 @@ fn parts<'py>(pair: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, Bound
     }
     let name = pair.get_item(0)?.cast_into::<PyString>().map_err(|_| wrong())?;
     Ok((name, pair.get_item(1)?))
-}
-
-fn is_own(name: &str) -> bool {
-    matches!(name, PARENT_HEADER | SCOPE_HEADER)
 }

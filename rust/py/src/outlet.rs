@@ -10,17 +10,14 @@ use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 use chio_conditions::{EventView, Kind};
 use chio_policy::{Decision, Reads, Request, Scratch};
 use chio_receipts::{Content, Draft, EventTarget, GuardVerdict, PushError, ReceiptId, TargetTemplate};
+use chio_rulings::headers::{RECEIPT, SCOPE, is_digested};
+use chio_rulings::{Generation, Latest, Origin, Question, Ruling, Run};
 
-use crate::check::PARENT_HEADER;
-use crate::decision::Run;
 use crate::event::Event;
 use crate::headers;
-use crate::inbound::{self, is_digested};
-use crate::matter::Origin;
-use crate::outbound::{self, SCOPE_HEADER};
+use crate::inbound;
+use crate::outbound;
 use crate::record::{self, Header};
-use crate::resolved::Latest;
-use crate::ruling::{Generation, Question, Ruling};
 
 /// Under this name a closed outlet denies, as a guard does.
 const GUARD: &str = "outlet";
@@ -75,7 +72,7 @@ impl Outlet {
             topic_id: to.topic_id,
             partition: None,
         });
-        let scope_header = PyTuple::new(py, [SCOPE_HEADER, &to.scope])?.unbind();
+        let scope_header = PyTuple::new(py, [SCOPE, &to.scope])?.unbind();
         Ok(Self {
             topic: to.topic.to_owned(),
             carries_trace: to.carries_trace,
@@ -314,7 +311,7 @@ impl Output {
         let sent = self.list(py);
         if let Some(receipt) = receipt {
             static NAME: PyOnceLock<Py<PyString>> = PyOnceLock::new();
-            let name = NAME.get_or_init(py, || PyString::new(py, PARENT_HEADER).unbind());
+            let name = NAME.get_or_init(py, || PyString::new(py, RECEIPT).unbind());
             sent.append((name, receipt.to_string()))?;
             sent.append(&self.outlet.get().scope_header)?;
         }

@@ -1,15 +1,13 @@
 //! What all events of one assigned partition share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
 use chio_receipts::{EventTarget, Kind, TargetTemplate, Template, TemplateFields};
-
-use crate::resolved::{Latest, Resolved};
-use crate::ruling::{Generation, Question};
+use chio_rulings::{Generation, Latest, Progress, Question, Resolved};
 
 /// The shared part of a partition's events.
 #[derive(Debug)]
@@ -28,14 +26,8 @@ pub struct Place {
     pub target: Arc<TargetTemplate>,
     /// Template of `rollback` receipts.
     pub rollback: Arc<Template>,
-    /// Assignment epoch.
-    pub stamp: AtomicI64,
-    /// Offset after the last event admitted; -1 before the first.
-    pub admitted: AtomicI64,
-    /// Offset after the last event that got a receipt.
-    pub position: AtomicI64,
-    /// Offset after the last allowed event that got a receipt.
-    pub handed: AtomicI64,
+    /// Its stamp, and how far its events have come.
+    pub progress: Progress,
     latest: Latest,
 }
 
@@ -100,7 +92,6 @@ impl Partition {
             errors: &[],
             guards: &[],
         });
-        let none = || AtomicI64::new(-1);
         Self {
             place: Arc::new(Place {
                 topic: at.topic.to_owned(),
@@ -110,10 +101,7 @@ impl Partition {
                 identity: at.identity,
                 target: Arc::new(target),
                 rollback: Arc::new(rollback),
-                stamp: AtomicI64::new(at.stamp),
-                admitted: none(),
-                position: none(),
-                handed: none(),
+                progress: Progress::new(at.stamp),
                 latest: Latest::default(),
             }),
         }
@@ -144,42 +132,42 @@ impl Partition {
 
     #[getter]
     fn get_stamp(&self) -> i64 {
-        self.place.stamp.load(Ordering::Acquire)
+        self.place.progress.stamp.load(Ordering::Acquire)
     }
 
     #[setter]
     fn set_stamp(&self, stamp: i64) {
-        self.place.stamp.store(stamp, Ordering::Release);
+        self.place.progress.stamp.store(stamp, Ordering::Release);
     }
 
     #[getter]
     fn get_admitted(&self) -> i64 {
-        self.place.admitted.load(Ordering::Acquire)
+        self.place.progress.admitted.load(Ordering::Acquire)
     }
 
     #[setter]
     fn set_admitted(&self, offset: i64) {
-        self.place.admitted.store(offset, Ordering::Release);
+        self.place.progress.admitted.store(offset, Ordering::Release);
     }
 
     #[getter]
     fn get_position(&self) -> i64 {
-        self.place.position.load(Ordering::Acquire)
+        self.place.progress.position.load(Ordering::Acquire)
     }
 
     #[setter]
     fn set_position(&self, offset: i64) {
-        self.place.position.store(offset, Ordering::Release);
+        self.place.progress.position.store(offset, Ordering::Release);
     }
 
     #[getter]
     fn get_handed(&self) -> i64 {
-        self.place.handed.load(Ordering::Acquire)
+        self.place.progress.handed.load(Ordering::Acquire)
     }
 
     #[setter]
     fn set_handed(&self, offset: i64) {
-        self.place.handed.store(offset, Ordering::Release);
+        self.place.progress.handed.store(offset, Ordering::Release);
     }
 
     fn __repr__(&self) -> String {

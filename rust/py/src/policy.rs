@@ -9,13 +9,14 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyTuple};
 
 use chio_policy::{PolicyError, Request, Scratch};
+use chio_rulings::{Generation, Origin, Ruling};
 
 use crate::check;
 use crate::clock;
+use crate::decision;
 use crate::errors;
-use crate::matter::{Matter, Origin};
+use crate::matter::Matter;
 use crate::record::Record;
-use crate::ruling::{Generation, Ruling};
 
 /// An immutable compiled policy.
 #[pyclass(frozen, module = "chio_fast._native")]
@@ -102,7 +103,8 @@ impl Policy {
         let decide = |request: &Request<'_>| self.inner.decide(request, &mut Scratch::new());
         let decision = matter.with_request(&matter.scope, now, decide);
         let generation = Arc::new(Generation::new(Arc::clone(&self.inner)));
-        Ruling::new(generation, decision, now).snapshot(&matter.question(), &[]).build(py)
+        let told = Ruling::new(generation, decision, now).snapshot(&matter.question(), &[]);
+        decision::build(py, &told)
     }
 
     #[pyo3(signature = (identity, scope, *, kind = "consume", event = None, tool = None, arguments = None, output = None,

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use chio_policy::{Decision, Route};
 use chio_receipts::Template;
 
-use crate::ruling::{Generation, Question, Ruling};
+use crate::question::{Generation, Question};
+use crate::ruling::Ruling;
 
 /// Templates that are kept per route; rules beyond that are rendered each time.
 const TEMPLATES: usize = 32;

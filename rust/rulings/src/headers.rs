@@ -1,0 +1,42 @@
+//! Names of headers, and what receipts take from them.
+
+use std::borrow::Cow;
+
+use chio_policy::HeaderNames;
+
+/// Names the receipt of a record's own decision; on what follows from the record, its parent.
+pub const RECEIPT: &str = "X-Chio-Receipt";
+/// Names the scope by which a record was produced.
+pub const SCOPE: &str = "X-Chio-Scope";
+/// Says on a DLQ record why the event was denied.
+pub const REASON: &str = "X-Chio-Denial-Reason";
+/// Names on a DLQ record the topic of the event.
+pub const TOPIC: &str = "X-Chio-Original-Topic";
+/// Names on a DLQ record the request.
+pub const REQUEST: &str = "X-Chio-Request";
+/// Carries the trace that a record is part of (W3C Trace Context).
+pub const TRACE: &str = "traceparent";
+/// Carry a correlation text unless the application names others; the first one found counts.
+pub const CORRELATION: [&str; 2] = [TRACE, "X-Correlation-Id"];
+
+/// How the names of our own headers begin.
+const OWN_PREFIX: &str = "X-Chio-";
+/// At most so many bytes of a correlation text are kept.
+const LONGEST_CORRELATION: usize = 1024;
+
+/// Whether the digest covers the header of this name: the policy looks at it, and it is none of those that a producer adds
+/// when the receipt is issued already.
+pub fn is_digested(names: &HeaderNames, name: &str) -> bool {
+    names.contains(name) && !name.starts_with(OWN_PREFIX)
+}
+
+/// Whether a header says of a produced record what its receipt says, so that the caller's own is left out.
+pub fn is_stated_by_receipt(name: &str) -> bool {
+    matches!(name, RECEIPT | SCOPE)
+}
+
+/// The correlation text of a header's value.
+pub fn correlation_text(value: &[u8]) -> Cow<'_, str> {
+    let value = value.get(..LONGEST_CORRELATION).unwrap_or(value);
+    str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed)
+}
