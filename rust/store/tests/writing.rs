@@ -3,14 +3,12 @@
 
 mod common;
 
-use std::slice;
 use std::time::Duration;
 
-use chio_receipts::{Compression, Draft, Mode, OutcomeDraft, OutcomeWord, PushError, Shown, frame};
+use chio_receipts::{Compression, frame};
 use chio_store::testing::Sample;
-use chio_store::{BatchSpec, Filter, Log, LogOptions, Order, State};
-use common::{NOW, Place, VERSION, attempts, consume};
-use proptest::prelude::*;
+use chio_store::{Filter, Log, LogOptions, Order};
+use common::{NOW, Place, VERSION, consume};
 
 /// Issues one receipt and does not wait for it.
 fn one(log: &Log, version: [u8; 32], offset: i64) -> u64 {
@@ -85,40 +83,6 @@ fn individual_mode_signs_every_receipt_by_itself() {
     consume(&log, &Sample::new("agents", "orders", 0), 0..20, b"v");
     log.close().unwrap();
     assert_eq!(place.verify().frames, 20);
-}
-
-#[test]
-fn attempts_count_the_same_event_and_no_other() {
-    let place = Place::new();
-    let log = place.open();
-    let (orders, other) = (Sample::new("agents", "orders", 0), Sample::new("agents", "orders", 1));
-    assert_eq!(attempts(&log, &orders, [5, 6, 7], b"v"), [1, 1, 1]);
-    // Again within one batch, and across batches.
-    assert_eq!(attempts(&log, &orders, [6, 6, 8, 8], b"v"), [2, 3, 1, 2]);
-    // Another value at the same place is another request; so is the same offset elsewhere or for somebody else.
-    assert_eq!(attempts(&log, &orders, [6], b"other"), [1]);
-    assert_eq!(attempts(&log, &other, [6], b"v"), [1]);
-    assert_eq!(attempts(&log, &Sample::new("billing", "orders", 0), [6], b"v"), [1]);
-    // A gap below the highest offset was never seen.
-    assert_eq!(attempts(&log, &orders, [3, 6], b"v"), [1, 4]);
-    log.close().unwrap();
-    // A new process learns them from the log, and so does one that gets the partition back.
-    let log = place.open();
-    assert_eq!(attempts(&log, &orders, [8, 9, 7], b"v"), [3, 1, 2]);
-    log.partition_assigned(orders.target.partition_key().unwrap());
-    assert_eq!(attempts(&log, &orders, 5..10, b"v"), [2, 5, 3, 4, 2]);
-    log.close().unwrap();
-    place.verify();
-}
-
-#[test]
-fn a_replay_of_a_whole_partition_counts_every_attempt() {
-    let place = Place::new();
-    let log = place.open_with(&LogOptions { max_batch: 97, ..LogOptions::default() });
-    let sample = Sample::new("agents", "orders", 0);
-    for attempt in 1..=3 {
-        assert_eq!(attempts(&log, &sample, 0..5_000, b"v"), vec![attempt; 5_000]);
-    }
 }
 
 #[test]
@@ -216,104 +180,6 @@ fn relaxed_durability_is_a_signed_field() {
 }
 
 #[test]
-fn a_transaction_is_one_batch_and_its_outcome_resolves_it() {
-    let place = Place::new();
-    let log = place.open_with(&LogOptions { max_batch: 3, ..LogOptions::default() });
-    let sample = Sample::new("agents", "orders", 0);
-    let spec = BatchSpec {
-        policy_version: VERSION,
-        mode: Mode::Transaction { group: "g".to_owned(), transactional_id: "g-1".to_owned() },
-        attestation: Some(br#"{"offsets":{"orders-0":[0,10]}}"#.to_vec()),
-    };
-    let last = log
-        .issue_batches(slice::from_ref(&spec), |_, issue| {
-            for offset in 0..10 {
-                sample.consume(issue, NOW, offset, b"v").unwrap();
-            }
-            Ok(())
-        })
-        .unwrap()[0];
-    log.wait_durable(last, None).unwrap();
-    let sealed = log.sealed(last..last + 1)[0].unwrap();
-    let reader = place.reader();
-    let batch = &reader.batches(sealed.batch, 1).unwrap()[0];
-    assert_eq!((batch.count, batch.state, batch.checkpoint), (10, State::Prepared, sealed.checkpoint));
-
-    let issuer = log.issuer().to_owned();
-    let last = log
-        .issue_batches(&[BatchSpec::recorded(VERSION)], |_, issue| {
-            let id = issue.next_id(NOW);
-            let shown = Shown { topic: "chio-checkpoints", partition: Some(0), offset: Some(7), ..Shown::default() };
-            let outcome = OutcomeWord::Committed;
-            let (batch, contradicts) = (sealed.checkpoint, None);
-            let draft = OutcomeDraft { id, time: NOW, batch, issuer: &issuer, outcome, shown, contradicts };
-            issue.push_outcome(&draft).map(|_| ())
-        })
-        .unwrap()[0];
-    log.wait_durable(last, None).unwrap();
-    let batch = &reader.batches(sealed.batch, 1).unwrap()[0];
-    assert_eq!((batch.state, batch.resolved_by), (State::Committed, Some(sealed.batch + 1)));
-    let report = place.verify();
-    assert_eq!((report.transactions, report.unresolved, report.outcomes), (1, 0, 1));
-}
-
-#[test]
-fn batches_that_are_issued_together_become_durable_together_or_are_not_issued() {
-    let place = Place::new();
-    let log = place.open_with(&LogOptions::default());
-    let sample = Sample::new("agents", "orders", 0);
-    let spec = |version| BatchSpec { mode: Mode::Attempt, ..BatchSpec::recorded([version; 32]) };
-    let specs = [spec(1), spec(2), spec(3)];
-    let refused = log.issue_batches(&specs, |index, issue| {
-        sample.consume(issue, NOW, index as i64, b"v").unwrap();
-        if index < 2 { Ok(()) } else { Err(PushError::Full) }
-    });
-    assert_eq!(refused.unwrap_err().code(), "seal");
-    assert_eq!((log.issued(), log.stats().unsealed_bytes), (0, 0));
-
-    // Each is larger than what one durable write takes otherwise.
-    let large = vec![b'v'; 9 << 20];
-    let last = log.issue_batches(&specs, |index, issue| {
-        sample.consume(issue, NOW, 2 * index as i64, &large).unwrap();
-        sample.consume(issue, NOW, 2 * index as i64 + 1, b"v").unwrap();
-        Ok(())
-    });
-    assert_eq!(last.unwrap(), [2, 4, 6]);
-    log.wait_durable(6, None).unwrap();
-    assert_eq!((log.stats().batches, log.stats().appends), (3, 1));
-    let versions: Vec<_> = place.reader().batches(1, 9).unwrap().iter().map(|info| info.policy_version[0]).collect();
-    assert_eq!(versions, [1, 2, 3]);
-    place.verify();
-}
-
-#[test]
-fn ids_that_were_given_early_are_sealed_late_and_found() {
-    let place = Place::new();
-    let log = place.open_with(&LogOptions::default());
-    let sample = Sample::new("agents", "orders", 0);
-    let mut early = None;
-    log.give_ids(|ids| early = Some(ids.next(NOW))).unwrap();
-    let early = early.unwrap();
-    let recorded: Vec<_> = (0..20).flat_map(|offset| consume(&log, &sample, [offset], b"v")).collect();
-    let spec = BatchSpec { mode: Mode::Attempt, ..BatchSpec::recorded(VERSION) };
-    let last = log.issue_batches(&[spec], |_, issue| {
-        issue.push(&Draft { offset: Some(90), ..Draft::new(early, NOW, &sample.template, &sample.target) }).map(|_| ())
-    });
-    log.wait_durable(last.unwrap()[0], None).unwrap();
-    let reader = place.reader();
-    for id in recorded.into_iter().map(|(id, _)| id).chain([early]) {
-        assert_eq!(reader.get(id).unwrap().id, id);
-    }
-    place.verify();
-    drop(log);
-    // Ids of the next epoch are above all of them.
-    let log = place.open_with(&LogOptions::default());
-    let next = consume(&log, &sample, [91], b"v");
-    assert!(next[0].0 > early);
-    place.verify();
-}
-
-#[test]
 fn waiting_for_what_was_not_issued_is_an_error_and_a_timeout_is_not() {
     let place = Place::new();
     let log = place.open_with(&LogOptions { linger_waited: Duration::from_secs(50), ..LogOptions::default() });
@@ -322,64 +188,6 @@ fn waiting_for_what_was_not_issued_is_an_error_and_a_timeout_is_not() {
     assert!(!log.wait_durable(last, Some(Duration::from_millis(1))).unwrap());
     log.seal();
     assert!(log.wait_durable(last, None).unwrap());
-}
-
-/// What a process does between two looks at the attempts.
-#[derive(Debug, Clone)]
-enum Act {
-    /// Consumes these (offset, value) pairs in one batch.
-    Consume(Vec<(i64, bool)>),
-    /// Gets the partition assigned again.
-    Assign,
-    /// Ends, and another process starts.
-    Restart,
-}
-
-fn acts() -> impl Strategy<Value = Vec<Act>> {
-    let act = prop_oneof![
-        6 => proptest::collection::vec((0..12i64, any::<bool>()), 1..8).prop_map(Act::Consume),
-        1 => Just(Act::Assign),
-        1 => Just(Act::Restart),
-    ];
-    proptest::collection::vec(act, 1..20)
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
-
-    #[test]
-    fn attempts_equal_those_of_a_plain_count(acts in acts(), max_batch in 1..5usize) {
-        let place = Place::new();
-        let options = LogOptions { max_batch, ..LogOptions::default() };
-        let sample = Sample::new("agents", "orders", 0);
-        let mut log = place.open_with(&options);
-        let mut counts = std::collections::HashMap::new();
-        for act in acts {
-            match act {
-                Act::Assign => log.partition_assigned(sample.target.partition_key().unwrap()),
-                Act::Restart => {
-                    log.close().unwrap();
-                    log = place.open_with(&options);
-                }
-                Act::Consume(events) => {
-                    let mut ordinals = Vec::new();
-                    let issued = log.issue(VERSION, |issue| {
-                        for (offset, value) in &events {
-                            let value: &[u8] = if *value { b"a" } else { b"b" };
-                            ordinals.push(sample.consume(issue, NOW, *offset, value).unwrap().1);
-                        }
-                    });
-                    log.seal();
-                    log.wait_durable(issued.unwrap(), None).unwrap();
-                    for (event, ordinal) in events.iter().zip(ordinals) {
-                        let count = counts.entry(*event).or_insert(0);
-                        *count += 1;
-                        prop_assert_eq!(log.sealed(ordinal..ordinal + 1)[0].unwrap().attempt, *count);
-                    }
-                }
-            }
-        }
-    }
 }
 
 #[test]

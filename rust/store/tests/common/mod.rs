@@ -1,6 +1,8 @@
 //! What the tests of the log share.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)] // Not every test uses all of it; tests fail by panicking.
 
+pub mod steps;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
