@@ -10,9 +10,9 @@ import pytest
 from chio_fast import Enforcer, Policy
 from chio_fast.kafka.assignment import Assigned
 from chio_fast.kafka.frontier import NOTHING
-from chio_fast.kafka.runs import Run, Runs, Stretch
+from chio_fast.kafka.runs import Runs, Stretch
 from chio_fast.kafka.sample import sample_message
-from chio_fast.kafka.work import FINISHED, RUNNING, Work
+from chio_fast.kafka.work import FINISHED, RUNNING, Run, Work
 from tests.kafka.patience import patiently
 from tests.kafka.scenario import OPEN_POLICY
 

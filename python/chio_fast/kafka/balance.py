@@ -1,4 +1,4 @@
-"""Striking the balance of the books: every check, and the figures."""
+"""Striking the balance of the books: every discrepancy, and the figures."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from chio_fast.errors import ReceiptNotFoundError
-from chio_fast.kafka.checks import CHECKS, Check
+from chio_fast.kafka.discrepancies import DISCREPANCIES, Discrepancy
 from chio_fast.kafka.reconciliation import Finding, PartitionBooks, PreparedBatch, Reconciliation
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ class Balance:
         self._result = Reconciliation(group=books.group, withheld=withheld)
 
     def strike(self) -> Reconciliation:
-        """Run every check, and give what they find and the figures."""
+        """Look for every discrepancy, and give what is found and the figures."""
         self._prepare()
-        for check in CHECKS:
-            if check.role and not self._roles[check.role]:
+        for kind in DISCREPANCIES:
+            if kind.role and not self._roles[kind.role]:
                 continue
-            for row in self._books.ask(check.query):
-                self._note(check, *row)
+            for row in self._books.ask(kind.query):
+                self._note(kind, *row)
         self._check_letters()
         for key in sorted(self._committed):
             self._check_tiles(key)
@@ -111,11 +111,11 @@ class Balance:
         committed = self._committed[key]
         return *key, self._spans[key].first, committed, begins, committed if first is None else min(first, committed)
 
-    def _note(self, check: Check, place: str | None, receipt: str | None, number: Any = None) -> None:
-        finding = Finding(check.what, check.detail.format(number=number), place, receipt)
-        is_lost = check.role in self._lossy and not (isinstance(number, int) and number > 1)
-        is_compacted = check.of_whole_topics and place is not None and place.rsplit("/", 2)[0] in self._compacted
-        if is_lost or is_compacted or (check.of_bodies and self._withheld):
+    def _note(self, kind: Discrepancy, place: str | None, receipt: str | None, number: Any = None) -> None:
+        finding = Finding(kind.what, kind.detail.format(number=number), place, receipt)
+        is_lost = kind.role in self._lossy and not (isinstance(number, int) and number > 1)
+        is_compacted = kind.of_whole_topics and place is not None and place.rsplit("/", 2)[0] in self._compacted
+        if is_lost or is_compacted or (kind.of_bodies and self._withheld):
             self._unverifiable(finding)
         else:
             self._wrong(finding)
@@ -138,7 +138,7 @@ class Balance:
         ):
             if not self._is_known(receipt):
                 detail = "a DLQ record whose receipt no log holds"
-                self._note(Check("letter_without_receipt", "", detail, of_bodies=True), place, receipt)
+                self._note(Discrepancy("letter_without_receipt", "", detail, of_bodies=True), place, receipt)
 
     def _is_known(self, receipt: str | None) -> bool:
         for log in self._logs if receipt else ():

@@ -53,10 +53,10 @@ if TYPE_CHECKING:
     from chio_fast.kafka.partitions import Partitions
     from chio_fast.kafka.recovery import Recovery
     from chio_fast.kafka.retreat import Retreat
-    from chio_fast.kafka.runs import Run, Runs, Stretch
+    from chio_fast.kafka.runs import Runs, Stretch
     from chio_fast.kafka.transaction import Transaction
     from chio_fast.kafka.trouble import Trouble
-    from chio_fast.kafka.work import Work
+    from chio_fast.kafka.work import Run, Work
 
     MakeRun = Callable[[Assigned, int, bool], Run]
     """Makes the run of an assignment from an offset on; True unless it continues one after a seek."""

@@ -9,8 +9,8 @@ from confluent_kafka import TopicPartition
 
 if TYPE_CHECKING:
     from chio_fast.kafka.partitions import Partitions
-    from chio_fast.kafka.runs import Run, Runs
-    from chio_fast.kafka.work import Work
+    from chio_fast.kafka.runs import Runs
+    from chio_fast.kafka.work import Run, Work
 
 STALLED = 0.1
 """Seconds without a step of any frontier after which there is no room because of slow events."""

@@ -36,10 +36,11 @@ from chio_fast.kafka.proving import Proving
 from chio_fast.kafka.recognition import Recognition
 from chio_fast.kafka.recovery import Recovery
 from chio_fast.kafka.retreat import Retreat
-from chio_fast.kafka.runs import Run, Runs
+from chio_fast.kafka.runs import Runs
 from chio_fast.kafka.stats import PartitionStats, ProcessorStats
 from chio_fast.kafka.throttle import Throttle
 from chio_fast.kafka.transaction import Transaction
+from chio_fast.kafka.work import Run
 
 if TYPE_CHECKING:
     from chio_fast.enforcer import Enforcer
@@ -74,6 +75,13 @@ class Processing:
 
     def _build(self, options: Options, enforcer: Enforcer, ear: ErrorEar) -> None:
         """Make the parts, and see to it that they end, the last one first."""
+        self._reach_cluster(options, enforcer, ear)
+        self._build_handling(options, enforcer)
+        self._build_transactions(options, enforcer)
+        self._build_intake(options, enforcer, ear)
+
+    def _reach_cluster(self, options: Options, enforcer: Enforcer, ear: ErrorEar) -> None:
+        """Make what talks to the cluster."""
         self._raw = Consumer(config.processor_consumer_config(options.conf, ear))
         self._member = Member(
             options.group,
@@ -85,8 +93,8 @@ class Processing:
         self._checkpoints = Checkpoints(options.conf, options.checkpoint_topic)
         self._checkpoints.ensure(create=True)
         admin = AdminClient(config.admin_config(options.conf))
-        limits = Limits(options.conf, admin, options.written)
-        self._transaction = Transaction(limits.producer_settings(), self._member.transactional_id, on_error=ear)
+        self._limits = Limits(options.conf, admin, options.written)
+        self._transaction = Transaction(self._limits.producer_settings(), self._member.transactional_id, on_error=ear)
         self._at_end(self._transaction.close)
         self._recovery = Recovery(
             enforcer.receipt_log,
@@ -108,20 +116,13 @@ class Processing:
         )
         if self._anchors is not None:
             self._at_end(self._anchors.close)
-        self._errands = Errands()
-        self._recognition = Recognition(
-            enforcer.receipt_log, options.on_replay, options.duplicates, is_keyed=enforcer.has_digest_key
-        )
+
+    def _build_handling(self, options: Options, enforcer: Enforcer) -> None:
+        """Make what knows the events in flight, and runs their handlers."""
         self.runs = Runs(options.batch_size, options.max_batch_ms / 1000, options.in_flight)
         self._inheritance = Inheritance(options.conf, self._recovery, self.runs, self.trouble)
         self._at_end(self._inheritance.stop)
         self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
-        make_partition = partition_maker(
-            enforcer.gate, self._cluster, self._recognition, identity=options.identity, group=options.group
-        )
-        self.assignments = Assignments(options.consume_scopes, make_partition, track_returned=False)
-        self.buffer = Buffer()
-        self.throttle = Throttle(self._raw, self.assignments, options.batch_size, lambda: self.buffer.paused)
         journal = options.open_journal(enforcer.receipt_log)
         if journal is not None:
             self._at_end(journal.close)
@@ -136,11 +137,15 @@ class Processing:
             runs=self.runs,
             failures=self.failures,
             proving=Proving(enforcer.gate, enforcer.receipt_log, self.failures, self.runs),
-            boundaries=self._boundaries(limits),
+            boundaries=self._boundaries(),
             trouble=self.trouble,
             concurrency=options.concurrency,
             order=options.order,
         )
+
+    def _build_transactions(self, options: Options, enforcer: Enforcer) -> None:
+        """Make what commits."""
+        self._errands = Errands()
         self.exactly_once = ExactlyOnce(
             raw=self._raw,
             gate=enforcer.gate,
@@ -164,6 +169,18 @@ class Processing:
             make_run=self._make_run,
             dlq_topic=options.dlq_topic,
         )
+
+    def _build_intake(self, options: Options, enforcer: Enforcer, ear: ErrorEar) -> None:
+        """Make what takes events in."""
+        self._recognition = Recognition(
+            enforcer.receipt_log, options.on_replay, options.duplicates, is_keyed=enforcer.has_digest_key
+        )
+        make_partition = partition_maker(
+            enforcer.gate, self._cluster, self._recognition, identity=options.identity, group=options.group
+        )
+        self.assignments = Assignments(options.consume_scopes, make_partition, track_returned=False)
+        self.buffer = Buffer()
+        self.throttle = Throttle(self._raw, self.assignments, options.batch_size, lambda: self.buffer.paused)
         self.partitions = Partitions(
             raw=self._raw,
             gate=enforcer.gate,
@@ -313,7 +330,7 @@ class Processing:
             generation=metadata.generation_of(self._raw),
         )
 
-    def _boundaries(self, limits: Limits) -> Boundaries:
+    def _boundaries(self) -> Boundaries:
         identity, scopes = self._options.identity, self._options.produce_scopes
         self._cluster.refresh(scopes)
         outlets = {
@@ -327,7 +344,7 @@ class Processing:
             )
             for topic, scope in scopes.items()
         }
-        return Boundaries(self._enforcer, self._tools, outlets, limits.by_topic)
+        return Boundaries(self._enforcer, self._tools, outlets, self._limits.by_topic)
 
     def _warn_of_missing(self, known: Mapping[str, Any]) -> None:
         for topic in self._options.written:

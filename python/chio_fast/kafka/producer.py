@@ -87,8 +87,9 @@ class ChioProducerMiddleware:
             fallback=fallback,
             max_bytes=int(conf.get("message.max.bytes", config.CLIENT_BYTES)) if conf else None,
         )
-        self.outbox = Outbox(producer, self.enforcer.gate, conf.get("on_delivery"))
         self._anchors = anchors.begin_alone(self.enforcer.log, self.enforcer.receipt_log, conf, anchor_topic)
+        # Last, because its thread keeps the log open: whatever refuses the producer has done so by now.
+        self.outbox = Outbox(producer, self.enforcer.gate, conf.get("on_delivery"))
 
     @classmethod
     def from_config(cls, conf: Mapping[str, Any], **arguments: Any) -> Self:
@@ -194,11 +195,7 @@ class ChioProducerMiddleware:
 
     def stats(self) -> ProducerStats:
         """Count what was done so far."""
-        outbox, log, heads = self.outbox, self.enforcer.log, self._anchors
-        return ProducerStats(
-            self.outlets.denied, outbox.sent, outbox.refused, len(outbox), heads.published if heads else 0,
-            heads.failures if heads else 0, log.issued, log.durable, self.enforcer.policy.version,
-        )  # fmt: skip
+        return ProducerStats.of(self.outlets, self.outbox, self.enforcer, self._anchors)
 
     def close(self, timeout: float = -1) -> None:
         """Flush for up to `timeout` seconds and end the background thread; closing twice does nothing.

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from chio_fast._native import Gate
     from chio_fast.kafka.failures import Failures
-    from chio_fast.kafka.runs import Run, Runs
-    from chio_fast.kafka.work import Work
+    from chio_fast.kafka.runs import Runs
+    from chio_fast.kafka.work import Run, Work
     from chio_fast.log import ReceiptLog
 
 SUSPECT = 2

@@ -4,63 +4,17 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from chio_fast.kafka.frontier import NOTHING
-from chio_fast.kafka.work import FINISHED, WAITING
+from chio_fast.kafka.work import FINISHED, WAITING, Run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from chio_fast.kafka.assignment import Assigned, Key
+    from chio_fast.kafka.assignment import Key
     from chio_fast.kafka.work import Work
-
-
-class Run:
-    """What was taken of one partition since it was assigned or last sought, and is not committed.
-
-    Attributes:
-        key: topic and number of the partition.
-        held: its assignment.
-        handler: what handles its events.
-        is_async: whether the handler is awaited.
-        works: in the order of their offsets, picked ones included.
-        lanes: the last work of each lane that has unfinished ones.
-        next: offset up to which everything is picked or committed, `NOTHING` before the first event.
-        picked: how many works, from the first one on, are part of the running transaction or the one after it.
-        unproven: how many of the next events may be those that ended the process before.
-        generation: the group's, when the partition was assigned.
-        alive: False once nothing of it may be committed any more.
-    """
-
-    __slots__ = (
-        "alive", "generation", "handler", "held", "is_async", "key", "lanes", "next", "picked", "unproven", "works",
-    )  # fmt: skip
-
-    def __init__(
-        self,
-        held: Assigned,
-        handler: Callable[..., Any],
-        next_offset: int,
-        *,
-        is_async: bool,
-        unproven: int,
-        generation: int,
-    ) -> None:
-        self.key = held.key
-        self.held = held
-        self.handler = handler
-        self.is_async = is_async
-        self.works: deque[Work] = deque()
-        self.lanes: dict[object, Work] = {}
-        self.next = next_offset
-        self.picked = 0
-        self.unproven = unproven
-        self.generation = generation
-        self.alive = True
 
 
 class Stretch(NamedTuple):

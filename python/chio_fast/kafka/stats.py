@@ -7,7 +7,11 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 
 if TYPE_CHECKING:
+    from chio_fast.enforcer import Enforcer
+    from chio_fast.kafka.anchors import AnchorPublisher
     from chio_fast.kafka.assignment import Assigned
+    from chio_fast.kafka.outbox import Outbox
+    from chio_fast.kafka.outlets import Outlets
 
 
 class PartitionStats(msgspec.Struct, frozen=True):
@@ -161,3 +165,18 @@ class ProducerStats(msgspec.Struct, frozen=True):
     receipts_issued: int
     receipts_durable: int
     policy_version: str
+
+    @classmethod
+    def of(cls, outlets: Outlets, outbox: Outbox, enforcer: Enforcer, anchors: AnchorPublisher | None) -> Self:
+        """Give what the parts of a producer have counted."""
+        return cls(
+            denied=outlets.denied,
+            sent=outbox.sent,
+            refused=outbox.refused,
+            waiting=len(outbox),
+            anchors=anchors.published if anchors else 0,
+            anchor_failures=anchors.failures if anchors else 0,
+            receipts_issued=enforcer.log.issued,
+            receipts_durable=enforcer.log.durable,
+            policy_version=enforcer.policy.version,
+        )
