@@ -59,7 +59,7 @@ test-rust: ## Run the tests of the Rust crates
 test-python: env ## Run the tests of the package, on a real broker
 	@mkdir -p $(REPORTS)
 	@$(BIN)/python -m tests.kafka.broker || true
-	$(BIN)/python -m pytest --junitxml=$(REPORTS)/python.xml
+	$(BIN)/python tools/run_tests.py $(REPORTS)/python.xml
 
 lint: $(DEPENDENCIES) ## Check formatting, lints and types
 	cargo fmt --all --check
