@@ -30,7 +30,7 @@ def run(report: Path, arguments: list[str]) -> int:
             others.wait()
         finally:
             others.terminate()
-    print(f"\nbeside them, without the broker:\n\n{printed.read_text(errors="replace")}", flush=True)
+    print(f"\nbeside them, without the broker:\n\n{printed.read_text(errors='replace')}", flush=True)
     merge(report, beside)
     return code or others.returncode
 
