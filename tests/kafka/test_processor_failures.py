@@ -16,10 +16,7 @@ import pytest
 from chio_fast import ChioRevoked, Event, Policy
 from chio_fast.errors import ChioDeadLetterError, ChioDeliveryError, ChioDenied, ChioError, ChioHandlerError
 from chio_fast.kafka import exactly_once, failpoint, transaction
-from chio_fast.kafka.intake import Intake
-from chio_fast.kafka.metadata import UNKNOWN_GENERATION
 from chio_fast.kafka.processor import ChioTransactionalProcessor
-from chio_fast.kafka.recovery import Recovery, Resolved
 from chio_fast.kafka.runs import Stretch
 from tests.kafka.patience import patiently
 from tests.kafka.processor_worker import SHORT_SESSION
@@ -181,68 +178,6 @@ def test_a_transaction_that_fails_is_resolved_and_its_events_are_processed_again
     # After step 7 the cluster has committed, which reading shows.
     assert processor.stats().aborts == (0 if step == 7 else 1)
     assert step == 7 or world.receipts(kind="consume", state="rolled_back", limit=1)
-
-
-def test_what_was_fetched_before_its_partition_went_back_is_not_taken_after_it(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One fetch enters the client twice, and the second entry may be where a failed transaction seeks back."""
-    fetched, enter = threading.Event(), Intake._enter
-
-    def enter_late(intake: Any, count: int, timeout: float) -> Any:
-        messages = enter(intake, count, timeout)
-        if not fetched.is_set() and any(message.offset() == 1 for message in messages):
-            fetched.set()
-            for _ in patiently("the failed transaction to ask for the way back"):
-                if intake._commit._errands.waiting:
-                    break
-                time.sleep(0.001)
-        return messages
-
-    def fail_once(step: int) -> None:
-        if step == 6 and not fetched.is_set():
-            world.produce({"n": 1})
-            assert fetched.wait(60)
-            raise failpoint.FailpointError
-
-    monkeypatch.setattr(Intake, "_enter", enter_late)
-    monkeypatch.setattr(failpoint, "reach", fail_once)
-    world.produce({"n": 0})
-    processor = world.processor(forward(world.target))
-    with running(processor):
-        assert world.await_outputs(2) == [{"n": 0}, {"n": 1}]
-    assert processor.stats().aborts == 1
-    world.assert_processed_once(2)
-
-
-def test_what_another_member_found_committed_is_not_processed_again(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who took over one partition of a transaction may resolve its batch before the member that holds the others."""
-
-    def resolve_and_fail(step: int) -> None:
-        if step == 7 and not resolved:
-            enforcer, checkpoints = processor.enforcer, processor._processing._checkpoints
-            other = Recovery(
-                enforcer.receipt_log, enforcer.gate, checkpoints, group=world.group, transactional_id="another"
-            )
-            resolved.extend(other.resolve_assigned([(world.source, 0)], generation=UNKNOWN_GENERATION - 1))
-            raise failpoint.FailpointError
-
-    resolved: list[Resolved] = []
-    monkeypatch.setattr(failpoint, "reach", resolve_and_fail)
-    world.produce({"n": 0})
-    processor = world.processor(forward(world.target))
-    with running(processor):
-        for _ in patiently("the end of the transaction"):
-            if resolved and processor.stats().transactions + processor.stats().aborts:
-                break
-            time.sleep(0.01)
-        world.produce({"n": 1})
-        assert world.await_outputs(2) == [{"n": 0}, {"n": 1}]
-    assert [each.outcome for each in resolved] == ["committed"]
-    assert processor.stats().aborts == 0
-    world.assert_processed_once(2)
 
 
 def test_a_missing_dlq_topic_stops_the_processor(world: World) -> None:

@@ -75,7 +75,8 @@ class Retreat:
         """
         log.warning("a transaction failed: %s", error)
         self._count_fenced(error)
-        self._patiently(lambda: self._end(error))
+        if isinstance(error, Unclean) or not self._abort():
+            self._patiently(self._transaction.renew)
         committed = self._patiently(lambda: self._resolve(checkpoints))
         if committed:
             return True
@@ -89,15 +90,14 @@ class Retreat:
         time.sleep(backoff(self._aborts))
         return False
 
-    def _end(self, error: Exception) -> None:
-        if not isinstance(error, Unclean):
-            try:
-                self._transaction.abort()
-            except Unclean as unclean:
-                self._count_fenced(unclean)
-            else:
-                return
-        self._transaction.renew()
+    def _abort(self) -> bool:
+        """Abort the failed transaction; False if the producer has to be renewed instead."""
+        try:
+            self._transaction.abort()
+        except Unclean as unclean:
+            self._count_fenced(unclean)
+            return False
+        return True
 
     def _count_fenced(self, error: Exception) -> None:
         if not isinstance(error, Fenced) or error.timed_out:
