@@ -16,8 +16,9 @@ from confluent_kafka import Producer
 
 from chio_fast import Enforcer, Event, Policy, ReceiptLog
 from chio_fast.errors import ChioConfigError, ChioError
-from chio_fast.kafka import envelope
+from chio_fast.kafka import envelope, inheritance
 from chio_fast.kafka.processor import ChioTransactionalProcessor
+from chio_fast.kafka.recovery import Recovery, Resolved
 from tests.conftest import require_broker
 from tests.kafka import topics
 from tests.kafka.broker import Broker
@@ -235,6 +236,24 @@ def test_the_last_outcome_is_in_the_log_when_the_processor_ends(world: World, mo
     assert not thread.is_alive()
     world.assert_processed_once(1)
     processor.close()
+
+
+def test_stop_does_not_wait_for_the_transactions_of_others(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They hide the end of the checkpoint topic from whoever looks what became of a former holder's batch."""
+    looks, go_on = threading.Event(), threading.Event()
+
+    def resolve(*_arguments: Any, **_named: Any) -> list[Resolved]:
+        looks.set()
+        assert go_on.wait(60)
+        return []
+
+    monkeypatch.setattr(inheritance, "GRACE", 0.1)
+    monkeypatch.setattr(Recovery, "resolve_assigned", resolve)
+    with running(world.processor(forward(world.target))) as thread:
+        assert looks.wait(60)
+    assert not go_on.is_set()
+    assert not thread.is_alive()
+    go_on.set()
 
 
 def test_stop_finishes_what_is_in_flight(world: World) -> None:

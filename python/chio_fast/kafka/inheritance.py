@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("chio_fast.kafka")
 
+GRACE = 5.0
+"""Seconds that the thread gets to end."""
+
 
 class _Assignment(NamedTuple):
     keys: list[Key]
@@ -60,11 +63,13 @@ class Inheritance:
             self._assigned.put(_Assignment(list(keys), generation))
 
     def stop(self) -> None:
-        """End the thread; what is not resolved stays for the next start or the next holder."""
+        """End the thread; what is not resolved stays for the next start or the next holder.
+
+        A look at the checkpoint topic that is under way may have to wait for transactions of others; it is left behind.
+        """
         self._stopped.set()
         self._assigned.put(None)
-        self._thread.join()
-        self._observer.close()
+        self._thread.join(GRACE)
 
     def _run(self) -> None:
         try:
@@ -75,6 +80,8 @@ class Inheritance:
         except Exception as error:
             log.exception("what former holders left open cannot be resolved")
             self._trouble.stop(ChioError(f"the resolving thread failed: {error!r}"))
+        finally:
+            self._observer.close()
 
     def _resolve(self, assignment: _Assignment) -> None:
         attempt = 0
