@@ -7,7 +7,9 @@ import time
 from typing import Any
 
 import pytest
+from confluent_kafka import Consumer
 
+from chio_fast import Event
 from chio_fast.errors import Unclean
 from chio_fast.kafka import failpoint
 from chio_fast.kafka.intake import Intake
@@ -120,4 +122,32 @@ def test_nothing_is_resolved_before_the_transaction_is_known_to_have_ended(
     with running(processor):
         assert world.await_outputs(1) == [{"n": 0}]
     assert done == ["resolve", "failed", "abort", "renew", "renew", "resolve"]
+    world.assert_processed_once(1)
+
+
+def test_who_is_no_member_any_longer_commits_nothing(world: World) -> None:
+    """From a transaction that names no member a broker takes the offsets of every partition."""
+    world.produce({"n": 0})
+    entered, go_on = threading.Event(), threading.Event()
+
+    def handle(event: Event, ctx: Any) -> None:
+        entered.set()
+        assert go_on.wait(60)
+        ctx.produce(topic=world.target, value=event.value())
+
+    stranger = Consumer({"bootstrap.servers": world.broker.bootstrap, "group.id": world.group})
+    processor = world.processor(handle)
+    with running(processor):
+        assert entered.wait(60)
+        exactly_once = processor._processing.exactly_once
+        member, exactly_once._raw = exactly_once._raw, stranger
+        go_on.set()
+        for _ in patiently("the transaction to be refused"):
+            if exactly_once.aborts:
+                break
+            assert not exactly_once.transactions
+            time.sleep(0.01)
+        exactly_once._raw = member
+        assert world.await_outputs(1) == [{"n": 0}]
+    stranger.close()
     world.assert_processed_once(1)

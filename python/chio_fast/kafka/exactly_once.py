@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING
 from confluent_kafka import TopicPartition
 
 from chio_fast.errors import Aborted, ChioError, ChioRevoked, Relieved, Unclean
-from chio_fast.kafka import failpoint
+from chio_fast.kafka import failpoint, metadata
 from chio_fast.kafka.checkpoints import checkpoint_record
 from chio_fast.kafka.envelope import json_record
 from chio_fast.kafka.failures import error_record
@@ -202,6 +202,9 @@ class ExactlyOnce:
                 break
             self.pump()
             self._thread.join(WAIT)
+        if self._thread.is_alive():
+            # It would go on with a producer of the same id, and end a transaction of whoever comes next.
+            self._trouble.stop(ChioError(f"the running transaction did not end within {timeout:g} s"))
         self._errands.close()
 
     def _relieve(self) -> None:
@@ -339,7 +342,12 @@ class ExactlyOnce:
         for stretch in stretches:
             if not stretch.run.alive:
                 raise Aborted(f"{stretch.run.key[0]}[{stretch.run.key[1]}] was given up while it was committed")
-        return self._raw.consumer_group_metadata()
+        found = self._raw.consumer_group_metadata()
+        # A client that was thrown out forgets generation and member before it says so, and from a transaction that
+        # names neither a broker takes any offsets. It joins again only after it has said so, on this thread.
+        if metadata.generation_of(self._raw) == metadata.UNKNOWN_GENERATION:
+            raise Aborted(f"`{self._transaction.transactional_id}` is no member of its group any longer")
+        return found
 
     def _let_go(self) -> None:
         """Make room for as many events as the transaction before has committed, unless that is done already.
@@ -364,6 +372,7 @@ class ExactlyOnce:
         for stretch in stretches:
             run = stretch.run
             if run.alive:
-                self.ended([run.key])
+                # The seek comes first: after it no handler of the run can do anything that goes without an attempt.
                 self.partitions.seek(TopicPartition(*run.key, stretch.first))
+                self.ended([run.key])
                 self._runs.begin(self._make_run(run.held, stretch.first, False))
