@@ -29,6 +29,9 @@ class GuardPool:
     """Runs functions in at most `size` threads.
 
     The threads are daemons: a guard that never returns must not keep the process from ending.
+
+    Args:
+        size: how many threads at most.
     """
 
     def __init__(self, size: int) -> None:

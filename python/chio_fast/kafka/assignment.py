@@ -125,6 +125,11 @@ class Assignments:
     Changed only on the application's thread, in rebalance callbacks and in `assign` and `seek`; every change happens
     under `lock`, because the commit thread reads. No commit lands for a partition that has moved on, although the
     broker takes any partition from a valid member: rebalance callbacks and commits exclude each other by the client.
+
+    Args:
+        scopes: the scope that each topic needs.
+        make_partition: makes the gate's half of an assignment, see `partition_maker`.
+        track_returned: whether `Assigned.returned` is kept.
     """
 
     def __init__(

@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 
 class Claims:
-    """Checks claims against hand-out positions and stamps, and queues them."""
+    """Checks claims against hand-out positions and stamps, and queues them.
+
+    Args:
+        assignments: what is held.
+        commit: commits.
+        receipts: the log that is open for issuing.
+        trouble: raises what has to be raised first.
+    """
 
     def __init__(self, assignments: Assignments, commit: Commit, receipts: Log, trouble: Trouble) -> None:
         self._trouble = trouble
@@ -31,7 +38,12 @@ class Claims:
     def commit(
         self, event: Event | None, offsets: Sequence[TopicPartition] | None, *, wait: bool
     ) -> list[TopicPartition] | None:
-        """Commit `event`, or `offsets`, or all hand-out positions; see `ChioConsumerMiddleware.commit`."""
+        """Commit `event`, or `offsets`, or all hand-out positions; see `ChioConsumerMiddleware.commit`.
+
+        Raises:
+            ChioRevoked: the partition was revoked, lost or sought since the event was handed out.
+            ChioError: the commit failed, or asks for what was not handed out.
+        """
         if self._trouble.waiting:
             self._trouble.deliver()
         if event is not None and offsets is not None:

@@ -79,6 +79,17 @@ class Commit:
 
     1. receipts up to the last ordinal are durable; 2. every denial's DLQ record is acknowledged; 3. the offsets land.
     A failure in 1 or 2 ends the consumer before 3: nothing is committed, and a restart delivers the events again.
+
+    Args:
+        receipts: the log that is open for issuing.
+        dlq: writes denied events.
+        landing: sends offsets.
+        assignments: what is held, with its frontiers.
+        trouble: ends the consumer.
+
+    Attributes:
+        timeout: seconds that revoke and close wait for what is on its way.
+        dead_letters: DLQ records acknowledged.
     """
 
     def __init__(

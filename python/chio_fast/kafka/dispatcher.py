@@ -35,6 +35,18 @@ class Dispatcher:
     The events of a lane (those of one key, or of one partition) are handled in order, one after the other. Sync
     handlers run in threads, async ones as coroutines of one loop in a thread of its own; as many of either kind as
     `concurrency` says run at the same time.
+
+    Args:
+        runs: learn what is done.
+        failures: says what becomes of an event whose handler failed.
+        proving: has suspects wait for their turn.
+        boundaries: what handlers may do.
+        trouble: stops the processor.
+        concurrency: handlers of either kind that run at the same time.
+        order: what a lane is.
+
+    Raises:
+        ChioConfigError: a value makes no sense.
     """
 
     def __init__(

@@ -56,6 +56,26 @@ class Intake:
 
     Used by one thread at a time. An event is in the buffer from its admission to its hand-out; everything that makes
     it void in between takes it out there.
+
+    Args:
+        raw: the client.
+        gate: decides.
+        run_guards: runs the guards that are due.
+        assignments: what is held.
+        buffer: where events wait.
+        throttle: says how much may be fetched.
+        partitions: sorts out what changes while the client is entered.
+        commit: takes over what was denied, and says when hand-out has to wait.
+        issue: gives events their ids, and their receipts unless these follow later.
+        trouble: keeps what has to be raised by the next call.
+        before_action: whether events are handed out only when their receipts are durable.
+        on_error: hears errors that the client deals with by itself.
+        recognition: tells events what they repeat.
+
+    Attributes:
+        handed_out: events given to the application.
+        denied: events that were not.
+        client_errors: transient errors that the client reported.
     """
 
     def __init__(

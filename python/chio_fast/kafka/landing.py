@@ -56,6 +56,14 @@ class Landing:
     Otherwise each waits for its result. Commits that somebody waits for always do, and supersede what is on its way:
     the client sends both in order, so when the second has its result, the first one has too.
 
+    Args:
+        raw: the client.
+        assignments: what is held, with its frontiers.
+        trouble: keeps what has to be raised by the next call.
+        tripwire: looks whether somebody else commits.
+        reports: whether the client calls `landed`.
+        on_commit: hears the outcome of every commit.
+
     Attributes:
         client: held by whoever is inside the client; the application's thread may take it again in a callback.
         ready: whether offsets are due that have not landed. A plain attribute, because every entry reads it; changed

@@ -50,6 +50,10 @@ class Outbox:
         gate: issued the receipts.
         on_delivery: hears of messages that have no callback of their own.
         max_messages: messages that wait at most.
+
+    Attributes:
+        sent: messages handed to the client, whose receipts were durable by then.
+        refused: messages that the client did not get or take; each receipt is taken back.
     """
 
     def __init__(

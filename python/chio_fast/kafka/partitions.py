@@ -36,6 +36,20 @@ class Partitions:
     The client runs rebalance callbacks inside `consume`, on the calling thread. So events of a partition are taken out
     of the buffer right when it is revoked, lost or sought, and hand-out needs no check per event. What the running
     call itself returns may be of either side of the change: `settle` throws it away and has it fetched again.
+
+    Args:
+        raw: the client.
+        gate: takes receipts back.
+        cluster: learns the ids of topics.
+        assignments: what is held.
+        buffer: events that wait.
+        throttle: what is paused because enough is prefetched.
+        commit: finishes what is on its way before partitions are given up.
+        trouble: keeps what has to be raised by the next call.
+
+    Attributes:
+        dropped: events that were given up unseen.
+        recreated: partitions whose topic turned out to be created anew.
     """
 
     def __init__(

@@ -57,7 +57,17 @@ FULL_WAIT = 0.05
 
 
 class Processing:
-    """The parts of one processor while it runs."""
+    """The parts of one processor while it runs.
+
+    Args:
+        options: what the processor is told.
+        enforcer: decides and issues.
+        handlers: by topic.
+
+    Raises:
+        ChioError: a part cannot be built; those that were built before have ended.
+        KafkaException: the cluster cannot be reached.
+    """
 
     def __init__(self, options: Options, enforcer: Enforcer, handlers: Mapping[str, Handler]) -> None:
         self._options = options

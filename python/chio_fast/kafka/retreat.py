@@ -47,6 +47,10 @@ class Retreat:
         limit: how many events the next transaction may cover.
 
     Args:
+        transaction: what failed.
+        recovery: reads what became of batches.
+        failures: remembers refusals.
+        trouble: says whether the processor still runs.
         batch_size: how many events a transaction may cover while all goes well.
     """
 

@@ -37,7 +37,27 @@ Evidence = Literal["before_commit", "before_action"]
 
 
 class Pipeline:
-    """The parts of one governed consumer, wired; what `ChioConsumerMiddleware` calls."""
+    """The parts of one governed consumer, wired; what `ChioConsumerMiddleware` calls.
+
+    Args:
+        clients: the consumer, and what is needed beside it.
+        enforcer: decides and issues.
+        identity: who consumes.
+        scope_map: the scope that each topic needs.
+        dlq: writes denied events.
+        batch_size: how many events are fetched and decided together at most.
+        evidence: when receipts have to be durable, see `ChioConsumerMiddleware`.
+        on_error: hears errors that the client deals with by itself.
+        on_commit: hears the outcome of every commit.
+        anchor_topic: where heads of the receipt log are published; None for nowhere.
+        on_replay: what to do with events that the log holds already.
+        duplicates: how duplicates are recognised; None if they are not.
+
+    Raises:
+        ChioConfigError: a value makes no sense.
+        LogBehindError: the log does not hold the checkpoint that was anchored last.
+        KafkaException: the cluster cannot be reached.
+    """
 
     def __init__(
         self,
