@@ -10,7 +10,7 @@ use pyo3::types::{PyDict, PyList};
 
 use chio_policy::{Scratch, Verdict};
 use chio_receipts::ReceiptId;
-use chio_rulings::headers::{CORRELATION, RECEIPT};
+use chio_rulings::headers::{CORRELATION, RECEIPT, correlation_in};
 use chio_rulings::{Generation, Origin, Ruling};
 
 use crate::attest::Transaction;
@@ -18,7 +18,6 @@ use crate::check::{self, Asked, Check};
 use crate::clock;
 use crate::errors;
 use crate::event::Event;
-use crate::inbound;
 use crate::issue::Effect;
 use crate::log::Log;
 use crate::matter::Matter;
@@ -262,8 +261,7 @@ impl Gate {
         }
         if matter.origin.correlation.is_none() {
             let mut records = [&matter.output, &matter.event].into_iter().flatten();
-            matter.origin.correlation =
-                records.find_map(|record| inbound::correlation_in(&record.headers, &self.correlation));
+            matter.origin.correlation = records.find_map(|record| correlation_in(&record.headers, &self.correlation));
         }
         let (generation, now) = (self.generation(), clock::now());
         let decision = self.with_scratch(|scratch| {

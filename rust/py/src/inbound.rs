@@ -18,12 +18,6 @@ pub fn correlation_of(message: &Bound<'_, PyAny>, names: &[String]) -> Option<St
     inbound.correlation(&part).map(str::to_owned)
 }
 
-/// The correlation text among the headers of a record.
-pub fn correlation_in(headers: &[Header], names: &[String]) -> Option<String> {
-    let value = |known: &String| headers.iter().find_map(|(name, value)| value.as_ref().filter(|_| name == known));
-    names.iter().find_map(value).map(|value| correlation_text(value).into_owned())
-}
-
 /// What was read for a list of events, in few allocations.
 #[derive(Debug, Default)]
 pub struct Inbound {

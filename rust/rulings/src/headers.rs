@@ -40,3 +40,9 @@ pub fn correlation_text(value: &[u8]) -> Cow<'_, str> {
     let value = value.get(..LONGEST_CORRELATION).unwrap_or(value);
     str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed)
 }
+
+/// The correlation text among headers: of the first of `names` that one of them bears, the preferred name first.
+pub fn correlation_in(headers: &[(String, Option<Vec<u8>>)], names: &[String]) -> Option<String> {
+    let value = |known: &String| headers.iter().find_map(|(name, value)| value.as_ref().filter(|_| name == known));
+    names.iter().find_map(value).map(|value| correlation_text(value).into_owned())
+}

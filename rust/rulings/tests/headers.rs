@@ -4,7 +4,9 @@
 use chio_policy::Policy;
 use chio_receipts::IdSource;
 use chio_rulings::Origin;
-use chio_rulings::headers::{CORRELATION, RECEIPT, SCOPE, correlation_text, is_digested, is_stated_by_receipt};
+use chio_rulings::headers::{
+    CORRELATION, RECEIPT, SCOPE, correlation_in, correlation_text, is_digested, is_stated_by_receipt,
+};
 
 #[test]
 fn the_digest_covers_what_conditions_look_at_and_never_our_own() {
@@ -37,6 +39,17 @@ fn a_correlation_text_is_cut_and_always_a_text() {
     assert_eq!(correlation_text(b"a\xffb"), "a\u{fffd}b");
     let cut_within_a_character = "\u{e9}".repeat(1000).into_bytes();
     assert!(correlation_text(cut_within_a_character.get(1..).unwrap_or_default()).contains('\u{fffd}'));
+}
+
+#[test]
+fn the_preferred_header_gives_the_correlation_wherever_it_stands() {
+    let names = CORRELATION.map(str::to_owned);
+    let header = |name: &str, value: Option<&[u8]>| (name.to_owned(), value.map(<[u8]>::to_vec));
+    let (other, trace) = (header("X-Correlation-Id", Some(b"order-7")), header("traceparent", Some(b"00-abc-01")));
+    assert_eq!(correlation_in(&[other.clone(), trace.clone()], &names).as_deref(), Some("00-abc-01"));
+    assert_eq!(correlation_in(&[trace, other.clone()], &names).as_deref(), Some("00-abc-01"));
+    assert_eq!(correlation_in(&[header("traceparent", None), other], &names).as_deref(), Some("order-7"));
+    assert_eq!(correlation_in(&[header("tenant", Some(b"a"))], &names), None);
 }
 
 #[test]
