@@ -77,7 +77,10 @@ class TrustFile(msgspec.Struct, forbid_unknown_fields=True):
             text = Path(path).read_bytes()
         except OSError as error:
             raise SigningKeyError(f"trust file `{os.fspath(path)}` cannot be read: {error.strerror}") from None
-        return cls.from_json(text)
+        try:
+            return cls.from_json(text)
+        except SigningKeyError as error:
+            raise SigningKeyError(f"`{os.fspath(path)}`: {error}") from None
 
     @classmethod
     def from_json(cls, text: bytes | str) -> TrustFile:

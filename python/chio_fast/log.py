@@ -17,6 +17,7 @@ from chio_fast.location import LogLocation
 from chio_fast.records import (
     Batch,
     Chain,
+    Direction,
     Imported,
     LogStats,
     Page,
@@ -173,7 +174,7 @@ class ReceiptLog:
     def chain(
         self,
         receipt_id: str,
-        direction: Literal["forward", "backward"] = "backward",
+        direction: Direction = "backward",
         *,
         limit: int = 1000,
     ) -> Chain:
@@ -253,7 +254,10 @@ class ReceiptLog:
         Raises:
             OSError: the file cannot be written.
         """
-        return self._read().export_stream(path, first=first, last=last)
+        try:
+            return self._read().export_stream(path, first=first, last=last)
+        except OSError as error:
+            raise OSError(f"`{os.fspath(path)}` cannot be written: {error}") from None
 
     def import_frames(self, path: StrPath, trust: TrustFile | StrPath) -> Imported:
         """Take over the batches that other logs exported to a file (`export_log`); what this log holds is skipped.

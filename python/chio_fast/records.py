@@ -9,7 +9,8 @@ import msgspec
 from chio_fast.decision import GuardRun, RuleError, Verdict
 
 State = Literal["recorded", "attempt", "prepared", "committed", "rolled_back"]
-ReceiptKind = Literal["consume", "invoke", "produce", "override", "effect", "rollback", "outcome"]
+ReceiptKind = Literal["consume", "invoke", "produce", "override", "effect", "rollback"]
+Direction = Literal["forward", "backward"]
 
 
 class Target(msgspec.Struct, frozen=True):
@@ -144,7 +145,7 @@ class Receipt(msgspec.Struct, frozen=True):
     id: str
     seq: int | str
     time: int | str
-    kind: ReceiptKind
+    kind: ReceiptKind | Literal["outcome"]
     batch: Batch = msgspec.field(name="stored_in")
     position: str = msgspec.field(name="stored_at")
     identity: str = ""

@@ -79,17 +79,34 @@ def test_receipts_are_listed_and_shown(chio: Callable[..., Ran], log: Path) -> N
     assert chio("receipt", "list", "--log", log, "--tool", "nothing").code == 1
     assert len(chio("receipt", "list", "--log", log, "--limit", "2", "--json").documents) == 2
     assert chio("receipt", "list", "--log", log, "--scope", "events:*", "--json").out.count("\n") == 3
-    assert chio("receipt", "list", "--log", log, "--verdict", "perhaps").code == 3
+    assert chio("receipt", "list", "--log", log, "--limit", "2").err == "more than 2; use --limit, or a filter\n"
+    assert chio("receipt", "list", "--log", log, "--limit", "6").err == ""
+    wrong = chio("receipt", "list", "--log", log, "--verdict", "perhaps")
+    assert wrong.code == 2
+    assert "`allow`, `deny`, `escalate`, `delay`" in wrong.err
     assert chio("receipt", "list", "--log", log, "--until", "2020-01-01T00:00:00Z").code == 1
+
+
+def test_a_time_that_was_printed_is_a_filter(chio: Callable[..., Ran], log: Path) -> None:
+    header, last, *_ = chio("receipt", "list", "--log", log).out.splitlines()
+    begin = header.index("time")
+    time = last[begin : header.index("what")].strip()
+    assert time.endswith("Z")
+    found = chio("receipt", "list", "--log", log, "--since", time, "--json").documents
+    assert found[0]["id"] == last.split()[0]
+    assert chio("receipt", "list", "--log", log, "--until", "2020-01-01 00:00:00.000Z").code == 1
 
 
 def test_what_is_not_there_is_told_in_one_line(chio: Callable[..., Ran], log: Path, tmp_path: Path) -> None:
     absent = "rcpt_" + "0" * 26
+    assert chio("key", "generate", "signing.key", "--trust", "trust.json").code == 0
     for code, *arguments in (
         (1, "receipt", "show", absent, "--log", log),
         (3, "receipt", "show", "nonsense", "--log", log),
         (3, "receipt", "list", "--log", tmp_path / "none.db"),
         (3, "verify", "--log", tmp_path / "none.db"),
+        (3, "receipt", "export", "--all", "--out", tmp_path / "none" / "log.frames", "--log", log),
+        (3, "receipt", "import", tmp_path / "none.frames", "--into", tmp_path / "none.db", "--trust", "trust.json"),
     ):
         ran = chio(*arguments)
         assert ran.code == code, arguments
@@ -110,6 +127,19 @@ def test_a_log_verifies_by_either_verifier_and_a_changed_one_does_not(
     assert changed.code in (1, 4)
     if changed.code == 1:
         assert changed.documents[0]["findings"]
+
+
+def test_a_log_without_anchors_to_hold_it_to_is_not_called_whole(
+    chio: Callable[..., Ran], log: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "none.jsonl").write_text("")
+    ran = chio("verify", "--log", log, "--anchors", "none.jsonl")
+    assert ran.code == 6
+    assert "none.jsonl" in ran.err
+    (tmp_path / "other.jsonl").write_text("{}\n")
+    ran = chio("verify", "--log", log, "--anchors", "other.jsonl")
+    assert ran.code == 3
+    assert "line 1" in ran.err
 
 
 def test_a_log_signed_by_an_unknown_key_does_not_verify(chio: Callable[..., Ran], log: Path, tmp_path: Path) -> None:
@@ -141,6 +171,10 @@ def test_an_exported_receipt_verifies_offline_until_it_is_changed(
     assert json.loads(chio("receipt", "export", last, "--log", log).out) == json.loads(text)
     assert chio("receipt", "export", *ids(log), "--log", log, "--out", "all").code == 0
     assert len(list((tmp_path / "all").iterdir())) == 6
+    assert chio("receipt", "export", "--all", "--out", "log.frames", "--log", log).code == 0
+    whole = chio("verify", "log.frames", "--log", log)
+    assert whole.code == 3
+    assert "python -m chio_fast.verify" in whole.err
 
 
 def test_a_key_file_is_private_and_never_overwritten(chio: Callable[..., Ran], tmp_path: Path) -> None:
@@ -160,6 +194,17 @@ def test_a_key_file_is_private_and_never_overwritten(chio: Callable[..., Ran], t
     assert "600" in refused.err
 
 
+def test_a_key_is_added_to_a_trust_file_that_is_there(chio: Callable[..., Ran], tmp_path: Path) -> None:
+    made = [chio("key", "generate", f"{name}.key", "--trust", "trust.json", "--json").documents[0] for name in "ab"]
+    trusted = json.loads((tmp_path / "trust.json").read_text())["keys"]
+    assert [key["public_key"] for key in trusted] == [key["public_key"] for key in made]
+    (tmp_path / "broken.json").write_text("{")
+    refused = chio("key", "generate", "c.key", "--trust", "broken.json")
+    assert refused.code == 3
+    assert "broken.json" in refused.err
+    assert not (tmp_path / "c.key").exists()
+
+
 def test_a_rotated_key_signs_on_and_the_trust_file_follows(chio: Callable[..., Ran], log: Path, tmp_path: Path) -> None:
     key = log.with_name("receipts.db-key")
     [before] = chio("key", "show", key, "--json").documents
@@ -172,6 +217,7 @@ def test_a_rotated_key_signs_on_and_the_trust_file_follows(chio: Callable[..., R
         assert enforcer.check("tools:charge:card", tool="charge_payment", arguments={})
     for independent in ((), ("--independent",)):
         assert chio("verify", "--log", log, "--trust", "trust.json", *independent).code == 0
+        assert chio("verify", "--log", log, *independent).code == 0
     statuses = [entry["status"] for entry in json.loads((tmp_path / "trust.json").read_text())["keys"]]
     assert sorted(statuses) == ["active", "retired"]
 

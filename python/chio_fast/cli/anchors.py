@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from chio_fast import topics
-from chio_fast.cli import config_files, options, run_config
+from chio_fast.cli import config_files, options
 from chio_fast.cli.output import Output, clock
+from chio_fast.cli.run_config import client_settings
 from chio_fast.errors import ChioConfigError
 from chio_fast.verify import MalformedError, read_anchor
 
@@ -32,7 +33,8 @@ def anchors(
     from chio_fast.kafka.anchors import read_topic
 
     output, rows = Output(as_json), []
-    for place, timestamp, value in read_topic(client_settings(config_file, bootstrap, properties), topic):
+    settings = client_settings(config_files.load_either(config_file).kafka, bootstrap, properties)
+    for place, timestamp, value in read_topic(settings, topic):
         try:
             anchor = read_anchor(value)
         except MalformedError as error:
@@ -49,19 +51,6 @@ def anchors(
         output.table(("time", "issuer", "epoch", "records", "head"), rows)
 
 
-def client_settings(config_file: Path | None, bootstrap: str | None, properties: list[str] | None) -> Mapping[str, Any]:
-    """Give the client settings of a configuration file and flags.
-
-    Raises:
-        ChioConfigError: they name no broker.
-    """
-    settings = config_files.load_either(config_file).kafka | run_config.client_properties(properties or [])
-    settings |= {"bootstrap.servers": bootstrap} if bootstrap else {}
-    if not settings.get("bootstrap.servers"):
-        raise ChioConfigError("the brokers are not given; write `-b host:port`, or `-c` with the file of `enforce`")
-    return settings
-
-
 def read(source: str, settings: Mapping[str, Any] | None) -> Iterator[bytes]:
     """Give the anchors of a file, one JSON object a line, or of a topic.
 
@@ -70,11 +59,17 @@ def read(source: str, settings: Mapping[str, Any] | None) -> Iterator[bytes]:
         settings: of the client; None reads a file.
 
     Raises:
-        ChioConfigError: there is no such topic.
+        ChioConfigError: there is no such topic, or a line of the file is no anchor.
         OSError: the file cannot be read.
     """
     if settings is None:
-        yield from Path(source).read_bytes().splitlines()
+        for number, line in enumerate(Path(source).read_bytes().splitlines(), 1):
+            try:
+                read_anchor(line)
+            except MalformedError as error:
+                where = f"`{source}`, line {number}"
+                raise ChioConfigError(f"{where}: no anchor as `chio-fast anchors --json` prints it: {error}") from None
+            yield line
         return
     from chio_fast.kafka.anchors import read_topic
 

@@ -10,7 +10,7 @@ import typer
 from chio_fast.cli import options
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
-from chio_fast.cli.run_config import client_properties
+from chio_fast.cli.run_config import client_settings
 
 
 def demo(
@@ -28,6 +28,6 @@ def demo(
     """
     from chio_fast.demo import tour
 
-    conf = {**client_properties(properties or []), "bootstrap.servers": bootstrap} if bootstrap else None
+    conf = client_settings({}, bootstrap, properties) if bootstrap else None
     if not tour.run(Output(), out, orders, conf):
         raise typer.Exit(ExitCode.NO)

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import typer
 
-from chio_fast.cli import options
+from chio_fast.cli import config_files, options
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output, clock
 from chio_fast.cli.requests import parse_time
-from chio_fast.cli.run_config import client_properties
+from chio_fast.cli.run_config import client_settings
 from chio_fast.errors import ChioConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Events that were not authorised: list them, group them, send them again.", no_args_is_help=True)
 
-Topic = Annotated[str | None, typer.Option("--topic", "-t", help="The DLQ topic.")]
+Topic = Annotated[
+    str | None, typer.Option("--topic", "-t", help="The DLQ topic; by default that of the file of --config.")
+]
 File = Annotated[Path | None, typer.Option("--file", help="Instead of a topic: what `dlq list --json` printed.")]
 Reason = Annotated[str | None, typer.Option(help="Only denials whose reason contains this.")]
 Scope = Annotated[str | None, typer.Option(help="Only denials of this scope.")]
@@ -67,19 +69,43 @@ def fields_of(stored: StoredLetter) -> dict[str, str]:
     }
 
 
-def source(topic: str | None, file: Path | None, conf: dict[str, Any], since: int | None) -> Iterator[StoredLetter]:
-    """Every record of a DLQ topic, or of the file that was written of one.
+class Place(NamedTuple):
+    """Where denials lie: a topic, with the settings of the client, or else a file."""
 
-    Raises:
-        ChioConfigError: neither or both are given, or no brokers.
-    """
-    from chio_fast.kafka import letters
+    topic: str
+    settings: dict[str, Any]
+    file: Path | None = None
 
-    if (topic is None) == (file is None):
-        raise ChioConfigError("write either `--topic` with the name of the DLQ topic, or `--file`")
-    if file is not None:
-        return letters.read_file(file, since=since)
-    return letters.read(require_brokers(conf), topic or "", since=since)
+    @classmethod
+    def of(
+        cls,
+        topic: str | None,
+        file: Path | None,
+        config_file: Path | None,
+        bootstrap: str | None,
+        properties: list[str] | None,
+    ) -> Place:
+        """Make one of the options; flags win over the configuration file.
+
+        Raises:
+            ChioConfigError: neither a topic nor a file is given, or both are, or no brokers.
+        """
+        config = config_files.load_either(config_file)
+        if file is not None:
+            if topic is not None:
+                raise ChioConfigError("`--topic` and `--file` are both given; write one of them")
+            return cls("", {}, file)
+        if not (topic := topic or config.dlq_topic):
+            raise ChioConfigError("the DLQ topic is not given; write `--topic`, or `-c` with the file of `enforce`")
+        return cls(topic, client_settings(config.kafka, bootstrap, properties))
+
+    def read(self, since: int | None) -> Iterator[StoredLetter]:
+        """Give every record from a time on, Unix ms."""
+        from chio_fast.kafka import letters
+
+        if self.file is not None:
+            return letters.read_file(self.file, since=since)
+        return letters.read(self.settings, self.topic, since=since)
 
 
 def read_denials(output: Output, stored_letters: Iterator[StoredLetter], chosen: Filter) -> Iterator[StoredLetter]:
@@ -96,31 +122,13 @@ def read_denials(output: Output, stored_letters: Iterator[StoredLetter], chosen:
         output.warn(f"{foreign} records are no denials written by chio_fast, and were passed over")
 
 
-def client_conf(bootstrap: str | None, properties: list[str] | None) -> dict[str, Any]:
-    """Settings of the client from the options."""
-    conf: dict[str, Any] = client_properties(properties or [])
-    if bootstrap:
-        conf["bootstrap.servers"] = bootstrap
-    return conf
-
-
-def require_brokers(conf: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a client that has brokers to talk to.
-
-    Raises:
-        ChioConfigError: no brokers are given.
-    """
-    if not conf.get("bootstrap.servers"):
-        raise ChioConfigError("the brokers are not given; write `--bootstrap-servers host:port`")
-    return conf
-
-
 @app.command("list")
 def list_denials(
     topic: Topic = None,
     file: File = None,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
+    config_file: options.ConfigFile = None,
     reason: Reason = None,
     scope: Scope = None,
     identity: Identity = None,
@@ -137,7 +145,7 @@ def list_denials(
     """
     output = Output(as_json)
     chosen = _filter(reason, scope, identity, rule, original, since, until)
-    found = source(topic, file, client_conf(bootstrap, properties), chosen.since)
+    found = Place.of(topic, file, config_file, bootstrap, properties).read(chosen.since)
     rows: list[StoredLetter] = []
     for stored in read_denials(output, found, chosen):
         if len(rows) == limit:
@@ -151,6 +159,7 @@ def list_denials(
         columns = ("dlq", "time", "event", "identity", "scope", "verdict", "reason")
         output.table(columns, (_row(stored) for stored in rows))
     if not rows:
+        output.note("no denial passes these filters")
         raise typer.Exit(ExitCode.NO)
 
 
@@ -192,6 +201,7 @@ def group(
     file: File = None,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
+    config_file: options.ConfigFile = None,
     by: Annotated[
         str, typer.Option(help=f"What to group by, joined by commas: {', '.join(FIELDS)}.")
     ] = "reason,scope,identity",
@@ -215,7 +225,7 @@ def group(
     if unknown := [name for name in names if name not in FIELDS]:
         raise typer.BadParameter(f"`{unknown[0]}` is none of {', '.join(FIELDS)}", param_hint="--by")
     chosen = _filter(reason, scope, identity, rule, original, since, until)
-    found = source(topic, file, client_conf(bootstrap, properties), chosen.since)
+    found = Place.of(topic, file, config_file, bootstrap, properties).read(chosen.since)
     counts: Counter[tuple[str, ...]] = Counter()
     seen: dict[tuple[str, ...], tuple[int, int]] = {}
     for stored in read_denials(output, found, chosen):
@@ -231,6 +241,8 @@ def group(
     else:
         rows = ((count, *key, clock(seen[key][0]), clock(seen[key][1])) for key, count in counts.most_common(limit))
         output.table(("count", *names, "first", "last"), rows)
+    if not counts:
+        output.note("no denial passes these filters")
     if alert is not None and counts and max(counts.values()) >= alert:
         output.warn(f"the largest group has {max(counts.values())} denials, the limit is {alert}")
         raise typer.Exit(ExitCode.NO)
@@ -238,9 +250,10 @@ def group(
 
 @app.command()
 def redrive(
-    topic: Annotated[str, typer.Option("--topic", "-t", help="The DLQ topic.")],
+    topic: Topic = None,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
+    config_file: options.ConfigFile = None,
     to: Annotated[str | None, typer.Option(help="Send to this topic; by default to the one each came from.")] = None,
     policy: Annotated[
         str | None, typer.Option(help="Send only what this policy file would allow now, for the identity denied.")
@@ -266,10 +279,10 @@ def redrive(
     from chio_fast.kafka.redrive import Redrive
 
     output = Output(as_json)
-    conf = require_brokers(client_conf(bootstrap, properties))
+    place = Place.of(topic, None, config_file, bootstrap, properties)
     chosen = _filter(reason, scope, identity, rule, original, since, until)
-    drive = Redrive(conf, to=to, policy_file=policy, send=yes)
-    for stored in read_denials(output, source(topic, None, conf, chosen.since), chosen):
+    drive = Redrive(place.settings, to=to, policy_file=policy, send=yes)
+    for stored in read_denials(output, place.read(chosen.since), chosen):
         drive.take(stored)
     counts = drive.finish()
     if output.as_json:

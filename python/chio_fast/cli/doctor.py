@@ -16,6 +16,7 @@ from chio_fast.cli.enforce_config import EnforceConfig
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
 from chio_fast.cli.process_config import ProcessConfig
+from chio_fast.cli.run_config import QUIET
 from chio_fast.errors import ChioError, LogMissingError
 from chio_fast.location import LogLocation
 
@@ -71,6 +72,7 @@ def doctor(
         error_topic=error_topic,
         topics=enforce_config.source_topics(topics) if topics else None,
     )
+    config.kafka = QUIET | config.kafka
     diagnoses = [*_policy(config), *_key(config, fix=fix), *_log(config), *_kafka(config, fix=fix)]
     if output.as_json:
         for found in diagnoses:
@@ -199,12 +201,12 @@ def _kafka(config: Config, *, fix: bool) -> Iterator[Diagnosis]:
         return
     if config.kafka.get("group.id"):
         yield from examine.settings(config.kafka)
-    try:
-        cluster = examine.Cluster(config.kafka)
-        yield from cluster.itself()
-        yield from _topics(config, cluster, fix=fix)
-    except ChioError as error:
-        yield diagnosis.error("brokers", str(error), "check address, network and credentials")
+    cluster = examine.reach(config.kafka)
+    if isinstance(cluster, diagnosis.Diagnosis):
+        yield cluster
+        return
+    yield from cluster.itself()
+    yield from _topics(config, cluster, fix=fix)
 
 
 def _topics(config: Config, cluster: Any, *, fix: bool) -> Iterator[Diagnosis]:

@@ -27,8 +27,8 @@ MEANING: dict[ExitCode, str] = {
     ExitCode.INPUT: "a policy, configuration, key or file is missing, malformed or refused",
     ExitCode.LOG: "the receipt log, or the journal of tool calls, refuses or fails",
     ExitCode.KAFKA: "the cluster cannot be reached, or refuses",
-    ExitCode.OUTCOME_UNKNOWN: "`verify`: authentic, but the outcome of its transaction is not known; "
-    "`reconcile`: nothing is wrong, but something cannot be verified",
+    ExitCode.OUTCOME_UNKNOWN: "`verify`: authentic, but the outcome of a transaction is not known, "
+    "or there is no anchor; `reconcile`: nothing is wrong, but something cannot be verified",
     ExitCode.HANDLER: "`process`: a handler failed and there is no error topic, "
     "or nobody knows what became of a tool call",
     ExitCode.BUG: "an error that nobody expected; set CHIO_DEBUG=1 to see where",

@@ -24,7 +24,8 @@ KeyFile = Annotated[Path, typer.Argument(help="The key file.")]
 def generate(
     path: KeyFile,
     trust: Annotated[
-        Path | None, typer.Option(help="Write a trust file too, with which others verify what the key signs.")
+        Path | None,
+        typer.Option(help="Trust file with which others verify what the key signs; made, or the key is added to it."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:
@@ -32,9 +33,11 @@ def generate(
 
     Example: `chio-fast key generate signing.key --trust trust.json`
     """
+    trusted = TrustFile.load(trust) if trust is not None and trust.exists() else TrustFile()
     signer = Signer.generate(path)
     if trust is not None:
-        TrustFile.of(signer.public_key).save(trust)
+        trusted.keys += TrustFile.of(signer.public_key).keys
+        trusted.save(trust)
     _print(Output(as_json), path, signer)
 
 
@@ -80,6 +83,7 @@ def rotate(
         output.json({"key_id": signer.key_id, "public_key": signer.public_key.hex(), "rotations": rotations})
         return
     _print(output, new or path, signer)
+    output.line()
     output.table(
         ("issuer", "former key", "last checkpoint"),
         ((rotation.issuer, rotation.former, rotation.last_checkpoint) for rotation in rotations),

@@ -19,6 +19,8 @@ from rich.table import Table
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from chio_fast.decision import RuleError
+
 STYLES = {
     "allow": "green",
     "deny": "red",
@@ -94,7 +96,10 @@ class Output:
             self.fields(list(members.items()))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-        """Print rows under column names: a drawn table on a terminal, aligned columns in a pipe."""
+        """Print rows under column names: a drawn table on a terminal, aligned columns in a pipe; nothing of no rows."""
+        rows = list(rows)
+        if not rows:
+            return
         if self.is_terminal:
             table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
             for column in columns:
@@ -127,15 +132,26 @@ def fail(message: str) -> None:
     _console(sys.stderr).print(f"[bold red]error:[/bold red] {escape(message)}")
 
 
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Leave it to the application what the end of a reader means."""
+        raise BrokenPipeError
+
+
 def _console(stream: TextIO) -> Console:
     # Scopes are full of colons, which must not turn into emoji; lines are wrapped by the terminal, never cut.
-    return Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
+    return _Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
 
 
 def clock(milliseconds: int) -> str:
-    """A Unix time in milliseconds for people, in UTC."""
+    """A Unix time in milliseconds for people, in UTC; `--since` and `--until` take it as it stands."""
     moment = datetime.datetime.fromtimestamp(milliseconds / 1000, datetime.UTC)
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{milliseconds % 1000:03d}"
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{milliseconds % 1000:03d}Z"
+
+
+def rule_errors(errors: Iterable[RuleError]) -> list[str]:
+    """The errors of a decision: the rule, if it is one's, and the code."""
+    return [f"{error.rule}: {error.code}" if error.rule else error.code for error in errors]
 
 
 def to_json(value: Any) -> str:

@@ -12,9 +12,10 @@ import typer
 from chio_fast._native import Policy
 from chio_fast.cli import options
 from chio_fast.cli.exits import ExitCode
-from chio_fast.cli.output import Output
+from chio_fast.cli.output import Output, rule_errors
 from chio_fast.cli.policy_cases import run_cases
 from chio_fast.cli.requests import WrittenRecord, WrittenRequest, parse_json, parse_time, read_argument
+from chio_fast.decision import Kind
 from chio_fast.errors import PolicyError
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def explain(
     file: PolicyFile,
     identity: Annotated[str, typer.Argument(help="Who asks.")],
     scope: Annotated[str, typer.Argument(help="The permission asked for, such as `events:consume:orders`.")],
-    kind: Annotated[str | None, typer.Option(help="consume, invoke or produce; by default what the rest says.")] = None,
+    kind: Annotated[Kind | None, typer.Option(help="The boundary; by default what the rest says.")] = None,
     event: Annotated[
         str | None, typer.Option(help="The inbound event as JSON (topic, key, headers, value, …), or @file.")
     ] = None,
@@ -134,8 +135,9 @@ def show_explanation(output: Output, explanation: Explanation) -> None:
             ("verdict", decision.verdict),
             ("rule", decision.rule or "none matched"),
             ("reason", decision.reason),
+            ("why", explanation.why),
             ("guards due", list(decision.guards)),
-            ("errors", [f"{error.rule}: {error.code}" for error in decision.errors]),
+            ("errors", rule_errors(decision.errors)),
         ]
     )
     if explanation.rules:

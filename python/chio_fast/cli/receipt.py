@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
 
 from chio_fast.cli import options
 from chio_fast.cli.exits import ExitCode
-from chio_fast.cli.output import Output, clock
+from chio_fast.cli.output import Output, clock, rule_errors
 from chio_fast.cli.requests import parse_time
+from chio_fast.decision import Verdict
 from chio_fast.errors import ChioConfigError
 from chio_fast.keys import TrustFile
 from chio_fast.location import LogLocation
 from chio_fast.log import ReceiptLog
+from chio_fast.records import Direction, ReceiptKind, State
 
 if TYPE_CHECKING:
     from chio_fast.records import Chain, Receipt
@@ -52,7 +54,7 @@ def show(receipt_id: Id, log: options.Log = options.DEFAULT_LOG, as_json: option
                 ("scope", receipt.scope),
                 ("rule", receipt.rule),
                 ("reason", receipt.reason),
-                ("errors", [f"{error.rule}: {error.code}" for error in receipt.errors]),
+                ("errors", rule_errors(receipt.errors)),
                 ("guards", [f"{run.name}: {run.verdict}" for run in receipt.guards]),
                 ("target", place),
                 ("request", receipt.request),
@@ -74,8 +76,8 @@ def show(receipt_id: Id, log: options.Log = options.DEFAULT_LOG, as_json: option
 @app.command("list")
 def list_receipts(
     log: options.Log = options.DEFAULT_LOG,
-    verdict: Annotated[str | None, typer.Option(help="allow, deny, escalate or delay.")] = None,
-    kind: Annotated[str | None, typer.Option(help="consume, invoke, produce, effect, rollback, …")] = None,
+    verdict: Annotated[Verdict | None, typer.Option(help="What was decided.")] = None,
+    kind: Annotated[ReceiptKind | None, typer.Option(help="What it is a receipt of.")] = None,
     identity: Annotated[str | None, typer.Option(help="Who acted.")] = None,
     scope: Annotated[str | None, typer.Option(help="The permission: exact, or `prefix*`.")] = None,
     rule: Annotated[str | None, typer.Option(help="The rule that decided.")] = None,
@@ -83,7 +85,7 @@ def list_receipts(
     partition: Annotated[int | None, typer.Option(help="Its partition.")] = None,
     offset: Annotated[int | None, typer.Option(help="Its offset.")] = None,
     tool: Annotated[str | None, typer.Option(help="The tool.")] = None,
-    state: Annotated[str | None, typer.Option(help="recorded, prepared, committed, rolled_back.")] = None,
+    state: Annotated[State | None, typer.Option(help="What became of its batch.")] = None,
     policy_version: Annotated[str | None, typer.Option(help="Version of the policy.")] = None,
     correlation: Annotated[str | None, typer.Option(help="Correlation text.")] = None,
     issuer: Annotated[str | None, typer.Option(help="Full name of the issuer.")] = None,
@@ -117,16 +119,17 @@ def list_receipts(
         "since": parse_time(since) if since else None,
         "until": parse_time(until) if until else None,
     }
-    found = list(open_log(log).query(newest_first=not oldest_first, limit=limit, **filters))
+    found = list(open_log(log).query(newest_first=not oldest_first, limit=limit + 1, **filters))
     if as_json:
-        for receipt in found:
+        for receipt in found[:limit]:
             output.json(receipt)
     else:
         columns = ("id", "time", "what", "verdict", "rule", "reason")
-        output.table(columns, (_row(receipt) for receipt in found))
-        if len(found) == limit:
-            output.note(f"only the first {limit}; use --limit or a filter")
+        output.table(columns, (_row(receipt) for receipt in found[:limit]))
+    if len(found) > limit:
+        output.note(f"more than {limit}; use --limit, or a filter")
     if not found:
+        output.note("no receipt passes these filters")
         raise typer.Exit(ExitCode.NO)
 
 
@@ -140,7 +143,7 @@ def chain(
     receipt_id: Id,
     log: options.Log = options.DEFAULT_LOG,
     direction: Annotated[
-        str, typer.Option(help="forward: what did this cause; backward: what was the root cause.")
+        Direction, typer.Option(help="forward: what did this cause; backward: what was the root cause.")
     ] = "backward",
     limit: options.Limit = 1000,
     as_json: options.Json = False,
@@ -152,10 +155,7 @@ def chain(
     Example: `chio-fast receipt chain rcpt_… --direction forward --log receipts.db`
     """
     output = Output(as_json)
-    if direction not in ("forward", "backward"):
-        raise typer.BadParameter(f"`{direction}` is no direction; write forward or backward", param_hint="--direction")
-    way: Literal["forward", "backward"] = "forward" if direction == "forward" else "backward"
-    found = open_log(log).chain(receipt_id, way, limit=limit)
+    found = open_log(log).chain(receipt_id, direction, limit=limit)
     if as_json:
         output.json(found)
     else:
@@ -214,18 +214,19 @@ def export(
         typer.Option("--out", "-o", help="File for one receipt or with --all, folder for several; else printed."),
     ] = None,
     whole: Annotated[
-        bool, typer.Option("--all", help="The whole log, for `receipt import` and the verifiers; needs --out.")
+        bool,
+        typer.Option("--all", help="The whole log, for `receipt import` or `python -m chio_fast.verify`; needs --out."),
     ] = False,
 ) -> None:
     """Write receipts with all that others need to verify them offline: body, proof, checkpoint, signature.
 
     Example: `chio-fast receipt export rcpt_… --log receipts.db --out receipt.json`
     """
-    receipts = open_log(log)
+    output, receipts = Output(), open_log(log)
     if whole:
         if receipt_ids or out is None:
             raise typer.BadParameter("write `--all --out FILE`, without ids", param_hint="--all")
-        Output(as_json=False).note(f"{receipts.export_log(out)} batches written to {out}")
+        output.note(f"{receipts.export_log(out)} batches written to {out}")
         return
     if not receipt_ids:
         raise typer.BadParameter("write the ids of receipts, or `--all`", param_hint="RECEIPT_IDS")
@@ -235,10 +236,13 @@ def export(
         return
     if len(receipt_ids) == 1 and not out.is_dir():
         out.write_bytes(receipts.export(receipt_ids[0]))
+        output.note(f"receipt written to {out}")
         return
     out.mkdir(parents=True, exist_ok=True)
-    for receipt_id in receipt_ids:
+    wanted = dict.fromkeys(receipt_ids)
+    for receipt_id in wanted:
         (out / f"{receipt_id}.json").write_bytes(receipts.export(receipt_id))
+    output.note(f"receipts written to the folder {out}: {len(wanted)}")
 
 
 @app.command("import")
@@ -266,8 +270,11 @@ def import_frames(
 
     Example: `chio-fast receipt import a.frames b.frames --into all.db --trust trust.json`
     """
-    output = Output(as_json)
-    trusted, receipts = TrustFile.load(trust), ReceiptLog.open(into)
+    output, trusted = Output(as_json), TrustFile.load(trust)
+    for file in files:
+        # Before anything is taken over, and before a log is created for it.
+        file.open("rb").close()
+    receipts = ReceiptLog.open(into)
     for file in files:
         imported = receipts.import_frames(file, trusted)
         if as_json:

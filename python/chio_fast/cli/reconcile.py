@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chio_fast.cli import anchors, config_files, options
+from chio_fast.cli import config_files, options
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
 from chio_fast.cli.receipt import open_log
+from chio_fast.cli.run_config import client_settings
 from chio_fast.cli.verify import by_engine, own_trust, show_summary
 from chio_fast.errors import ChioConfigError
 from chio_fast.keys import TrustFile
@@ -67,7 +68,7 @@ def reconcile(
     from chio_fast.kafka.reconcile import reconcile as compare
 
     output, config = Output(as_json), config_files.load_either(config_file)
-    settings = anchors.client_settings(config_file, bootstrap, properties)
+    settings = client_settings(config.kafka, bootstrap, properties)
     if not (group := group or settings.get("group.id")):
         raise ChioConfigError("the consumer group is not given; write `--group`, or `-c` with the file of `enforce`")
     if not logs:

@@ -117,7 +117,7 @@ def parse_json(text: str, what: str) -> Any:
     """The JSON given on the command line, or in the file named after an `@`.
 
     Raises:
-        ChioConfigError: it is not JSON.
+        ChioConfigError: it is not JSON, or the file holds no text.
         OSError: the file cannot be read.
     """
     content = read_argument(text)
@@ -128,5 +128,15 @@ def parse_json(text: str, what: str) -> Any:
 
 
 def read_argument(text: str) -> str:
-    """`text` itself, or the content of the file that it names after an `@`."""
-    return Path(text[1:]).read_text(encoding="utf-8") if text.startswith("@") else text
+    """`text` itself, or the content of the file that it names after an `@`.
+
+    Raises:
+        ChioConfigError: the file holds no text.
+        OSError: it cannot be read.
+    """
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ChioConfigError(f"`{text[1:]}` is not UTF-8; name a file of text after the `@`") from None

@@ -11,7 +11,11 @@ from chio_fast.errors import ChioConfigError
 from chio_fast.repeats import Duplicates, OnReplay
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sized
+    from collections.abc import Iterable, Mapping, Sized
+
+
+QUIET = {"log_level": 2}
+"""For clients that ask something once: why nobody answers stands in the error, and need not be logged by attempt."""
 
 
 class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -75,6 +79,26 @@ class RunConfig(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         for what, (value, how) in missing.items():
             if not value:
                 raise ChioConfigError(f"{what} is not given; write {how}, or see `chio-fast {self.COMMAND} --example`")
+
+
+def client_settings(
+    given: Mapping[str, Any], bootstrap: str | None, properties: Iterable[str] | None
+) -> dict[str, Any]:
+    """Settings of the client of a command that asks a cluster something and ends.
+
+    Args:
+        given: those of a configuration file.
+        bootstrap: brokers; they win over the file.
+        properties: `name=value` pairs, which do so too.
+
+    Raises:
+        ChioConfigError: no broker is named.
+    """
+    settings = {**QUIET, **given, **client_properties(properties or [])}
+    settings |= {"bootstrap.servers": bootstrap} if bootstrap else {}
+    if not settings.get("bootstrap.servers"):
+        raise ChioConfigError("the brokers are not given; write `-b host:port`, or `-c` with the file of `enforce`")
+    return settings
 
 
 def client_properties(pairs: Iterable[str]) -> dict[str, str]:

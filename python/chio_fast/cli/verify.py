@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +11,16 @@ import msgspec
 import typer
 
 from chio_fast import settings
-from chio_fast.cli import anchors, options
+from chio_fast.cli import anchors, config_files, options
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
 from chio_fast.cli.receipt import open_log
+from chio_fast.cli.run_config import client_settings
 from chio_fast.errors import ChioConfigError, VerifyError
 from chio_fast.keys import Signer, TrustFile
 from chio_fast.log import verify_export
 from chio_fast.verify import AnchorCheck, Finding, LogVerifier, load_trust
+from chio_fast.verify.frames import MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -66,7 +69,7 @@ def verify(
     log: options.Log = options.DEFAULT_LOG,
     trust: Annotated[
         Path | None,
-        typer.Option(envvar="CHIO_TRUST", help="Trust file: whose keys count. By default the key beside the log."),
+        typer.Option(envvar="CHIO_TRUST", help="Trust file: whose keys count. By default those beside the log."),
     ] = None,
     independent: Annotated[
         bool, typer.Option("--independent", help="Use the second verifier, which shares no code with the engine.")
@@ -86,11 +89,12 @@ def verify(
 ) -> None:
     """Verify signatures, hashes, order and completeness: nothing changed, dropped, added or reordered.
 
-    Without a trust file the key beside the log counts: that shows that the log is whole, and not who wrote it.
-
-    Exits with 1 if anything is wrong, with 6 if all is authentic and the outcome of a transaction is not known.
+    Without a trust file the keys beside the log count: that shows that the log is whole, and not who wrote it.
 
     That the end was not cut off shows with `--anchors` only.
+
+    Exits with 1 if anything is wrong, with 6 if all is authentic and either the outcome of a transaction is not known,
+    or there is no anchor to hold the log to.
 
     Example: `chio-fast verify --log receipts.db --anchors chio-anchors -b localhost:9092`
     """
@@ -103,20 +107,23 @@ def verify(
     check = None
     if anchored is not None:
         is_file = Path(anchored).is_file()
-        settings = None if is_file else anchors.client_settings(config_file, bootstrap, properties)
+        given = config_files.load_either(config_file).kafka
+        settings = None if is_file else client_settings(given, bootstrap, properties)
         check = read_anchors(anchors.read(anchored, settings), trusted, receipts)
+        if not check.anchors:
+            output.warn(f"`{anchored}` holds no anchor that a trusted key signed, so the end of the log is not checked")
     total = sum(batch.count for batch in receipts.batches())
     with output.progress("verifying", total) as advance:
         summary = (independently if independent else by_engine)(receipts, trusted, advance, check)
     show_summary(output, summary)
     if not summary.verified:
         raise typer.Exit(ExitCode.NO)
-    if summary.unresolved:
+    if summary.unresolved or (check is not None and not check.anchors):
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
 
 
 def own_trust(output: Output, log: LogLocation) -> TrustFile:
-    """Trust in the key that signs the log: the configured one, else the one beside the log.
+    """Trust in the key that signs the log: the configured one, else those beside the log, retired ones too.
 
     Raises:
         ChioConfigError: there is neither.
@@ -129,8 +136,10 @@ def own_trust(output: Output, log: LogLocation) -> TrustFile:
             f"nobody says whose signatures count, and there is no key {where}; write `--trust` with a trust file, as "
             "`chio-fast key generate --trust` makes it"
         )
-    output.note(f"trusting the log's own key {signer.key_id}; give --trust to check who signed")
-    return TrustFile.of(signer.public_key)
+    retired = beside.parent.glob(f"{glob.escape(beside.name)}-retired-*") if beside else ()
+    own = {signer.key_id: signer for signer in (signer, *map(Signer.from_file, retired))}
+    output.note(f"trusting the log's own key {', '.join(own)}; give --trust to check who signed")
+    return TrustFile(keys=[key for signer in own.values() for key in TrustFile.of(signer.public_key).keys])
 
 
 def read_anchors(values: Iterable[bytes], trust: TrustFile, log: ReceiptLog) -> AnchorCheck:
@@ -220,7 +229,8 @@ def show_summary(output: Output, summary: Summary) -> None:
     output.fields([(name.replace("_", " "), getattr(summary, name)) for name in counts])
     columns = ("issuer", "epoch", "batches", "records", "head")
     names = ("issuer", "epoch", "batches", "running_count", "head")
-    output.line()
+    if summary.issuers:
+        output.line()
     output.table(columns, ([issuer[name] for name in names] for issuer in summary.issuers))
     for finding in summary.findings[:SHOWN_FINDINGS]:
         output.line(f"batch {finding['frame'] + 1}: {finding['fault']}: {finding['detail']}", style="red")
@@ -230,7 +240,7 @@ def show_summary(output: Output, summary: Summary) -> None:
 
 def _verify_exports(output: Output, exports: list[Path], trust: TrustFile, *, independent: bool) -> None:
     check = _independent_export if independent else _engine_export
-    results = [{"file": str(path), **check(path.read_bytes(), trust)} for path in exports]
+    results = [{"file": str(path), **check(_read_export(path), trust)} for path in exports]
     for result in results:
         if output.as_json:
             output.json(result)
@@ -243,6 +253,16 @@ def _verify_exports(output: Output, exports: list[Path], trust: TrustFile, *, in
         raise typer.Exit(ExitCode.NO)
     if any(result["state"] == UNKNOWN for result in results):
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
+
+
+def _read_export(path: Path) -> bytes:
+    export = path.read_bytes()
+    if export.startswith(MAGIC):
+        raise ChioConfigError(
+            f"`{path}` is a whole log; write `python -m chio_fast.verify {path} --trust …`, or take it over with "
+            "`chio-fast receipt import`"
+        )
+    return export
 
 
 def _engine_export(export: bytes, trust: TrustFile) -> dict[str, Any]:

@@ -58,6 +58,15 @@ def settings(conf: Mapping[str, Any]) -> Iterator[Diagnosis]:
         )  # fmt: skip
 
 
+def reach(conf: Mapping[str, Any]) -> Cluster | Diagnosis:
+    """Give the cluster to examine, or what is wrong if it cannot be reached."""
+    try:
+        return Cluster(conf)
+    except KafkaException as error:
+        found = f"`{conf.get('bootstrap.servers')}`: {error.args[0].str()}"
+        return diagnosis.error("brokers", found, "check address, network and credentials")
+
+
 class Cluster:
     """A cluster under examination.
 
@@ -65,7 +74,7 @@ class Cluster:
         conf: settings of the client.
 
     Raises:
-        ChioConfigError: it cannot be reached.
+        KafkaException: it cannot be reached, or a setting is wrong.
     """
 
     def __init__(self, conf: Mapping[str, Any]) -> None:
@@ -77,7 +86,7 @@ class Cluster:
         except KafkaException as error:
             reasons = [reason for reason in heard if reason.code() != KafkaError._ALL_BROKERS_DOWN]
             reason = reasons[-1] if reasons else error.args[0]
-            raise ChioConfigError(f"`{conf.get('bootstrap.servers')}`: {reason.str()}") from None
+            raise KafkaException(reason) from None
 
     def _first_answer(self, heard: list[KafkaError]) -> ClusterMetadata:
         try:

@@ -138,7 +138,9 @@ def _assign(consumer: Consumer, topic: str, since: int | None) -> set[int]:
     """Assign every partition from the wished beginning; gives the partitions to read."""
     metadata = consumer.list_topics(topic, timeout=TIMEOUT).topics[topic]
     if metadata.error is not None:
-        raise ChioConfigError(f"topic `{topic}`: {metadata.error.str()}; `chio-fast doctor` lists what is there")
+        if metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise ChioConfigError(f"there is no topic `{topic}`")
+        raise KafkaException(metadata.error)
     wanted = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in metadata.partitions]
     if since is not None:
         asked = [TopicPartition(topic, number, since) for number in metadata.partitions]

@@ -68,7 +68,7 @@ def spans(conf: Mapping[str, Any], topics: Iterable[str], isolation: Isolation) 
         found = {}
         for topic in topics:
             if topic not in known:
-                raise ChioConfigError(f"there is no topic `{topic}`; `chio-fast doctor` lists what is there")
+                raise ChioConfigError(f"there is no topic `{topic}`")
             for number in known[topic].partitions:
                 found[topic, number] = Span(*consumer.get_watermark_offsets(TopicPartition(topic, number), TIMEOUT))
         return found
