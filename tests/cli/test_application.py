@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from chio_fast import Enforcer
+from chio_fast import Enforcer, ReceiptLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,6 +79,21 @@ def long_log(tmp_path: Path, policy_file: Path) -> Path:
         for number in range(2000):
             enforcer.check("events:produce:orders", output={"topic": "orders", "value": str(number).encode()})
     return path
+
+
+@pytest.mark.parametrize("columns", [30, 80, 200])
+def test_a_terminal_of_any_width_shows_what_is_copied_whole(
+    tmp_path: Path, environment: dict[str, str], long_log: Path, columns: int
+) -> None:
+    # By this variable the output takes its pipe for a terminal.
+    terminal = {"FORCE_COLOR": "1", "NO_COLOR": "1", "COLUMNS": str(columns)}
+    lister = [*COMMAND, "receipt", "list", "--log", str(long_log), "--limit", "3"]
+    done = subprocess.run(
+        lister, capture_output=True, text=True, env={**environment, **terminal}, cwd=tmp_path, check=True
+    )
+    for receipt in ReceiptLog.open(long_log).query(newest_first=True, limit=3):
+        assert receipt.id in done.stdout
+    assert "orders produced by gate" in done.stdout
 
 
 @pytest.mark.parametrize("form", [(), ("--json",)])

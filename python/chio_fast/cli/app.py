@@ -92,9 +92,8 @@ class ChioGroup(TyperGroup):
         except Exception as error:
             if os.environ.get("CHIO_DEBUG"):
                 raise
-            code = exit_code(error)
-            output.fail(describe(error) if code is not ExitCode.BUG else f"unexpected: {error!r}; {MEANING[code]}")
-            raise typer.Exit(code) from None
+            output.fail(describe(error))
+            raise typer.Exit(exit_code(error)) from None
 
 
 def exit_code(error: Exception) -> ExitCode:
@@ -116,6 +115,8 @@ def exit_code(error: Exception) -> ExitCode:
 
 def describe(error: Exception) -> str:
     """One line that says what was wrong."""
+    if exit_code(error) is ExitCode.BUG:
+        return f"unexpected: {error!r}; set CHIO_DEBUG=1 to see where"
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"`{error.filename}`: {error.strerror.lower()}"
     if _is_of_a_setting(error):

@@ -40,8 +40,11 @@ STYLES = {
 }
 """Words that are coloured where they stand alone in a cell."""
 
-WHOLE = frozenset({"", "id", "time", "verdict"})
+WHOLE = frozenset({"", "id", "time", "verdict", "count", "first", "last", "dlq"})
 """Columns whose cells are not broken over lines: what is copied, or one word."""
+
+NARROW = 16
+"""In a column of fewer characters, text that is broken over lines is no longer legible."""
 
 
 class Output:
@@ -95,25 +98,34 @@ class Output:
         else:
             self.fields(list(members.items()))
 
-    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None) -> None:
-        """Print rows under column names: a drawn table on a terminal, aligned columns in a pipe; nothing of no rows."""
+    def table(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        """Print rows under column names; nothing of no rows.
+
+        In a pipe they are aligned columns, on a terminal a drawn table; where that is too narrow, names and values.
+        """
         rows = list(rows)
         if not rows:
             return
-        if self.is_terminal:
-            table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-            for column in columns:
-                table.add_column(column, no_wrap=column in WHOLE, overflow="fold")
-            for row in rows:
-                table.add_row(*(_cell(value, plain=False) for value in row))
-            self._out.print(table, soft_wrap=False)
-            return
-        if title:
-            self.line(title)
         texts = [list(columns), *([_cell(value, plain=True) for value in row] for row in rows)]
         widths = [max(len(row[column]) for row in texts) for column in range(len(columns))]
-        for row in texts:
-            self.line("  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip())
+        if not self.is_terminal:
+            for line in texts:
+                self.line("  ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip())
+        elif _least(columns, widths) <= self._out.width:
+            self._draw(columns, rows)
+        else:
+            for number, row in enumerate(rows):
+                if number:
+                    self.line()
+                self.fields([pair for pair in zip(columns, row, strict=True) if "".join(map(str, pair)).strip()])
+
+    def _draw(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        table = Table(header_style="bold")
+        for column in columns:
+            table.add_column(column, no_wrap=column in WHOLE, overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(value, plain=False) for value in row))
+        self._out.print(table, soft_wrap=False)
 
     @contextmanager
     def progress(self, label: str, total: int | None = None) -> Iterator[Callable[[int], None]]:
@@ -141,6 +153,14 @@ class _Console(Console):
 def _console(stream: TextIO) -> Console:
     # Scopes are full of colons, which must not turn into emoji; lines are wrapped by the terminal, never cut.
     return _Console(file=stream, highlight=False, soft_wrap=True, emoji=False)
+
+
+def _least(columns: Sequence[str], widths: Sequence[int]) -> int:
+    """Characters that a drawn table takes at least, of the longest texts in its columns."""
+    cells = zip(columns, widths, strict=True)
+    texts = sum(width if name in WHOLE else min(width, max(len(name), NARROW)) for name, width in cells)
+    borders = 3 * len(columns) + 1
+    return texts + borders
 
 
 def clock(milliseconds: int) -> str:
