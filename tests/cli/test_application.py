@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from chio_fast import Enforcer, ReceiptLog
+from chio_fast.cli.exits import ExitCode
+from chio_fast.kafka import metadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -124,3 +126,26 @@ def test_an_interruption_before_the_commands_are_loaded_is_silent(tmp_path: Path
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (-signal.SIGINT, "")
+
+
+def test_an_interruption_is_heard_while_a_cluster_does_not_answer(tmp_path: Path, environment: dict[str, str]) -> None:
+    process = subprocess.Popen(
+        [*COMMAND, "dlq", "list", "--topic", "denied", "-b", "127.0.0.1:1", "-X", "log_level=6"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,
+    )  # fmt: skip
+    assert process.stderr is not None
+    assert "Connection refused" in process.stderr.readline()
+    process.send_signal(signal.SIGINT)
+    # Shorter than the time for which an answer is waited for.
+    _, err = process.communicate(timeout=metadata.TIMEOUT / 2)
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert "Traceback" not in err
+
+
+def test_a_cluster_that_does_not_answer_is_told_once(chio: Callable[..., Ran]) -> None:
+    ran = chio("dlq", "list", "--topic", "denied", "-b", "127.0.0.1:1")
+    assert (ran.code, ran.out) == (ExitCode.KAFKA, "")
+    assert ran.err.count("\n") == 1
+    wrong = chio("dlq", "list", "--topic", "denied", "-b", "127.0.0.1:1", "-X", "no.such.setting=1")
+    assert wrong.code == ExitCode.INPUT
+    assert "no.such.setting" in wrong.err

@@ -38,7 +38,7 @@ def enforce(
     dlq_topic: options.DlqTopic = None,
     error_topic: options.ErrorTopic = None,
     delivery: Annotated[
-        str | None, typer.Option(help="at-least-once, the default, or exactly-once.", metavar="GUARANTEE")
+        enforce_config.Delivery | None, typer.Option(help="What holds for what is forwarded; else at-least-once.")
     ] = None,
     topics: Annotated[
         list[str] | None,

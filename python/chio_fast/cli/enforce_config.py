@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal, get_args
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import msgspec
 
@@ -89,8 +89,6 @@ class EnforceConfig(RunConfig, forbid_unknown_fields=True, kw_only=True):
         self.require(self.topics)
         if self.batch_size < 1:
             raise ChioConfigError(f"`batch_size` is {self.batch_size}; write a number from 1 on")
-        if self.delivery not in get_args(Delivery):
-            raise ChioConfigError(f"`delivery` is `{self.delivery}`; write `exactly-once` or `at-least-once`")
         if self.delivery == "exactly-once" and self.evidence == "before_action":
             raise ChioConfigError(
                 "with `delivery: exactly-once` receipts commit together with what was done; leave `evidence` out"

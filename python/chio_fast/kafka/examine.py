@@ -11,7 +11,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, NewTopic, Resourc
 from chio_fast import diagnosis
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka.config import admin_config, consumer_config, producer_config
-from chio_fast.kafka.metadata import TIMEOUT
+from chio_fast.kafka.metadata import TIMEOUT, patiently
 from chio_fast.topics import RECORD_KEEPING, RECORD_KEEPING_PARTITIONS
 
 if TYPE_CHECKING:
@@ -41,13 +41,17 @@ def client() -> Iterator[Diagnosis]:
 
 def settings(conf: Mapping[str, Any]) -> Iterator[Diagnosis]:
     """Examine the client's settings."""
-    for what, build in (("consumer settings", consumer_config), ("producer settings", producer_config)):
+    safe = {
+        "consumer settings": (consumer_config, "no automatic commit"),
+        "producer settings": (producer_config, "denials acknowledged by all in-sync replicas"),
+    }
+    for what, (build, promise) in safe.items():
         try:
             build(conf, lambda error: None)
         except ChioConfigError as refused:
             yield diagnosis.error(what, str(refused), "correct the setting")
         else:
-            yield diagnosis.ok(what, "safe: no automatic commit, denials acknowledged by all in-sync replicas")
+            yield diagnosis.ok(what, f"safe: {promise}")
     isolation = conf.get("isolation.level", "read_committed")
     if isolation == "read_committed":
         yield diagnosis.ok("isolation", "read_committed")
@@ -90,12 +94,12 @@ class Cluster:
 
     def _first_answer(self, heard: list[KafkaError]) -> ClusterMetadata:
         try:
-            return self._admin.list_topics(timeout=REFUSED)
+            return patiently(self._admin, timeout=REFUSED)
         except KafkaException:
             self._admin.poll(0)
             if any(error.code() == KafkaError._ALL_BROKERS_DOWN for error in heard):
                 raise
-        return self._admin.list_topics(timeout=TIMEOUT - REFUSED)
+        return patiently(self._admin, timeout=TIMEOUT - REFUSED)
 
     def itself(self) -> Iterator[Diagnosis]:
         """Examine the brokers."""

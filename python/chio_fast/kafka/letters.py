@@ -12,7 +12,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka import envelope
 from chio_fast.kafka.config import consumer_config
-from chio_fast.kafka.metadata import TIMEOUT
+from chio_fast.kafka.metadata import TIMEOUT, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -136,17 +136,17 @@ def read_file(path: Path, *, since: int | None = None) -> Iterator[StoredLetter]
 
 def _assign(consumer: Consumer, topic: str, since: int | None) -> set[int]:
     """Assign every partition from the wished beginning; gives the partitions to read."""
-    metadata = consumer.list_topics(topic, timeout=TIMEOUT).topics[topic]
-    if metadata.error is not None:
-        if metadata.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
+    found = patiently(consumer, topic).topics[topic]
+    if found.error is not None:
+        if found.error.code() == KafkaError.UNKNOWN_TOPIC_OR_PART:
             raise ChioConfigError(f"there is no topic `{topic}`")
-        raise KafkaException(metadata.error)
-    wanted = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in metadata.partitions]
+        raise KafkaException(found.error)
+    wanted = [TopicPartition(topic, number, OFFSET_BEGINNING) for number in found.partitions]
     if since is not None:
-        asked = [TopicPartition(topic, number, since) for number in metadata.partitions]
+        asked = [TopicPartition(topic, number, since) for number in found.partitions]
         wanted = consumer.offsets_for_times(asked, timeout=TIMEOUT)
     consumer.assign(wanted)
-    return set(metadata.partitions)
+    return set(found.partitions)
 
 
 def _check(message: Any, open_partitions: set[int]) -> None:

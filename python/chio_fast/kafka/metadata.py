@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import logging
 import sys
+import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicCollection
+
+from chio_fast.kafka.client_errors import TRANSIENT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -23,6 +27,9 @@ log = logging.getLogger("chio_fast.kafka")
 
 TIMEOUT = 10.0
 """Seconds that one question to the cluster may take."""
+
+PIECE = 0.5
+"""Seconds for which a question is out of reach for an interruption."""
 
 ZERO_ID = "AAAAAAAAAAAAAAAAAAAAAA"
 
@@ -60,6 +67,28 @@ class Cluster:
                 continue
             if topic_id != ZERO_ID:
                 self._ids[name] = topic_id
+
+
+def patiently(client: Consumer | AdminClient, topic: str | None = None, timeout: float = TIMEOUT) -> ClusterMetadata:
+    """Ask for the metadata of a cluster, in pieces between which an interruption from the keyboard is heard.
+
+    Args:
+        client: that asks.
+        topic: the one topic to ask for; None for all.
+        timeout: seconds after which it gives up.
+
+    Raises:
+        KafkaException: the cluster cannot be reached, or refuses.
+    """
+    ask = client.list_topics if topic is None else partial(client.list_topics, topic)
+    deadline = time.monotonic() + timeout
+    while True:
+        left = deadline - time.monotonic()
+        try:
+            return ask(timeout=min(PIECE, max(left, 0.001)))
+        except KafkaException as error:
+            if left <= PIECE or error.args[0].code() not in TRANSIENT:
+                raise
 
 
 def bootstrap_servers(metadata: ClusterMetadata) -> str:

@@ -22,7 +22,7 @@ from chio_fast.kafka.books import CHUNK, Books
 from chio_fast.kafka.checkpoints import read_record
 from chio_fast.kafka.config import admin_config
 from chio_fast.kafka.envelope import HEADER_RECEIPT, HEADER_REQUEST, HEADER_TOPIC
-from chio_fast.kafka.metadata import TIMEOUT, Cluster
+from chio_fast.kafka.metadata import TIMEOUT, Cluster, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -114,7 +114,7 @@ def _roles(admin: AdminClient, books: Books, named: Mapping[str, set[str] | None
     sources |= {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM ranges")}
     if not sources:
         raise ChioConfigError(f"the receipt logs hold nothing of group `{books.group}`; `--group` names another one")
-    metadata = admin.list_topics(timeout=TIMEOUT)
+    metadata = patiently(admin)
     query = "SELECT DISTINCT json_extract(CAST(attestation AS TEXT), '$.checkpoint_topic') FROM transactions"
     produced = {topic for (topic,) in books.ask("SELECT DISTINCT topic FROM receipts WHERE kind = 'produce'")}
     told = {

@@ -10,7 +10,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka.assignment import key_of_message
 from chio_fast.kafka.config import admin_config
-from chio_fast.kafka.metadata import TIMEOUT
+from chio_fast.kafka.metadata import TIMEOUT, patiently
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -64,7 +64,7 @@ def spans(conf: Mapping[str, Any], topics: Iterable[str], isolation: Isolation) 
     """
     consumer = reader(conf, isolation)
     try:
-        known = consumer.list_topics(timeout=TIMEOUT).topics
+        known = patiently(consumer).topics
         found = {}
         for topic in topics:
             if topic not in known:
