@@ -231,7 +231,8 @@ def test_the_help_of_every_command_teaches(chio: Callable[..., Ran]) -> None:
     for arguments in (
         ("policy", "explain"), ("policy", "test"), ("policy", "check"), ("receipt", "list"), ("receipt", "chain"),
         ("receipt", "show"), ("receipt", "export"), ("dlq", "list"), ("dlq", "group"), ("dlq", "redrive"),
-        ("verify",), ("enforce",), ("doctor",), ("key", "generate"), ("key", "rotate"),
+        ("receipt", "import"), ("verify",), ("enforce",), ("process",), ("doctor",), ("reconcile",), ("anchors",),
+        ("demo",), ("key", "generate"), ("key", "show"), ("key", "rotate"),
     ):  # fmt: skip
         ran = chio(*arguments, "--help")
         assert ran.code == 0

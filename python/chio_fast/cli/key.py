@@ -43,7 +43,10 @@ def generate(
 
 @app.command()
 def show(path: KeyFile, as_json: options.Json = False) -> None:
-    """Print the public key and its id."""
+    """Print the public key and its id.
+
+    Example: `chio-fast key show signing.key`
+    """
     _print(Output(as_json), path, Signer.from_file(path))
 
 

@@ -56,7 +56,7 @@ Bootstrap = Annotated[
 ]
 Property = Annotated[
     list[str] | None,
-    typer.Option("--property", "-X", help="A client setting, `name=value`; may be repeated.", metavar="NAME=VALUE"),
+    typer.Option("--property", "-X", help="A client setting; repeatable.", metavar="NAME=VALUE"),
 ]
 ConfigFile = Annotated[
     Path | None,
@@ -75,7 +75,9 @@ OptionalLog = Annotated[
 ]
 SigningKey = Annotated[str | None, typer.Option(help="Key file; by default the log's own.")]
 DlqTopic = Annotated[str | None, typer.Option(help="Topic for what is denied.")]
-ErrorTopic = Annotated[str | None, typer.Option(help="Topic for events whose handler failed.")]
+ErrorTopic = Annotated[
+    str | None, typer.Option(help="Topic for what was authorised, and then not handled or forwarded.")
+]
 IdleExit = Annotated[
     float | None,
     typer.Option(help="End after so many seconds without an event, partitions being assigned; else run on."),

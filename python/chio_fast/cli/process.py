@@ -29,15 +29,19 @@ def process(
     error_topic: options.ErrorTopic = None,
     topics: Annotated[
         list[str] | None,
-        typer.Option("--topic", "-t", help="Topic to consume, and its handler.", metavar="TOPIC=MODULE:FUNCTION"),
+        typer.Option(
+            "--topic", "-t", help="Topic to consume, and its handler; repeatable.", metavar="TOPIC=MODULE:FUNCTION"
+        ),
     ] = None,
     produces: Annotated[
         list[str] | None,
-        typer.Option("--produce", help="Topic that handlers may produce to, and its scope.", metavar="TOPIC[=SCOPE]"),
+        typer.Option(
+            "--produce", help="Topic that handlers may produce to, and its scope; repeatable.", metavar="TOPIC[=SCOPE]"
+        ),
     ] = None,
     tools: Annotated[
         list[str] | None,
-        typer.Option("--tool", help="Tool that handlers may call.", metavar="NAME=MODULE:FUNCTION"),
+        typer.Option("--tool", help="Tool that handlers may call; repeatable.", metavar="NAME=MODULE:FUNCTION"),
     ] = None,
     member: Annotated[
         str | None,

@@ -38,20 +38,22 @@ def reconcile(
         ),
     ] = None,
     group: Annotated[str | None, typer.Option(help="Consumer group.")] = None,
-    dlq_topics: Annotated[list[str] | None, typer.Option("--dlq-topic", help="Topic of denied events.")] = None,
+    dlq_topics: Annotated[
+        list[str] | None, typer.Option("--dlq-topic", help="Topic of denied events; repeatable.")
+    ] = None,
     error_topics: Annotated[
-        list[str] | None, typer.Option("--error-topic", help="Topic of events whose handler failed.")
+        list[str] | None, typer.Option("--error-topic", help="Topic of events that were not handled; repeatable.")
     ] = None,
     output_topics: Annotated[
         list[str] | None,
-        typer.Option("--output-topic", help="Topic of outputs; by default those of the produce receipts."),
+        typer.Option("--output-topic", help="Topic of outputs; repeatable; by default those of the produce receipts."),
     ] = None,
     bootstrap: options.Bootstrap = None,
     properties: options.Property = None,
     config_file: options.ConfigFile = None,
     trust: Annotated[
         Path | None,
-        typer.Option(envvar="CHIO_TRUST", help="Trust file: whose keys count. By default the keys beside the logs."),
+        typer.Option(envvar="CHIO_TRUST", help="Trust file: whose keys count. By default those beside the logs."),
     ] = None,
     as_json: options.Json = False,
 ) -> None:

@@ -110,15 +110,15 @@ def verify(
         given = config_files.load_either(config_file).kafka
         settings = None if is_file else client_settings(given, bootstrap, properties)
         check = read_anchors(anchors.read(anchored, settings), trusted, receipts)
-        if not check.anchors:
-            output.warn(f"`{anchored}` holds no anchor that a trusted key signed, so the end of the log is not checked")
     total = sum(batch.count for batch in receipts.batches())
     with output.progress("verifying", total) as advance:
         summary = (independently if independent else by_engine)(receipts, trusted, advance, check)
     show_summary(output, summary)
     if not summary.verified:
         raise typer.Exit(ExitCode.NO)
-    if summary.unresolved or (check is not None and not check.anchors):
+    if summary.anchors == 0:
+        output.warn(f"`{anchored}` holds no anchor of this log that a trusted key signed: its end is not checked")
+    if summary.unresolved or summary.anchors == 0:
         raise typer.Exit(ExitCode.OUTCOME_UNKNOWN)
 
 

@@ -58,7 +58,7 @@ class AnchorCheck:
         self._log_ids = set() if log_id is None else {log_id}
         self._anchors: dict[tuple[str, int], dict[bytes, Anchor]] = {}
         self._ends: dict[str, int] = {}
-        self.anchors = 0
+        self._counts: dict[str, int] = {}
         self.not_trusted = 0
 
     def anchor(self, value: bytes) -> None:
@@ -71,7 +71,13 @@ class AnchorCheck:
             return
         place = (anchor.checkpoint.issuer, anchor.checkpoint.running_count)
         self._anchors.setdefault(place, {})[anchor.checkpoint_hash] = anchor
-        self.anchors += 1
+        log_id = log_id_of(anchor.checkpoint.issuer)
+        self._counts[log_id] = self._counts.get(log_id, 0) + 1
+
+    @property
+    def anchors(self) -> int:
+        """How many anchors the log is held to; final when every batch was taken."""
+        return sum(count for log_id, count in self._counts.items() if not self._log_ids or log_id in self._log_ids)
 
     def batch(self, issuer: str, running_count: int, checkpoint_hash: bytes) -> None:
         """Take the next batch of the log."""
