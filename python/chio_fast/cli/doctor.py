@@ -114,7 +114,9 @@ def _grants(config: Config, policy: Any) -> Iterator[Diagnosis]:
     for scope, kind in wanted:
         rules = policy.explain(config.identity, scope, kind=kind).rules
         if any(rule.effect == "allow" for rule in rules):
-            yield diagnosis.ok(f"grant {scope}", f"{len(rules)} rules speak of `{config.identity}` and this scope")
+            yield diagnosis.ok(
+                f"grant {scope}", f"rules that speak of `{config.identity}` and this scope: {len(rules)}"
+            )
         else:
             yield diagnosis.warning(
                 f"grant {scope}", f"no rule can allow it to `{config.identity}`: every event is denied",

@@ -86,10 +86,11 @@ class Output:
         self._err.print(f"[yellow]warning:[/yellow] {escape(text)}")
 
     def fields(self, pairs: Sequence[tuple[str, Any]]) -> None:
-        """Print names and values, one pair a line."""
+        """Print names and values, one pair a line; the names are those of the JSON with spaces."""
         width = max(len(name) for name, _ in pairs)
         for name, value in pairs:
-            self._out.print(f"[bold]{escape(name.ljust(width))}[/bold]  {_cell(value, plain=False)}")
+            words = name.replace("_", " ").ljust(width)
+            self._out.print(f"[bold]{escape(words)}[/bold]  {_cell(value, plain=False)}")
 
     def summary(self, members: Mapping[str, Any]) -> None:
         """Print what was done: one document, or names and values."""

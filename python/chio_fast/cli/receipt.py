@@ -66,7 +66,7 @@ def show(receipt_id: Id, log: options.Log = options.DEFAULT_LOG, as_json: option
                 ("outcome", receipt.outcome),
                 ("policy", batch.policy_version),
                 ("issuer", f"{batch.issuer}, epoch {batch.epoch}, seq {receipt.seq}"),
-                ("batch", f"{batch.batch} of {batch.count} receipts, {batch.state}"),
+                ("batch", f"{batch.batch}, {batch.count} records, {batch.state}"),
             )
             if value not in (None, "", [], ())
         ]

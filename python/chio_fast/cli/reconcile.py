@@ -117,7 +117,7 @@ def _show(output: Output, found: Reconciliation) -> None:
     else:
         output.line(f"nothing of group `{found.group}` is wrong, but not everything can be verified", style="yellow")
     names = ("committed", "rolled_back", "dead_letters", "failed_events", "outputs", "produce_receipts", "withheld")
-    output.fields([(name.replace("_", " "), getattr(found, name)) for name in names])
+    output.fields([(name, getattr(found, name)) for name in names])
     output.line()
     columns = (
         "topic",

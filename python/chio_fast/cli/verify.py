@@ -226,7 +226,7 @@ def show_summary(output: Output, summary: Summary) -> None:
         output.line(f"does not verify: {len(summary.findings)} findings", style="bold red")
     counts = ["batches", "receipts", "withheld", "transactions", "unresolved"]
     counts += [] if summary.anchors is None else ["anchors", "anchors_not_trusted"]
-    output.fields([(name.replace("_", " "), getattr(summary, name)) for name in counts])
+    output.fields([(name, getattr(summary, name)) for name in counts])
     columns = ("issuer", "epoch", "batches", "records", "head")
     names = ("issuer", "epoch", "batches", "running_count", "head")
     if summary.issuers:
