@@ -85,9 +85,9 @@ impl Log {
         self.shared.give_ids(give)
     }
 
-    /// Whether [`Log::issue`] would go ahead without waiting.
+    /// Whether [`Log::issue`] would go ahead, or fail, without waiting.
     pub fn has_room(&self) -> bool {
-        self.shared.has_room()
+        !self.is_ours() || self.shared.has_room()
     }
 
     /// Waits until there is room, at most `timeout`; false if there is none by then.
@@ -99,9 +99,9 @@ impl Log {
         self.shared.wait_for_room(timeout)
     }
 
-    /// Ordinal of the last receipt issued; 0 before the first.
+    /// Ordinal of the last receipt issued; 0 before the first. In a forked child, of the last durable one.
     pub fn issued(&self) -> u64 {
-        self.shared.issued()
+        if self.is_ours() { self.shared.issued() } else { self.durable() }
     }
 
     /// Every receipt up to this ordinal is durable.
@@ -109,9 +109,10 @@ impl Log {
         self.shared.durable()
     }
 
-    /// Asks for everything issued so far to be sealed now, and returns the ordinal to wait for.
+    /// Asks for everything issued so far to be sealed now, and returns the ordinal to wait for; the wait is what a forked
+    /// child is refused.
     pub fn seal(&self) -> u64 {
-        self.shared.seal()
+        if self.is_ours() { self.shared.seal() } else { self.durable() }
     }
 
     /// Waits until every receipt up to `ordinal` is durable, at most `timeout`; false if it is not by then.
@@ -127,13 +128,15 @@ impl Log {
     /// To be called when a partition is assigned: another process may have had it, so what this one knows of its attempts
     /// counts no more.
     pub fn partition_assigned(&self, partition: PartitionKey) {
-        self.shared.forget(partition);
+        if self.is_ours() {
+            self.shared.forget(partition);
+        }
     }
 
     /// What became of recently sealed receipts, by ordinal; `None` for those that are not durable yet or left the window
-    /// of the last million.
+    /// of the last million, and in a forked child.
     pub fn sealed(&self, ordinals: Range<u64>) -> Vec<Option<SealedReceipt>> {
-        self.shared.sealed(ordinals)
+        if self.is_ours() { self.shared.sealed(ordinals) } else { ordinals.map(|_| None).collect() }
     }
 
     /// The checkpoint of the transaction's batch that holds the receipt with this ordinal.
@@ -181,9 +184,9 @@ impl Log {
         self.shared.created_key.as_deref()
     }
 
-    /// Counters for monitoring.
+    /// Counters for monitoring; nothing counts in a forked child.
     pub fn stats(&self) -> LogStats {
-        self.shared.stats()
+        if self.is_ours() { self.shared.stats() } else { LogStats::default() }
     }
 
     /// Makes everything issued durable and gives the handle back; the last one ends the sealer and gives up the claim.
@@ -192,7 +195,7 @@ impl Log {
     /// # Errors
     /// The sealer's failure: what was not durable is not in the log.
     pub fn close(&self) -> Result<(), LogError> {
-        if !self.shared.opened.is_current() || self.closed.swap(true, Ordering::AcqRel) {
+        if !self.is_ours() || self.closed.swap(true, Ordering::AcqRel) {
             return Ok(());
         }
         registry::close(&self.shared)
@@ -202,8 +205,14 @@ impl Log {
         self.shared.location.shown().to_path_buf()
     }
 
+    /// Whether this is the process that opened the log. In a forked child a lock may be held by a thread that is not there,
+    /// so none is taken.
+    fn is_ours(&self) -> bool {
+        self.shared.opened.is_current()
+    }
+
     fn usable(&self) -> Result<(), LogError> {
-        if !self.shared.opened.is_current() {
+        if !self.is_ours() {
             return Err(LogError::Forked { path: self.shown() });
         }
         if self.closed.load(Ordering::Acquire) {

@@ -59,6 +59,30 @@ fn the_child_refuses_what_the_parent_opened() {
 }
 
 #[test]
+fn the_child_waits_for_no_lock_that_a_thread_of_the_parent_holds() {
+    let place = Place::new();
+    let log = place.open();
+    consume(&log, &Sample::new("agents", "orders", 0), 0..10, b"v");
+    let issued = log.issue(VERSION, |_| {
+        // The lock of the log is held here, as another thread may hold it at any moment.
+        let code = in_child(|| {
+            // SAFETY: ends the child if it hangs.
+            unsafe { libc::alarm(20) };
+            let key = Sample::new("agents", "orders", 0).target.partition_key().unwrap();
+            log.partition_assigned(key);
+            log.has_room()
+                && refuses(log.issue_now(VERSION, |_| {}))
+                && log.issued() == log.seal()
+                && log.sealed(1..3) == [None, None]
+                && log.stats().issued == 0
+                && refuses(log.wait_durable(log.seal(), None))
+        });
+        assert_eq!(code, 0);
+    });
+    assert_eq!(issued.unwrap(), 10);
+}
+
+#[test]
 fn forks_in_the_middle_of_writing_harm_neither_process() {
     let place = Place::new();
     let log = place.open();
