@@ -8,7 +8,7 @@ from typing import Any, Literal, Self, TypeAlias, final
 from confluent_kafka import KafkaError, Message
 
 from chio_fast.decision import Decision, Explanation, GuardRun, Kind
-from chio_fast.message import EventLike, Headers, OutputHeaders
+from chio_fast.message import EventLike, Headers, MessageLike, OutputHeaders
 
 __all__ = [
     "Check",
@@ -22,6 +22,7 @@ __all__ = [
     "SignedCheckpoint",
     "Signer",
     "check_trust",
+    "headers_of",
     "import_frames",
     "read_by_both_roads",
     "rotate_key",
@@ -285,6 +286,14 @@ def check_trust(trust: bytes) -> bytes: ...
 def withhold(log: StrPath, ids: Sequence[str]) -> int: ...
 def verify_export(export: bytes, trust: bytes) -> bytes:
     """Verify an exported receipt; JSON with what is known of it, or with `fault` and `detail`."""
+
+def headers_of(message: MessageLike) -> Headers | None:
+    """Read the headers of a message; a name that is not UTF-8 has U+FFFD for what is none.
+
+    Raises:
+        ValueError: there is such a name, and the client is of a version that does not let it be read, or it was asked
+            before, by `message.headers()`.
+    """
 
 def slow_road_reason() -> str | None:
     """Say why messages of the imported client are read by its accessors and not where their fields lie; None if not."""
@@ -769,7 +778,9 @@ class Event:
     def key(self) -> Any: ...
     def value(self) -> Any: ...
     def timestamp(self) -> tuple[int, int]: ...
-    def headers(self) -> Headers | None: ...
+    def headers(self) -> Headers | None:
+        """The headers; a name that is not UTF-8 has U+FFFD for what is none, as in conditions."""
+
     def error(self) -> KafkaError | None: ...
     def latency(self) -> float | None: ...
     def leader_epoch(self) -> int | None: ...

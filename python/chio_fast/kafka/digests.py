@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from blake3 import blake3
 
+from chio_fast._native import headers_of
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -18,7 +20,7 @@ OWN_PREFIX = "X-Chio-"
 
 def header_pairs(record: Any) -> list[tuple[str, Any]]:
     """Give the headers of a message or event, in order."""
-    headers = record.headers() or []
+    headers = headers_of(record) or []
     return list(headers.items() if isinstance(headers, dict) else headers)
 
 

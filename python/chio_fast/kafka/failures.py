@@ -119,7 +119,9 @@ class Failures:
 
 def describe(error: BaseException, attempts: int) -> Failure:
     """Give what is kept of an exception."""
-    return Failure(type(error).__name__, str(error)[:MAX_MESSAGE], attempts)
+    # It may quote the event, of which JSON gives Python strings that are not Unicode.
+    message = str(error)[:MAX_MESSAGE].encode(errors="surrogatepass").decode(errors="replace")
+    return Failure(type(error).__name__, message, attempts)
 
 
 _encoder = msgspec.json.Encoder()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, TopicPartition
 
+from chio_fast._native import headers_of
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka import envelope
 from chio_fast.kafka.config import consumer_config
@@ -158,7 +159,7 @@ def _check(message: Any, open_partitions: set[int]) -> None:
 
 
 def _stored(message: Any) -> StoredLetter:
-    headers = list(message.headers() or [])
+    headers = list(headers_of(message) or [])
     text = dict(headers).get(envelope.HEADER_DENIAL) or message.value() or b""
     try:
         letter = envelope.decode(text)

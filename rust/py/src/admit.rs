@@ -17,7 +17,6 @@ use crate::layout::Fields;
 use crate::message::{Reader, check_content};
 use crate::place::{Partition, Place};
 use crate::read::Read;
-use crate::record::Header;
 use crate::untracked::untracked;
 
 /// What became of a list of messages.
@@ -87,7 +86,7 @@ pub fn decide_again(
     now: i64,
 ) -> PyResult<()> {
     let resolved = event.place.resolved(generation);
-    let headers = headers_for(event.raw.bind(py), &resolved);
+    let headers = if needs_headers(&resolved) { event.admitted_headers(py) } else { Some(Vec::new()) };
     let decision = gate.with_scratch(|scratch| {
         scratch.reset();
         event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
@@ -100,7 +99,8 @@ pub fn decide_again(
     Ok(())
 }
 
-/// Whether headers have to be read before an event of this partition can be decided.
+/// Whether headers have to be read before an event of this partition can be decided, because a condition looks at them.
+/// Where they are unreadable, the whole event counts as absent, so that every such condition errs.
 fn needs_headers(resolved: &Resolved) -> bool {
     resolved.route.reads().contains(Reads::HEADERS)
 }
@@ -113,18 +113,12 @@ fn decide(
     now: i64,
     scratch: &mut Scratch,
 ) -> PyResult<Decision> {
-    let headers = headers_for(message, resolved);
+    let headers = if needs_headers(resolved) { headers::all(message) } else { Some(Vec::new()) };
     scratch.reset();
     read.with_view(place, headers.as_deref().unwrap_or_default(), |view| {
         let request = Request { event: headers.is_some().then_some(view), ..place.question().request(now) };
         resolved.generation.policy.decide_route(&resolved.route, &request, scratch)
     })
-}
-
-/// The headers if a condition reads them, else none at all; `None` if they are unreadable, for which the whole event counts
-/// as absent, so that every condition that looks at it errs.
-fn headers_for(message: &Bound<'_, PyAny>, resolved: &Resolved) -> Option<Vec<Header>> {
-    if needs_headers(resolved) { headers::all(message) } else { Some(Vec::new()) }
 }
 
 /// Whether the message is of the same partition as the one before it, which is the rule in a batch.

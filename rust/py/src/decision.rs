@@ -36,7 +36,8 @@ pub fn read_run(given: &Bound<'_, PyAny>) -> PyResult<Run> {
         name: given.getattr("name")?.extract()?,
         // A word that is none of the list is an answer that is none, and denies.
         verdict: GuardVerdict::from_word(&verdict).unwrap_or(GuardVerdict::Error),
-        reason: given.getattr("reason")?.extract()?,
+        // A guard may quote the event, of which JSON gives Python strings that are not Unicode.
+        reason: given.getattr("reason")?.cast::<PyString>()?.to_string_lossy().into_owned(),
     })
 }
 

@@ -1,7 +1,7 @@
 //! A consumed message with its decision: the whole surface of the client's message, and ours.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -52,6 +52,8 @@ pub struct Event {
     ruling: Mutex<Ruling>,
     /// A setter was called, so that what was read at admission is not what the message holds now.
     changed: AtomicBool,
+    /// The headers as they were admitted, once `set_headers` was called; `None` in it if they were unreadable.
+    former_headers: OnceLock<Option<Vec<Header>>>,
 }
 
 impl Event {
@@ -75,6 +77,7 @@ impl Event {
             floor: AtomicI64::new(NOTHING),
             ruling: Mutex::new(ruling),
             changed: AtomicBool::new(false),
+            former_headers: OnceLock::new(),
         }
     }
 
@@ -110,6 +113,26 @@ impl Event {
         read::view(key, value, at, headers, f)
     }
 
+    /// Calls `each` with name and value of every header that it was admitted with, in the order of the record.
+    ///
+    /// # Errors
+    /// They are unreadable.
+    pub fn each_header(&self, py: Python<'_>, mut each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
+        match self.former_headers.get() {
+            None => headers::each(self.raw.bind(py), each),
+            Some(Some(former)) => {
+                former.iter().for_each(|(name, value)| each(name.as_bytes(), value.as_deref()));
+                Ok(())
+            }
+            Some(None) => Err(PyValueError::new_err("the headers were unreadable before they were set")),
+        }
+    }
+
+    /// All headers that it was admitted with; `None` if they are unreadable.
+    pub fn admitted_headers(&self, py: Python<'_>) -> Option<Vec<Header>> {
+        self.former_headers.get().map_or_else(|| headers::all(self.raw.bind(py)), Clone::clone)
+    }
+
     /// The trace that it is part of.
     pub fn trace<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         let mut found = None;
@@ -118,7 +141,7 @@ impl Event {
                 found = value.map(|value| PyBytes::new(py, value));
             }
         };
-        headers::each(self.raw.bind(py), seek).ok()?;
+        self.each_header(py, seek).ok()?;
         found
     }
 
@@ -263,7 +286,7 @@ impl Event {
             let ruling = self.ruling();
             (Arc::clone(&ruling.generation), ruling.now)
         };
-        let headers = headers::all(self.raw.bind(py));
+        let headers = self.admitted_headers(py);
         self.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
             let request =
                 Request { scope, event: headers.is_some().then_some(view), ..self.place.question().request(now) };
@@ -320,7 +343,7 @@ impl Event {
     }
 
     fn headers(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.raw.call_method0(py, intern!(py, "headers"))
+        Ok(headers::given(self.raw.bind(py))?.unbind())
     }
 
     fn latency(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
@@ -344,6 +367,10 @@ impl Event {
     }
 
     fn set_headers(&self, py: Python<'_>, headers: Bound<'_, PyAny>) -> PyResult<()> {
+        if self.former_headers.get().is_none() {
+            // Whoever was first has read them as they were admitted; nobody waits here, which reading may let others come to.
+            let _ = self.former_headers.set(headers::all(self.raw.bind(py)));
+        }
         self.set(py, "set_headers", headers)
     }
 

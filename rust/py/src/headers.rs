@@ -1,8 +1,9 @@
 //! Reading the headers of a client's message.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyString, PyTuple};
 
 use crate::message::Reader;
 use crate::record::{self, Header};
@@ -44,6 +45,34 @@ pub fn all(message: &Bound<'_, PyAny>) -> Option<Vec<Header>> {
         headers.push((String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)));
     };
     each(message, push).is_ok().then_some(headers)
+}
+
+/// The headers as Python is given them: by the client, unless a name is not UTF-8, which stands there as conditions see it,
+/// with U+FFFD for what is none.
+///
+/// The client would put nothing in the place of such a name, and the next code that looks at it would end the process.
+///
+/// # Errors
+/// There is such a name, and the client is the only one that can tell, or was asked before.
+#[pyfunction(name = "headers_of")]
+pub fn given<'py>(message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = message.py();
+    let mut is_text = true;
+    let is_read =
+        Reader::new(py, Some(message))?.headers(message, &mut |name, _| is_text &= str::from_utf8(name).is_ok());
+    if is_read && !is_text {
+        let headers = all(message).unwrap_or_default();
+        let bytes = |value: Option<Vec<u8>>| value.map(|value| PyBytes::new(py, &value));
+        let headers = headers.into_iter().map(|(name, value)| (name, bytes(value)));
+        return Ok(PyList::new(py, headers.collect::<Vec<_>>())?.into_any());
+    }
+    let given = message.call_method0(intern!(py, "headers"))?;
+    for pair in given.cast::<PyList>().into_iter().flatten() {
+        if pair.cast::<PyTuple>().is_ok_and(|pair| pair.len() == 2 && pair.get_item(0).is_err()) {
+            return Err(PyValueError::new_err("a header has a name that is not UTF-8: read the event without headers"));
+        }
+    }
+    Ok(given)
 }
 
 /// What a stand-in for a message gives: nothing, a dictionary, or pairs in another container.

@@ -8,13 +8,13 @@ use chio_policy::HeaderNames;
 use chio_receipts::ReceiptId;
 use chio_rulings::headers::{RECEIPT, correlation_text, is_digested};
 
-use crate::headers;
+use crate::event::Event;
 use crate::record::Header;
 
-/// The correlation text of one message: of the first header of `names` that is there.
-pub fn correlation_of(message: &Bound<'_, PyAny>, names: &[String]) -> Option<String> {
+/// The correlation text of one event: of the first header of `names` that is there.
+pub fn correlation_of(py: Python<'_>, event: &Event, names: &[String]) -> Option<String> {
     let mut inbound = Inbound::default();
-    let part = inbound.read(message, &HeaderNames::default(), names);
+    let part = inbound.read(py, event, &HeaderNames::default(), names);
     inbound.correlation(&part).map(str::to_owned)
 }
 
@@ -37,15 +37,15 @@ pub struct Part {
 }
 
 impl Inbound {
-    /// Reads the headers of one message; those that `names` has are kept for the digest, the first of `correlation` that
+    /// Reads the headers of one event; those that `names` has are kept for the digest, the first of `correlation` that
     /// is there gives the correlation text.
     ///
     /// Unreadable headers count as one rejected parent, so that the receipt shows that there was something.
-    pub fn read(&mut self, message: &Bound<'_, PyAny>, names: &HeaderNames, correlation: &[String]) -> Part {
+    pub fn read(&mut self, py: Python<'_>, event: &Event, names: &HeaderNames, correlation: &[String]) -> Part {
         let (parents, text, kept) = (self.parents.len(), self.text.len(), self.headers.len());
         let mut rejected = 0;
         let mut rank = correlation.len();
-        let outcome = headers::each(message, |name, value| {
+        let outcome = event.each_header(py, |name, value| {
             if name == RECEIPT.as_bytes() {
                 match ReceiptId::parse(value.unwrap_or_default()) {
                     Ok(id) => self.parents.push(id),

@@ -114,16 +114,15 @@ pub fn live<'py>(
 pub struct Reading<'a> {
     /// The event.
     pub event: &'a Event,
-    template: Arc<Template>,
+    resolved: Arc<Resolved>,
     part: Part,
 }
 
 impl<'a> Reading<'a> {
     /// Reads an event whose place was `resolved` under the policy that decided it.
-    pub fn new(gate: &Gate, py: Python<'_>, event: &'a Event, resolved: &Resolved, into: &mut Inbound) -> Self {
-        let part = into.read(event.raw.bind(py), resolved.generation.policy.header_names(), &gate.correlation);
-        let template = resolved.template(&event.ruling(), &event.place.question());
-        Self { event, template, part }
+    pub fn new(gate: &Gate, py: Python<'_>, event: &'a Event, resolved: &Arc<Resolved>, into: &mut Inbound) -> Self {
+        let part = into.read(py, event, resolved.generation.policy.header_names(), &gate.correlation);
+        Self { event, resolved: Arc::clone(resolved), part }
     }
 
     /// Hands the receipt to the log; calls no Python.
@@ -135,7 +134,9 @@ impl<'a> Reading<'a> {
         ruling: &Ruling,
         (id, attempt, evidence): (ReceiptId, Attempt, Option<Evidence>),
     ) -> Result<u64, PushError> {
-        let Self { event, template, part } = self;
+        let Self { event, resolved, part } = self;
+        require_decided(ruling, &resolved.generation, &event.always)?;
+        let template = &resolved.template(ruling, &event.place.question());
         let headers = inbound.headers(part);
         let parents = ruling.parents(inbound.parents(part));
         issue.push(&Draft {
@@ -154,6 +155,15 @@ impl<'a> Reading<'a> {
             ..Draft::new(id, ruling.now, template, &event.place.target)
         })
     }
+}
+
+/// Reading may have let other threads of Python run: refuses what they decided again, by another policy or without the guards
+/// that are due then.
+fn require_decided(ruling: &Ruling, by: &Arc<Generation>, always: &[String]) -> Result<(), PushError> {
+    if Arc::ptr_eq(&ruling.generation, by) && !ruling.is_due(always) {
+        return Ok(());
+    }
+    Err(PushError::Kind("what was decided was decided again by another thread meanwhile"))
 }
 
 fn push_events(
@@ -218,6 +228,7 @@ pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) 
             if ruling.issued.is_some() {
                 continue;
             }
+            require_decided(&ruling, &generation, &check.always)?;
             let id = issue.next_id(ruling.now);
             let ordinal = check.push(py, issue, &ruling, id)?;
             ruling.issued = Some(Issued::sealed(id, ordinal));
@@ -231,7 +242,7 @@ pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) 
 /// What became of an allowed tool call.
 #[derive(Debug)]
 pub struct Effect<'a> {
-    /// JSON text of its result.
+    /// JSON text of its result; one without canonical form has no digest.
     pub result: Option<&'a [u8]>,
     /// What it failed with.
     pub error: Option<&'a str>,
@@ -266,14 +277,19 @@ pub fn effect(gate: &Gate, py: Python<'_>, check: &Check, effect: &Effect<'_>) -
     let (now, mut given) = (clock::now(), None);
     issue(gate, py, &generation, |issue| {
         let id = issue.next_id(now);
-        issue.push(&Draft {
-            content: effect.result.map_or(Content::None, Content::Arguments),
+        let draft = Draft {
             parents: &parents,
             correlation: check.correlation(),
             duration_ms: Some(effect.duration_ms),
             error: effect.error,
             ..Draft::new(id, now, &template, &target)
-        })?;
+        };
+        let content = effect.result.map_or(Content::None, Content::Arguments);
+        match issue.push(&Draft { content, ..draft }) {
+            // The call was made, whatever it gave.
+            Err(PushError::Arguments(_)) => issue.push(&draft)?,
+            pushed => pushed?,
+        };
         given = Some(id);
         Ok(())
     })?;

@@ -9,7 +9,6 @@ use chio_receipts::{hex, jcs};
 use chio_rulings::{Snapshot, headers as names};
 
 use crate::event::Event;
-use crate::headers;
 use crate::record;
 
 /// How much of the original a record holds, as in `envelope.Form`.
@@ -68,7 +67,7 @@ fn original_headers(event: &Event, py: Python<'_>, form: Form) -> PyResult<Optio
     let mut list = vec![b'['];
     let mut is_text = true;
     if form.rest {
-        headers::each(event.raw.bind(py), |name, value| {
+        event.each_header(py, |name, value| {
             let (Ok(name), Ok(value)) = (str::from_utf8(name), utf8(value)) else {
                 is_text = false;
                 return;

@@ -54,6 +54,8 @@ mod _native {
     #[pymodule_export]
     use super::gate::Gate;
     #[pymodule_export]
+    use super::headers::given;
+    #[pymodule_export]
     use super::log::Log;
     #[pymodule_export]
     use super::outlet::Outlet;

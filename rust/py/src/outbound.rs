@@ -85,7 +85,7 @@ fn pairs_of<'py>(given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
 }
 
 /// Name and value of a header.
-fn parts<'py>(pair: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyAny>)> {
+pub fn parts<'py>(pair: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyAny>)> {
     let wrong = || record::headers_error(ROLE);
     let pair = pair.cast::<PyTuple>().map_err(|_| wrong())?;
     if pair.len() != 2 {

@@ -14,7 +14,6 @@ use chio_rulings::headers::{RECEIPT, SCOPE, is_digested};
 use chio_rulings::{Generation, Latest, Origin, Question, Ruling, Run};
 
 use crate::event::Event;
-use crate::headers;
 use crate::inbound;
 use crate::outbound;
 use crate::record::{self, Header};
@@ -166,7 +165,7 @@ impl Output {
                 origin.add_parent(issued.id);
             }
             if origin.correlation.is_none() {
-                origin.correlation = inbound::correlation_of(event.get().raw.bind(event.py()), correlation);
+                origin.correlation = inbound::correlation_of(event.py(), event.get(), correlation);
             }
             if outlet.get().carries_trace {
                 headers = outbound::with_trace(headers, event)?;
@@ -238,7 +237,7 @@ impl Output {
         now: i64,
         f: &mut dyn FnMut(&Request<'_>) -> R,
     ) -> PyResult<R> {
-        let own = if needs_headers { self.headers(py)? } else { Vec::new() };
+        let own = if needs_headers { self.headers(py) } else { Vec::new() };
         let own: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
         let output = EventView {
             topic: &self.outlet.get().topic,
@@ -252,7 +251,7 @@ impl Output {
         let base = Request { scope, output: Some(&output), ..self.question().request(now) };
         let Some(event) = self.event.as_ref().map(|event| event.bind(py).get()) else { return Ok(f(&base)) };
         // Unreadable headers make the whole event absent, so that every condition that looks at it errs.
-        let headers = if needs_headers { headers::all(event.raw.bind(py)) } else { Some(Vec::new()) };
+        let headers = if needs_headers { event.admitted_headers(py) } else { Some(Vec::new()) };
         event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
             f(&Request { event: headers.is_some().then_some(view), ..base })
         })
@@ -270,7 +269,7 @@ impl Output {
         let question = outlet.question();
         let template = outlet.latest.under(&ruling.generation, &question).template(ruling, &question);
         let names = ruling.generation.policy.header_names();
-        let headers = if names.is_empty() { Vec::new() } else { self.headers(py).unwrap_or_default() };
+        let headers = if names.is_empty() { Vec::new() } else { self.headers(py) };
         let digested: Vec<_> = headers
             .iter()
             .filter(|(name, _)| is_digested(names, name))
@@ -338,7 +337,14 @@ impl Output {
         self.headers.as_ref().map_or_else(|| PyList::empty(py), |headers| headers.bind(py).to_list())
     }
 
-    fn headers(&self, py: Python<'_>) -> PyResult<Vec<Header>> {
-        self.headers.as_ref().map_or_else(|| Ok(Vec::new()), |headers| record::headers(headers.bind(py), ROLE))
+    /// Its headers, which were checked when they were taken.
+    ///
+    /// This runs under locks, so it makes no Python object: the garbage collector could run then, and with it any code.
+    fn headers(&self, py: Python<'_>) -> Vec<Header> {
+        let read = |pair: Borrowed<'_, '_, PyAny>| {
+            let (name, value) = outbound::parts(&pair).ok()?;
+            Some((name.to_str().ok()?.to_owned(), record::bytes_of(&value).ok()??.map(<[u8]>::to_vec)))
+        };
+        self.headers.iter().flat_map(|headers| headers.bind(py).iter_borrowed()).filter_map(read).collect()
     }
 }

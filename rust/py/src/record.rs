@@ -6,6 +6,8 @@ use pyo3::types::{PyBytes, PyDict, PyMapping, PyString, PyTuple};
 
 use chio_conditions::EventView;
 
+use crate::headers;
+
 /// The members that a dictionary may have.
 const MEMBERS: [&str; 7] = ["topic", "partition", "offset", "key", "timestamp", "headers", "value"];
 
@@ -104,13 +106,15 @@ impl Record {
         };
         let topic =
             field("topic")?.ok_or_else(|| PyTypeError::new_err(format!("`{role}` is a message without a topic")))?;
+        let given = if message.hasattr("headers")? { Some(headers::given(message)?) } else { None };
+        let given = given.filter(|headers| !headers.is_none());
         Ok(Self {
             topic: text(&topic, role, "topic()")?,
             partition: field("partition")?.map(|value| number(&value, role, "partition()")).transpose()?,
             offset: field("offset")?.map(|value| number(&value, role, "offset()")).transpose()?,
             key: field("key")?.map(|value| content(&value, role, "key()")).transpose()?,
             timestamp: field("timestamp")?.map(|value| timestamp(&value, role)).transpose()?.flatten(),
-            headers: field("headers")?.map(|value| headers(&value, role)).transpose()?.unwrap_or_default(),
+            headers: given.map(|value| headers(&value, role)).transpose()?.unwrap_or_default(),
             value: field("value")?.map(|value| content(&value, role, "value()")).transpose()?,
         })
     }

@@ -1,13 +1,13 @@
 //! What led to a request.
 
-use chio_receipts::ReceiptId;
+use chio_receipts::{MAX_LIST, ReceiptId};
 
 /// What led to a request.
 #[derive(Debug, Default)]
 pub struct Origin {
     /// Receipts that led to it.
     pub parents: Vec<ReceiptId>,
-    /// How many asserted parents were no receipt ids.
+    /// How many asserted parents were no receipt ids, or too many.
     pub rejected: u32,
     /// Correlation text.
     pub correlation: Option<String>,
@@ -24,10 +24,11 @@ impl Origin {
         }
     }
 
-    /// Adds a parent unless it is known.
+    /// Adds a parent unless it is known; those beyond what a receipt holds are counted.
     pub fn add_parent(&mut self, id: ReceiptId) {
-        if !self.parents.contains(&id) {
-            self.parents.push(id);
+        if self.parents.contains(&id) {
+            return;
         }
+        if self.parents.len() < MAX_LIST { self.parents.push(id) } else { self.rejected += 1 }
     }
 }
