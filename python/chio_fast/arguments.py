@@ -22,10 +22,11 @@ def encode_arguments(arguments: Any) -> bytes:
     """
     try:
         encoded = _encode(arguments)
+        # msgspec writes NaN and the infinities as null, which the policy would take for a value that is not there.
+        has_non_finite = b"null" in encoded and _has_non_finite(arguments)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise ValueError(f"the arguments cannot be written as JSON: {error}") from None
-    # msgspec writes NaN and the infinities as null, which the policy would take for a value that is not there.
-    if b"null" in encoded and _has_non_finite(arguments):
+    if has_non_finite:
         raise ValueError("the arguments hold NaN or an infinity, which JSON has not: pass it as a string")
     return encoded
 
@@ -41,7 +42,7 @@ def encode_result(result: Any) -> bytes | None:
     """Write a result as JSON; None where that is not possible, so that it has no digest."""
     try:
         return encode_arguments(result)
-    except ValueError:
+    except Exception:  # noqa: BLE001 - a result may run code of its own, and fail; the call was made nevertheless
         return None
 
 

@@ -12,9 +12,9 @@ import msgspec
 
 from chio_fast import settings, steps
 from chio_fast._native import Event
-from chio_fast.arguments import encode_result
+from chio_fast.arguments import encode_arguments, encode_result
 from chio_fast.context import note_calls
-from chio_fast.errors import ChioCallUnknown, ChioConfigError, ChioDenied, ChioRevoked
+from chio_fast.errors import ChioCallUnknown, ChioConfigError, ChioDenied, ChioError, ChioRevoked
 from chio_fast.steps import Steps, Wait
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 KEY = "idempotency_key"
 """Parameter by which a tool gets the idempotency key of its call, if it has one."""
+
+MAX_REST = 1024
+"""Tools without a registration that are kept ready at most: whoever names them may make names up."""
 
 OnUnknown = Literal["call again", "escalate", "stop"]
 Keep = Literal["full", "digest", "off"]
@@ -71,11 +74,16 @@ class Tool(NamedTuple):
         """Whether calls of it are awaited."""
         return steps.is_async(self.function)
 
-    def call(self, arguments: Mapping[str, Any], key: str | None) -> Wait:
-        """Give the call, to be made."""
+    def call(self, arguments: Mapping[str, Any], decided: bytes | None, key: str | None) -> Wait:
+        """Give the call, to be made with `arguments` if they are still those that were decided about."""
         given = {KEY: key} if self.takes_key and key is not None else {}
 
         def now() -> Any:
+            if encode_arguments(arguments) != decided:
+                raise ChioError(
+                    f"the arguments of tool `{self.name}` were changed after it was decided about them, so it was not "
+                    "called: give it lists and dictionaries that nobody else changes"
+                )
             # An argument of the key's name is refused by Python: the policy has seen it, so it is not replaced.
             return self.function(**arguments, **given)
 
@@ -140,7 +148,7 @@ class ToolCalls:
     def __init__(self, enforcer: Enforcer) -> None:
         self._enforcer = enforcer
         self._tools: dict[str, Tool] = {}
-        self._invoker: Callable[..., Any] | None = None
+        self._rest: Callable[[str], Tool] | None = None
         for name, function in settings.tools().items():
             self.register(name, function)
 
@@ -163,7 +171,7 @@ class ToolCalls:
 
     def register_rest(self, invoker: Callable[..., Any]) -> None:
         """Have calls of all names that are not registered made by `invoker(tool, arguments, idempotency_key)`."""
-        self._invoker = invoker
+        self._rest = functools.lru_cache(MAX_REST)(lambda name: _tool(name, _named(name, invoker)))
 
     def run(self, request: CheckRequest, keeper: Keeper | None = None) -> Any:
         """Check a call, then run the tool and give what it returns."""
@@ -210,7 +218,7 @@ class ToolCalls:
         try:
             # Whoever holds the event by now has seen that this call begins, or begins it instead.
             _require_current(request)
-            result = yield tool.call(request.arguments, None if keeper is None else keeper.key)
+            result = yield tool.call(request.arguments, check.arguments, None if keeper is None else keeper.key)
         except BaseException as error:
             try:
                 # A call that was cancelled, or cannot tell, stays begun: nobody knows whether it did its work.
@@ -229,8 +237,8 @@ class ToolCalls:
         """Give the tool of a request that may be made at all."""
         name = request.tool or ""
         tool = self._tools.get(name)
-        if tool is None and self._invoker is not None:
-            tool = self._tools[name] = _tool(name, _named(name, self._invoker))
+        if tool is None and self._rest is not None:
+            tool = self._rest(name)
         if tool is None:
             known = ", ".join(f"`{name}`" for name in self._tools) or "none yet"
             raise ChioConfigError(

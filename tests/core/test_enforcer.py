@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import multiprocessing
 import os
 import threading
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from chio_fast import (
@@ -137,10 +139,34 @@ def test_a_tool_that_fails_leaves_its_error(enforcer: Enforcer) -> None:
     assert (effect.kind, effect.error, effect.digest) == ("effect", "LookupError", None)
 
 
-def test_a_result_that_is_no_json_has_no_digest(enforcer: Enforcer) -> None:
-    enforcer.tool("thing", object)
-    enforcer.invoke("thing", "tools:search:web")
-    assert receipts(enforcer)[1].digest is None
+class Detached(dict[str, Any]):
+    """A result that is read when it is looked at, and cannot be any longer."""
+
+    def values(self) -> Any:
+        raise LookupError("the session has ended")
+
+
+def nested(depth: int) -> Any:
+    return functools.reduce(lambda inner, _: [inner], range(depth), None)
+
+
+NO_JSON: dict[str, Any] = {
+    "an object": object(),
+    "too deep for a receipt": nested(65),
+    "too deep for Python": nested(900),
+    "one name twice": {1: "a", "1": "b"},
+    "a number without end": 10**2000,
+    "text that is no JSON": msgspec.Raw(b"nothing"),
+    "a dictionary that fails": Detached(name=None),
+}
+
+
+@pytest.mark.parametrize("result", NO_JSON.values(), ids=NO_JSON.keys())
+def test_a_result_that_is_no_json_has_no_digest_and_the_call_a_receipt(enforcer: Enforcer, result: Any) -> None:
+    enforcer.tool("thing", lambda: result)
+    assert enforcer.invoke("thing", "tools:search:web") is result
+    _, effect = receipts(enforcer)
+    assert (effect.kind, effect.error, effect.digest) == ("effect", None, None)
 
 
 async def test_async_and_sync_tools_run_under_ainvoke_and_do_not_block_the_loop(enforcer: Enforcer) -> None:

@@ -227,6 +227,8 @@ def test_an_invoker_makes_the_calls_of_tools_that_are_not_registered(tmp_path: P
     with member(tmp_path) as running:
         running.enforcer.tools.register_rest(invoker)
         assert running.attempt().invoke("anything", "tools:anything", {"a": 1}) == "anything"
+        running.tool("anything", lambda a: a)
+        assert running.enforcer.invoke("anything", "tools:anything", {"a": 2}) == 2
     assert seen == [("anything", {"a": 1}, 64)]
 
 
