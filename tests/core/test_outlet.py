@@ -169,6 +169,15 @@ def test_what_a_client_would_not_take_is_refused_without_a_decision(enforcer: En
         output(enforcer, **given)
 
 
+@pytest.mark.parametrize(
+    "headers", [[("stamp\0", b"yes")], {"stamp": "yes\0no"}, [("a", b"1"), ("X-Chio-Receipt\0", b"")]]
+)
+def test_headers_that_the_client_would_cut_off_are_refused(enforcer: Enforcer, headers: Any) -> None:
+    with pytest.raises(ValueError, match="NUL"):
+        output(enforcer, "stamped", headers=headers)
+    assert output(enforcer, headers=[("stamp", b"yes\0no")]).headers == [("stamp", b"yes\0no")]
+
+
 def test_a_decision_is_made_again_when_the_policy_changed_before_the_receipt(enforcer: Enforcer) -> None:
     check = output(enforcer)
     assert check.is_allowed

@@ -1,5 +1,6 @@
 //! The headers that an output takes along: the caller's, and the trace of the event that is handled.
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
@@ -24,6 +25,15 @@ pub fn carried<'py>(
         let Some(bytes) = record::bytes_of(&value)? else {
             return Err(record::content_type_error(&value, ROLE, "headers"));
         };
+        let is_cut_off =
+            name.contains('\0') || value.cast::<PyString>().is_ok() && bytes.is_some_and(|it| it.contains(&0));
+        if is_cut_off {
+            // The policy and the receipt would know another header than the topic.
+            return Err(PyValueError::new_err(format!(
+                "header {name:?} of `{ROLE}` holds a NUL, where the client cuts names and strings off: leave it out, or \
+                 give the value as bytes"
+            )));
+        }
         own += usize::from(is_stated_by_receipt(name));
         if let Some(found) = names.iter().take(rank).position(|known| known == name)
             && let Some(bytes) = bytes
