@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 Make = Callable[..., Enforcer]
 CASES = 1_500
+A_MINUTE = 60_000
+"""Stands for each millisecond between a generated window's ends and the generated time."""
 
 
 class Agreeable:
@@ -35,11 +37,11 @@ class Agreeable:
 
 
 def in_force(policy: PolicyModel) -> PolicyModel:
-    """The policy with its windows around the time of now, as the generated requests have them around theirs."""
-    shift = round(time.time() * 1000) - generate.NOW
+    """The policy with its windows around the time of now; none begins or ends while the test runs."""
+    now = round(time.time() * 1000)
 
     def moved(boundary: int | None) -> int | None:
-        return None if boundary is None else boundary + shift
+        return None if boundary is None else now + (boundary - generate.NOW) * A_MINUTE
 
     windows = [
         replace(rule, not_before=moved(rule.not_before), expires_at=moved(rule.expires_at)) for rule in policy.rules
