@@ -356,13 +356,22 @@ impl Parser<'_> {
     }
 }
 
+/// The shortest digits that read back as the same double and are nearest to it; of two that are as near, the even ones.
+///
+/// Rust gives the upper of those two, so that what it gives only tells how many digits there are.
+fn shortest(number: f64) -> String {
+    let shortest = format!("{number:e}");
+    let fraction = shortest.split_once('e').map_or(0, |(mantissa, _)| mantissa.len().saturating_sub(2));
+    let nearest = format!("{number:.fraction$e}");
+    if nearest.parse() == Ok(number) { nearest } else { shortest }
+}
+
 /// A finite double as ECMAScript writes it (ECMA-262, Number::toString), which RFC 8785 prescribes.
 fn ecmascript_number(number: f64) -> String {
     if number == 0.0 {
         return "0".to_owned();
     }
-    // Rust gives the shortest digits that read back as the same double, as ECMAScript asks; only the layout differs.
-    let scientific = format!("{:e}", number.abs());
+    let scientific = shortest(number.abs());
     let (mantissa, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
     let digits: String = mantissa.chars().filter(|c| *c != '.').collect();
     let point = exponent.parse::<i32>().unwrap_or(0) + 1;
