@@ -751,10 +751,17 @@ class Event:
             ValueError: there is no such verdict.
         """
 
+    def admitted(self) -> tuple[str, Any, Any, Headers | None]:
+        """Give topic, key, value and headers as the message came, whatever was set since.
+
+        Raises:
+            ValueError: the headers were unreadable.
+        """
+
     def dead_letter(
         self, *, attempt: int | None, value: bool, rest: bool
-    ) -> tuple[bytes, list[tuple[str, bytes | None]]] | None:
-        """Give value and headers of the DLQ record in JSON mode, as `envelope.json_record` describes them.
+    ) -> tuple[bytes | None, bytes, list[tuple[str, bytes | None]]] | None:
+        """Give key, value and headers of the DLQ record in JSON mode, as `envelope.json_record` describes them.
 
         Args:
             attempt: how often the event has been decided on, where known.

@@ -169,3 +169,21 @@ def test_an_event_spells_its_own_record_as_the_envelope_does(
     assert (own.key, own.headers) == (other.key, other.headers)
     assert envelope.decode(own.value or b"") == envelope.decode(other.value or b"")
     assert list(json.loads(own.value or b"")) == list(json.loads(other.value or b""))
+
+
+@pytest.mark.parametrize("value", [b"v", b"\xff"], ids=["text", "binary"])
+def test_what_was_set_since_is_not_taken_for_the_original(enforcer: Enforcer, value: bytes):
+    gate = enforcer.gate
+    at = gate.partition("orders", 2, scope="events:consume:orders", identity="workers", stamp=1)
+    message = ClientMessage(
+        topic="orders", partition=2, offset=41, key=b"k", value=value, headers=[("a", b"1")], timestamp=(1, 1_699)
+    )
+    [event], _, _ = gate.admit([message], {("orders", 2): at})
+    _, [denied], _ = gate.issue([event])
+    spellings = (envelope.json_record, envelope.exact_record)
+    before = [spell(denied, None, attempt=1, form=Form.FULL) for spell in spellings]
+    denied.set_topic("other")
+    denied.set_key(b"K")
+    denied.set_value(b"V")
+    denied.set_headers([("b", b"2")])
+    assert [spell(denied, None, attempt=1, form=Form.FULL) for spell in spellings] == before

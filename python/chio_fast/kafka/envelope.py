@@ -9,6 +9,8 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from blake3 import blake3
 
+from chio_fast._native import Event
+
 HEADER_RECEIPT = "X-Chio-Receipt"
 HEADER_SCOPE = "X-Chio-Scope"
 HEADER_REASON = "X-Chio-Denial-Reason"
@@ -91,6 +93,15 @@ class Record(NamedTuple):
     headers: list[tuple[str, bytes | None]]
 
 
+class Content(NamedTuple):
+    """What an event held when it came."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: list[tuple[str, bytes | None]]
+
+
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(DeadLetter)
 
@@ -111,9 +122,22 @@ def restore(text: str | None, encoding: Encoding) -> bytes | None:
     return base64.b64decode(text, validate=True) if encoding == "base64" else text.encode()
 
 
+def content_of(event: Any) -> Content:
+    """Give what `event` held when it came: a handler or a guard may have set something else since."""
+    if isinstance(event, Event):
+        topic, key, value, headers = event.admitted()
+    else:
+        topic, key, value, headers = event.topic(), event.key(), event.value(), event.headers()
+    return Content(topic, _bytes(key), _bytes(value), [(name, _bytes(content)) for name, content in headers or []])
+
+
 def request_of(event: Any) -> str:
     """Name the delivery-independent request of `event`, for people."""
-    return f"chio-kafka-{event.topic()}-{event.partition()}-{event.offset()}"
+    return (
+        event.request
+        if isinstance(event, Event)
+        else f"chio-kafka-{event.topic()}-{event.partition()}-{event.offset()}"
+    )
 
 
 def build(event: Any, decision: Any, *, attempt: int | None, form: Form) -> DeadLetter:
@@ -130,11 +154,12 @@ def build(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Dead
 
 def original(event: Any, form: Form) -> dict[str, Any]:
     """Give the fields of `Original` for `event`, as much of it as `form` says."""
-    value = _bytes(event.value())
-    key, key_encoding = _text(record_key(event, form))
+    content = content_of(event)
+    value = content.value
+    key, key_encoding = _text(None if form is Form.DENIAL_ONLY else content.key)
     text, encoding = _text(value if form is Form.FULL else None)
     return {
-        "original_topic": event.topic(),
+        "original_topic": content.topic,
         "original_partition": event.partition(),
         "original_offset": event.offset(),
         "original_timestamp": _timestamp(event),
@@ -144,14 +169,14 @@ def original(event: Any, form: Form) -> dict[str, Any]:
         "original_value_encoding": encoding,
         "original_value_omitted": form is not Form.FULL,
         "original_value_digest": None if value is None else blake3(value).hexdigest(),
-        "original_headers": [] if form is Form.DENIAL_ONLY else [_header(*pair) for pair in event.headers() or []],
+        "original_headers": [] if form is Form.DENIAL_ONLY else [_header(*pair) for pair in content.headers],
         "request": request_of(event),
     }
 
 
 def record_key(event: Any, form: Form) -> bytes | None:
     """Give the key of a record about `event`: the original's, so that partitioning stays the same."""
-    return None if form is Form.DENIAL_ONLY else _bytes(event.key())
+    return None if form is Form.DENIAL_ONLY else content_of(event).key
 
 
 def json_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Record:
@@ -159,7 +184,7 @@ def json_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -
     if decision is None:
         spelled = event.dead_letter(attempt=attempt, value=form is Form.FULL, rest=form is not Form.DENIAL_ONLY)
         if spelled is not None:
-            return Record(record_key(event, form), *spelled)
+            return Record(*spelled)
         decision = event.chio_decision
     letter = build(event, decision, attempt=attempt, form=form)
     return Record(record_key(event, form), _encoder.encode(letter), _own_headers(letter))
@@ -176,9 +201,9 @@ def exact_record(event: Any, decision: Any, *, attempt: int | None, form: Form) 
     denial: list[tuple[str, bytes | None]] = [(HEADER_DENIAL, _encoder.encode(letter))]
     if form is Form.DENIAL_ONLY:
         return Record(None, None, _own_headers(letter) + denial)
-    original = [(name, None if value is None else _required(value)) for name, value in event.headers() or []]
-    value = _bytes(event.value()) if form is Form.FULL else None
-    return Record(_bytes(event.key()), value, original + _own_headers(letter) + denial)
+    content = content_of(event)
+    value = content.value if form is Form.FULL else None
+    return Record(content.key, value, [*content.headers, *_own_headers(letter), *denial])
 
 
 def _own_headers(letter: DeadLetter) -> list[tuple[str, bytes | None]]:
@@ -205,8 +230,8 @@ def _denial(decision: Any) -> Denial:
     )
 
 
-def _header(name: str, value: bytes | str | None) -> Header:
-    text, encoding = _text(None if value is None else _required(value))
+def _header(name: str, value: bytes | None) -> Header:
+    text, encoding = _text(value)
     return Header(name, text, encoding)
 
 
@@ -225,8 +250,6 @@ def _text(value: bytes | None) -> tuple[str | None, Encoding]:
 
 
 def _bytes(value: bytes | str | None) -> bytes | None:
-    return None if value is None else _required(value)
-
-
-def _required(value: bytes | str) -> bytes:
+    if value is None:
+        return None
     return value.encode() if isinstance(value, str) else bytes(value)

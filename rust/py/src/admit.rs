@@ -86,7 +86,7 @@ pub fn decide_again(
     now: i64,
 ) -> PyResult<()> {
     let resolved = event.place.resolved(generation);
-    let headers = if needs_headers(&resolved) { event.admitted_headers(py) } else { Some(Vec::new()) };
+    let headers = if needs_headers(&resolved) { event.headers.all(event.raw.bind(py)) } else { Some(Vec::new()) };
     let decision = gate.with_scratch(|scratch| {
         scratch.reset();
         event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {

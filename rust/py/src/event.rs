@@ -1,7 +1,7 @@
 //! A consumed message with its decision: the whole surface of the client's message, and ours.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
@@ -13,6 +13,7 @@ use chio_policy::{Request, Scratch, Verdict};
 use chio_rulings::headers::TRACE;
 use chio_rulings::{Issued, NOTHING, Recalled, Ruling};
 
+use crate::admitted::AdmittedHeaders;
 use crate::decision::{self, read_run};
 use crate::headers;
 use crate::letter::{self, Form, Letter};
@@ -24,6 +25,9 @@ use crate::record::Header;
 
 /// Events that were freed and whose memory is used again: those of a batch in hand and of the next one.
 const SPARE: usize = 1024;
+
+/// What a message held when it came.
+type Admitted<'a, 'py> = (&'a str, &'a Option<Py<PyAny>>, &'a Option<Py<PyAny>>, Bound<'py, PyAny>);
 
 /// A decided message.
 ///
@@ -52,8 +56,8 @@ pub struct Event {
     ruling: Mutex<Ruling>,
     /// A setter was called, so that what was read at admission is not what the message holds now.
     changed: AtomicBool,
-    /// The headers as they were admitted, once `set_headers` was called; `None` in it if they were unreadable.
-    former_headers: OnceLock<Option<Vec<Header>>>,
+    /// Its headers.
+    pub headers: AdmittedHeaders,
 }
 
 impl Event {
@@ -77,7 +81,7 @@ impl Event {
             floor: AtomicI64::new(NOTHING),
             ruling: Mutex::new(ruling),
             changed: AtomicBool::new(false),
-            former_headers: OnceLock::new(),
+            headers: AdmittedHeaders::default(),
         }
     }
 
@@ -113,26 +117,6 @@ impl Event {
         read::view(key, value, at, headers, f)
     }
 
-    /// Calls `each` with name and value of every header that it was admitted with, in the order of the record.
-    ///
-    /// # Errors
-    /// They are unreadable.
-    pub fn each_header(&self, py: Python<'_>, mut each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
-        match self.former_headers.get() {
-            None => headers::each(self.raw.bind(py), each),
-            Some(Some(former)) => {
-                former.iter().for_each(|(name, value)| each(name.as_bytes(), value.as_deref()));
-                Ok(())
-            }
-            Some(None) => Err(PyValueError::new_err("the headers were unreadable before they were set")),
-        }
-    }
-
-    /// All headers that it was admitted with; `None` if they are unreadable.
-    pub fn admitted_headers(&self, py: Python<'_>) -> Option<Vec<Header>> {
-        self.former_headers.get().map_or_else(|| headers::all(self.raw.bind(py)), Clone::clone)
-    }
-
     /// The trace that it is part of.
     pub fn trace<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         let mut found = None;
@@ -141,7 +125,7 @@ impl Event {
                 found = value.map(|value| PyBytes::new(py, value));
             }
         };
-        self.each_header(py, seek).ok()?;
+        self.headers.each(self.raw.bind(py), seek).ok()?;
         found
     }
 
@@ -203,11 +187,13 @@ impl Event {
         value: bool,
         rest: bool,
     ) -> PyResult<Option<Letter<'py>>> {
-        if self.changed.load(Ordering::Acquire) {
-            return Ok(None);
-        }
         let snapshot = self.ruling().snapshot(&self.place.question(), &self.always);
         letter::of(self, py, &snapshot, attempt, Form { value, rest })
+    }
+
+    /// Topic, key, value and headers as the message came, whatever was set since.
+    fn admitted<'py>(&self, py: Python<'py>) -> PyResult<Admitted<'_, 'py>> {
+        Ok((&self.place.topic, &self.key, &self.value, self.headers.given(self.raw.bind(py))?))
     }
 
     #[getter]
@@ -286,7 +272,7 @@ impl Event {
             let ruling = self.ruling();
             (Arc::clone(&ruling.generation), ruling.now)
         };
-        let headers = self.admitted_headers(py);
+        let headers = self.headers.all(self.raw.bind(py));
         self.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
             let request =
                 Request { scope, event: headers.is_some().then_some(view), ..self.place.question().request(now) };
@@ -367,10 +353,7 @@ impl Event {
     }
 
     fn set_headers(&self, py: Python<'_>, headers: Bound<'_, PyAny>) -> PyResult<()> {
-        if self.former_headers.get().is_none() {
-            // Whoever was first has read them as they were admitted; nobody waits here, which reading may let others come to.
-            let _ = self.former_headers.set(headers::all(self.raw.bind(py)));
-        }
+        self.headers.keep(self.raw.bind(py));
         self.set(py, "set_headers", headers)
     }
 

@@ -61,10 +61,7 @@ pub fn given<'py>(message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let is_read =
         Reader::new(py, Some(message))?.headers(message, &mut |name, _| is_text &= str::from_utf8(name).is_ok());
     if is_read && !is_text {
-        let headers = all(message).unwrap_or_default();
-        let bytes = |value: Option<Vec<u8>>| value.map(|value| PyBytes::new(py, &value));
-        let headers = headers.into_iter().map(|(name, value)| (name, bytes(value)));
-        return Ok(PyList::new(py, headers.collect::<Vec<_>>())?.into_any());
+        return Ok(listing(py, &all(message).unwrap_or_default())?.into_any());
     }
     let given = message.call_method0(intern!(py, "headers"))?;
     for pair in given.cast::<PyList>().into_iter().flatten() {
@@ -73,6 +70,11 @@ pub fn given<'py>(message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         }
     }
     Ok(given)
+}
+
+/// Headers as the client would give them.
+pub fn listing<'py>(py: Python<'py>, headers: &[Header]) -> PyResult<Bound<'py, PyList>> {
+    PyList::new(py, headers.iter().map(|(name, value)| (name, value.as_deref().map(|value| PyBytes::new(py, value)))))
 }
 
 /// What a stand-in for a message gives: nothing, a dictionary, or pairs in another container.

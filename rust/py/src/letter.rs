@@ -20,8 +20,8 @@ pub struct Form {
     pub rest: bool,
 }
 
-/// Value and headers of a record.
-pub type Letter<'py> = (Bound<'py, PyBytes>, Bound<'py, PyList>);
+/// Key, value and headers of a record.
+pub type Letter<'py> = (Option<Bound<'py, PyBytes>>, Bound<'py, PyBytes>, Bound<'py, PyList>);
 
 /// The record; `None` if something of the original is not UTF-8, which takes base64.
 pub fn of<'py>(
@@ -59,7 +59,8 @@ pub fn of<'py>(
         (names::REQUEST, &request),
     ];
     let own = own.map(|(name, value)| (name, PyBytes::new(py, value.as_bytes())));
-    Ok(Some((PyBytes::new(py, &out.close()), PyList::new(py, own)?)))
+    let key = key.map(|key| PyBytes::new(py, key.as_bytes()));
+    Ok(Some((key, PyBytes::new(py, &out.close()), PyList::new(py, own)?)))
 }
 
 /// The list of the original's headers; `None` if one is not UTF-8.
@@ -67,7 +68,7 @@ fn original_headers(event: &Event, py: Python<'_>, form: Form) -> PyResult<Optio
     let mut list = vec![b'['];
     let mut is_text = true;
     if form.rest {
-        event.each_header(py, |name, value| {
+        event.headers.each(event.raw.bind(py), |name, value| {
             let (Ok(name), Ok(value)) = (str::from_utf8(name), utf8(value)) else {
                 is_text = false;
                 return;
