@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Ran
 
 COMMAND = (sys.executable, "-m", "chio_fast.cli")
+# What a shell starts in the background, the tests perhaps, ignores interruptions, and so do its children.
+HEARING = "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+INTERRUPTIBLE = (sys.executable, "-c", HEARING + "runpy.run_module('chio_fast.cli', run_name='__main__')")
 
 
 def test_the_version_is_that_of_the_package(chio: Callable[..., Ran]) -> None:
@@ -118,7 +121,7 @@ def test_an_interruption_before_the_commands_are_loaded_is_silent(tmp_path: Path
     # An import that never ends stands for the time that loading takes.
     (tmp_path / "typer.py").write_text("print('loading', flush=True)\nimport signal\nsignal.pause()\n")
     process = subprocess.Popen(
-        COMMAND, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
+        INTERRUPTIBLE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path,
         env={**environment, "PYTHONPATH": str(tmp_path)},
     )  # fmt: skip
     assert process.stdout is not None
@@ -130,7 +133,7 @@ def test_an_interruption_before_the_commands_are_loaded_is_silent(tmp_path: Path
 
 def test_an_interruption_is_heard_while_a_cluster_does_not_answer(tmp_path: Path, environment: dict[str, str]) -> None:
     process = subprocess.Popen(
-        [*COMMAND, "dlq", "list", "--topic", "denied", "-b", "127.0.0.1:1", "-X", "log_level=6"],
+        [*INTERRUPTIBLE, "dlq", "list", "--topic", "denied", "-b", "127.0.0.1:1", "-X", "log_level=6"],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment,
     )  # fmt: skip
     assert process.stderr is not None

@@ -16,7 +16,8 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from chio_fast import Policy
 from chio_fast.errors import ChioAutoCommitError, ChioConfigError, LogError
-from chio_fast.kafka import ChioConsumerMiddleware
+from chio_fast.kafka import ChioConsumerMiddleware, landing, tripwire
+from chio_fast.kafka.landing import Landing
 from tests.kafka.patience import patiently
 from tests.kafka.scenario import IDENTITY, OPEN_POLICY, Scenario
 
@@ -214,6 +215,35 @@ def test_a_commit_does_not_hold_up_the_application(scenario: Scenario):
                 break
     assert heard[0] is None
     assert scenario.lag() == 0
+
+
+def test_a_commit_that_the_client_loses_is_sent_again(scenario: Scenario, monkeypatch: pytest.MonkeyPatch):
+    """It can lose requests to a coordinator that dies; nothing may follow that would commit the same events."""
+    lost: list[object] = []
+
+    def lose(self: Landing) -> None:
+        self._sent, self._sent_at = self._take_due(), time.monotonic()
+        lost.append(self._sent)
+
+    monkeypatch.setattr(Landing, "_send_off", lose)
+    monkeypatch.setattr(landing, "TIMEOUT", 0.5)
+    monkeypatch.setattr(tripwire, "FIRST_LOOKS", (0.0,))
+    scenario.policy = OPEN_POLICY
+    scenario.produce(50, seed=48, denied=0)
+    with scenario.consumer() as consumer:
+        scenario.take(consumer, 50)
+        parts = consumer._parts
+        # As when a commit lands while more was claimed: the commit thread is not told, and sleeps.
+        with parts.assignments.lock:
+            for held in parts.assignments:
+                held.frontier.claim(held.position)
+            parts.landing.look()
+        for _ in patiently("the commit"):
+            assert consumer.poll(0.05) is None
+            if consumer.stats().commits:
+                break
+        assert lost
+        assert scenario.lag() == 0
 
 
 def test_brokers_that_do_not_answer_are_named_at_once():

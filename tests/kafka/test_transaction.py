@@ -212,7 +212,7 @@ def test_a_slow_commit_is_not_trusted_although_it_returned(start: Start, topic: 
 
 
 def test_a_commit_while_the_broker_is_away_is_unclean(start: Start, topic: str, broker: Broker):
-    transaction = start()
+    transaction = start(transaction_timeout_ms=60_000)
     write(transaction, topic, b"1")
     broker.kill9()
     restarting = threading.Thread(target=broker.start)

@@ -100,7 +100,12 @@ class Landing:
     @property
     def is_due(self) -> bool:
         """Whether there is something to do inside the client: offsets to send, or a look at the committed ones."""
-        return self.ready or self._tripwire.is_due
+        return self.ready or self._is_unheard or self._tripwire.is_due
+
+    @property
+    def _is_unheard(self) -> bool:
+        """Whether the result of a commit should have been heard long ago: clients can lose requests to coordinators."""
+        return self._sent is not None and time.monotonic() > self._sent_at + TIMEOUT
 
     @property
     def is_busy(self) -> bool:
@@ -109,7 +114,13 @@ class Landing:
 
     def due_in(self) -> float | None:
         """Give the seconds after which another thread looks whether there is something to do; None: not at all."""
-        return RETRY if self.ready else self._tripwire.due_in(RETRY)
+        if self.ready:
+            return RETRY
+        due = self._tripwire.due_in(RETRY)
+        if self._sent is None:
+            return due
+        unheard = max(RETRY, self._sent_at + TIMEOUT - time.monotonic())
+        return unheard if due is None else min(due, unheard)
 
     def rearm(self) -> None:
         """Have the committed offsets looked at, now and some times later."""
@@ -182,7 +193,7 @@ class Landing:
             self._trouble.stop(moved)
             return
         now = time.monotonic()
-        if not self.ready or now < self._land_at:
+        if not (self.ready or self._is_unheard) or now < self._land_at:
             return
         if not self._reports or (self._sent is not None and now > self._sent_at + patience):
             self._land_and_judge()
