@@ -152,12 +152,23 @@ def test_iteration_and_context_manager(scenario: Scenario):
     scenario.audit()
 
 
+def await_assignment(consumer: ChioConsumerMiddleware, *, of: int) -> None:
+    """Poll until so many partitions are assigned."""
+    for _ in patiently(f"{of} partitions"):
+        assert consumer.poll(0.05) is None
+        if len(consumer.assignment()) == of:
+            break
+
+
 def test_partitions_can_be_assigned_by_hand(scenario: Scenario):
     scenario.policy = OPEN_POLICY
     scenario.topics = scenario.topics[:1]
     places = [scenario.raw_produce(b"%d" % n, partition=n % 3) for n in range(30)]
-    with scenario.consumer() as consumer:
+    with scenario.consumer(scenario.conf(auto_offset_reset="latest")) as consumer:
+        # What was subscribed to comes and goes inside `poll`, and takes what was assigned by hand meanwhile along.
+        await_assignment(consumer, of=3)
         consumer.unsubscribe()
+        await_assignment(consumer, of=0)
         consumer.assign([TopicPartition(scenario.topic, 1, 2)])
         events = scenario.take(consumer, 8)
         assert [(event.partition(), event.offset()) for event in events] == [(1, offset) for offset in range(2, 10)]

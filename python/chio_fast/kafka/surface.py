@@ -128,7 +128,10 @@ class ClientSurface:
         self.raw.set_sasl_credentials(username, password)
 
     def unsubscribe(self) -> None:
-        """Give up the subscription; the partitions go with the next call of `poll` or `consume`."""
+        """Give up the subscription; the partitions go with the next call of `poll` or `consume`.
+
+        Assign none by hand before they have gone: it would go with them.
+        """
         self.raw.unsubscribe()
 
     def consumer_group_metadata(self) -> NoReturn:
