@@ -63,6 +63,9 @@ TUNED_TRANSACTION: dict[str, Any] = {
     "transaction.timeout.ms": 15_000,
 }
 
+# For readers of a topic up to its end, which is told when a fetch came back empty: the broker puts that off by so much.
+UP_TO_THE_END: dict[str, Any] = {"enable.partition.eof": True, "fetch.wait.max.ms": 20}
+
 CLIENT_BYTES = 1_000_000
 """The client's own defaults of `message.max.bytes` and `batch.size`."""
 
@@ -208,10 +211,9 @@ def observer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], No
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "isolation.level": "read_committed",
-        "enable.partition.eof": True,
+        **UP_TO_THE_END,
         # A position that is out of range means that records were deleted, which must be heard.
         "auto.offset.reset": "error",
-        "fetch.wait.max.ms": 20,
         "error_cb": chain_error_callbacks(None, on_error),
     }
 

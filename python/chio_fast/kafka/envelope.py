@@ -101,6 +101,10 @@ class Content(NamedTuple):
     value: bytes | None
     headers: list[tuple[str, bytes | None]]
 
+    def record_key(self, form: Form) -> bytes | None:
+        """Give the key of a record about it: its own, so that partitioning stays the same."""
+        return None if form is Form.DENIAL_ONLY else self.key
+
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(DeadLetter)
@@ -149,14 +153,17 @@ def build(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Dead
         attempt: how often this event has been decided on.
         form: how much of the original to keep.
     """
-    return DeadLetter(**original(event, form), attempt=attempt, chio_denial=_denial(decision))
+    return _dead_letter(event, content_of(event), decision, attempt, form)
 
 
-def original(event: Any, form: Form) -> dict[str, Any]:
-    """Give the fields of `Original` for `event`, as much of it as `form` says."""
-    content = content_of(event)
+def _dead_letter(event: Any, content: Content, decision: Any, attempt: int | None, form: Form) -> DeadLetter:
+    return DeadLetter(**original(event, content, form), attempt=attempt, chio_denial=_denial(decision))
+
+
+def original(event: Any, content: Content, form: Form) -> dict[str, Any]:
+    """Give the fields of `Original` for `event`, as much of its content as `form` says."""
     value = content.value
-    key, key_encoding = _text(None if form is Form.DENIAL_ONLY else content.key)
+    key, key_encoding = _text(content.record_key(form))
     text, encoding = _text(value if form is Form.FULL else None)
     return {
         "original_topic": content.topic,
@@ -174,11 +181,6 @@ def original(event: Any, form: Form) -> dict[str, Any]:
     }
 
 
-def record_key(event: Any, form: Form) -> bytes | None:
-    """Give the key of a record about `event`: the original's, so that partitioning stays the same."""
-    return None if form is Form.DENIAL_ONLY else content_of(event).key
-
-
 def json_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Record:
     """Give the record whose value is the JSON envelope; `decision` None stands for the event's own."""
     if decision is None:
@@ -186,8 +188,9 @@ def json_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -
         if spelled is not None:
             return Record(*spelled)
         decision = event.chio_decision
-    letter = build(event, decision, attempt=attempt, form=form)
-    return Record(record_key(event, form), _encoder.encode(letter), _own_headers(letter))
+    content = content_of(event)
+    letter = _dead_letter(event, content, decision, attempt, form)
+    return Record(content.record_key(form), _encoder.encode(letter), _own_headers(letter))
 
 
 def exact_record(event: Any, decision: Any, *, attempt: int | None, form: Form) -> Record:
@@ -196,12 +199,12 @@ def exact_record(event: Any, decision: Any, *, attempt: int | None, form: Form) 
     `decision` None stands for the event's own.
     """
     decision = event.chio_decision if decision is None else decision
-    letter = build(event, decision, attempt=attempt, form=Form.DENIAL_ONLY)
+    content = content_of(event)
+    letter = _dead_letter(event, content, decision, attempt, Form.DENIAL_ONLY)
     letter = msgspec.structs.replace(letter, original_value_omitted=form is not Form.FULL)
     denial: list[tuple[str, bytes | None]] = [(HEADER_DENIAL, _encoder.encode(letter))]
     if form is Form.DENIAL_ONLY:
         return Record(None, None, _own_headers(letter) + denial)
-    content = content_of(event)
     value = content.value if form is Form.FULL else None
     return Record(content.key, value, [*content.headers, *_own_headers(letter), *denial])
 

@@ -323,7 +323,7 @@ class ExactlyOnce:
         event = work.event
         if work.failure is None:
             [attempt] = self._receipts.attempts([event.ordinal or 0])
-            topic, record = self._dlq_topic, json_record(event, event.chio_decision, attempt=attempt, form=work.form)
+            topic, record = self._dlq_topic, json_record(event, None, attempt=attempt, form=work.form)
         else:
             topic, record = self._failures.error_topic or "", error_record(event, work.failure, form=work.form)
         self._transaction.produce(topic, key=record.key, value=record.value, headers=record.headers, charge=work)

@@ -15,8 +15,8 @@ from chio_fast.kafka.envelope import (
     Form,
     Original,
     Record,
+    content_of,
     original,
-    record_key,
 )
 from chio_fast.kafka.work import Failure
 
@@ -133,11 +133,12 @@ def error_record(event: Any, failure: Failure, *, form: Form) -> Record:
     told = HandlerFailure(
         failure.type, failure.message, failure.attempts, decision.receipt_id, decision.identity, decision.scope
     )
-    letter = FailedEvent(**original(event, form), chio_error=told)
+    content = content_of(event)
+    letter = FailedEvent(**original(event, content, form), chio_error=told)
     headers: list[tuple[str, bytes | None]] = [
         (HEADER_RECEIPT, (decision.receipt_id or "").encode()),
         (HEADER_ERROR, failure.type.encode()),
         (HEADER_TOPIC, letter.original_topic.encode()),
         (HEADER_REQUEST, letter.request.encode()),
     ]
-    return Record(record_key(event, form), _encoder.encode(letter), headers)
+    return Record(content.record_key(form), _encoder.encode(letter), headers)

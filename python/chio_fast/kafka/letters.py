@@ -12,8 +12,9 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from chio_fast._native import headers_of
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka import envelope
-from chio_fast.kafka.config import consumer_config
+from chio_fast.kafka.config import UP_TO_THE_END, consumer_config
 from chio_fast.kafka.metadata import TIMEOUT, patiently
+from chio_fast.kafka.scan import arrived
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -92,16 +93,14 @@ def read(conf: Mapping[str, Any], topic: str, *, since: int | None = None) -> It
     consumer = Consumer(
         {
             **consumer_config(settings, lambda error: log.debug("dlq reader: %s", error)),
+            **UP_TO_THE_END,
             "auto.offset.reset": "earliest",
-            "enable.partition.eof": True,
-            # The end of a partition is told when a fetch came back empty, which the broker puts off by so much.
-            "fetch.wait.max.ms": 20,
         }
     )
     try:
         open_partitions = _assign(consumer, topic, since)
         while open_partitions:
-            for message in consumer.consume(1, 0.2) + consumer.consume(500, 0):
+            for message in arrived(consumer, 500, 0.2):
                 if message.error():
                     _check(message, open_partitions)
                 elif message.partition() in open_partitions:

@@ -9,7 +9,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka.assignment import key_of_message
-from chio_fast.kafka.config import admin_config
+from chio_fast.kafka.config import UP_TO_THE_END, admin_config
 from chio_fast.kafka.metadata import TIMEOUT, patiently
 
 if TYPE_CHECKING:
@@ -39,20 +39,23 @@ def reader(conf: Mapping[str, Any], isolation: Isolation) -> Consumer:
     return Consumer(
         {
             **admin_config(conf),
+            **UP_TO_THE_END,
             "group.id": conf.get("group.id") or "chio-reader",
             "isolation.level": isolation,
             "enable.auto.commit": False,
             "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
             "allow.auto.create.topics": False,
             # Records below the wished offset that retention deleted meanwhile are skipped; who calls knows where a
             # partition began and can tell.
             "auto.offset.reset": "earliest",
             "fetch.queue.backoff.ms": 10,
-            # The end of a partition is told when a fetch came back empty, which the broker puts off by so much.
-            "fetch.wait.max.ms": 20,
         }
     )
+
+
+def arrived(consumer: Consumer, at_most: int, timeout: float) -> list[Message]:
+    """Give what is there as soon as anything is, within `timeout` seconds; `consume` alone waits until it has all."""
+    return consumer.consume(1, timeout) + consumer.consume(at_most, 0)
 
 
 def spans(conf: Mapping[str, Any], topics: Iterable[str], isolation: Isolation) -> dict[Key, Span]:
@@ -90,7 +93,7 @@ def read(conf: Mapping[str, Any], wanted: Mapping[Key, Span], isolation: Isolati
         consumer.assign([TopicPartition(*key, span.first) for key, span in left.items()])
         deadline = time.monotonic() + STALLED
         while left:
-            messages = consumer.consume(1, POLL) + consumer.consume(AT_ONCE, 0)
+            messages = arrived(consumer, AT_ONCE, POLL)
             if messages:
                 deadline = time.monotonic() + STALLED
             elif time.monotonic() > deadline:
