@@ -6,7 +6,7 @@
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
-//! | [`message`], [`layout`], [`roads`], [`headers`], [`admitted`], [`inbound`], [`outbound`], [`record`] | reading what Python hands over |
+//! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`admitted`], [`inbound`], [`outbound`], [`record`] | reading what Python hands over |
 //! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
 mod admit;
@@ -14,6 +14,7 @@ mod admitted;
 mod attest;
 mod check;
 mod checkpoint;
+mod client;
 mod clock;
 mod decision;
 mod errors;
