@@ -136,7 +136,7 @@ functions! {
     message_destroy = c"rd_kafka_message_destroy": fn(*mut RawMessage);
     message_timestamp = c"rd_kafka_message_timestamp": fn(*const RawMessage, *mut c_int) -> i64;
     message_leader_epoch = c"rd_kafka_message_leader_epoch": fn(*const RawMessage) -> i32;
-    message_detach_headers = c"rd_kafka_message_detach_headers": fn(*mut RawMessage, *mut *mut c_void) -> c_int;
+    message_headers = c"rd_kafka_message_headers": fn(*const RawMessage, *mut *mut c_void) -> c_int;
     message_error = c"rd_kafka_message_errstr": fn(*const RawMessage) -> *const c_char;
     headers_new = c"rd_kafka_headers_new": fn(usize) -> *mut c_void;
     headers_destroy = c"rd_kafka_headers_destroy": fn(*mut c_void);

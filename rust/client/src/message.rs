@@ -94,14 +94,20 @@ impl Message {
         unsafe { (self.library.functions.message_leader_epoch)(self.raw.as_ptr()) }
     }
 
-    /// Takes the headers out; `None` if there are none any more.
-    pub fn take_headers(&mut self) -> Option<Headers> {
+    /// A copy of the headers, in one piece of memory where librdkafka has several for each; `None` if there are none.
+    ///
+    /// `scratch` is room that is used again.
+    pub fn headers(&self, scratch: &mut Vec<u8>) -> Option<Headers> {
         let mut list = ptr::null_mut();
-        // SAFETY: the message is alive and ours, the out parameter too; a list that is given belongs to us from then on.
-        unsafe {
-            let code = (self.library.functions.message_detach_headers)(self.raw.as_ptr(), &raw mut list);
-            if code == 0 { Headers::owned(self.library, list) } else { None }
+        // SAFETY: the message is alive, the out parameter ours; a list that is given belongs to the message.
+        let code = unsafe { (self.library.functions.message_headers)(self.raw.as_ptr(), &raw mut list) };
+        if code != 0 || list.is_null() {
+            return None;
         }
+        Some(Headers::collect(scratch, |push| {
+            // SAFETY: the list lives as long as the message, and nobody else knows it.
+            unsafe { self.library.read_headers(list, push) };
+        }))
     }
 }
 

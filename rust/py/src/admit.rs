@@ -83,11 +83,11 @@ pub fn admit_taken<'py>(gate: &Gate, taken: Vec<Message>, partitions: &Bound<'py
     let py = partitions.py();
     let mut admission = Admission::new(gate, partitions);
     admission.out.events.reserve(taken.len());
-    let mut at = None;
+    let (mut at, mut headers) = (None, Vec::new());
     gate.with_scratch(|scratch| {
-        for mut message in taken {
+        for message in taken {
             if message.error() != 0 {
-                admission.out.errors.push(original::message_of(py, &mut message)?);
+                admission.out.errors.push(original::message_of(py, &message)?);
                 continue;
             }
             let (here, offset) = ((message.topic_mark(), message.partition()), message.offset());
@@ -97,12 +97,12 @@ pub fn admit_taken<'py>(gate: &Gate, taken: Vec<Message>, partitions: &Bound<'py
                 admission.known = admission.find(&topic, message.partition())?;
             }
             if !admission.is_expected(offset) {
-                admission.out.strays.push(original::message_of(py, &mut message)?);
+                admission.out.strays.push(original::message_of(py, &message)?);
                 continue;
             }
             let content = |bytes: Option<&[u8]>| bytes.map(|bytes| PyBytes::new(py, bytes).into_any());
             let (key, value) = (content(message.key()), content(message.value()));
-            let rest = Taken::of(&mut message);
+            let rest = Taken::of(&message, &mut headers);
             let read = Read { key, value, offset, timestamp: rest.time() };
             admission.admit(Original::Taken(rest), read, scratch)?;
         }

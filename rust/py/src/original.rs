@@ -46,10 +46,10 @@ pub struct Body<'a> {
 }
 
 impl Taken {
-    /// Takes what an event does not hold itself.
-    pub fn of(message: &mut Message) -> Self {
+    /// Takes what an event does not hold itself; `scratch` is room that is used again.
+    pub fn of(message: &Message, scratch: &mut Vec<u8>) -> Self {
         Self {
-            headers: message.take_headers(),
+            headers: message.headers(scratch),
             timestamp: message.timestamp(),
             leader_epoch: message.leader_epoch(),
             message: OnceLock::new(),
@@ -148,14 +148,14 @@ impl Original {
 }
 
 /// A message of the client's that carries an error, or one that belongs to no event.
-pub fn message_of<'py>(py: Python<'py>, message: &mut Message) -> PyResult<Bound<'py, PyAny>> {
+pub fn message_of<'py>(py: Python<'py>, message: &Message) -> PyResult<Bound<'py, PyAny>> {
     let topic = pyo3::types::PyString::new(py, &String::from_utf8_lossy(message.topic())).unbind();
     let content = |bytes: Option<&[u8]>| bytes.map(|bytes| PyBytes::new(py, bytes).into_any().unbind());
     let (key, value) = (content(message.key()), content(message.value()));
     let (partition, offset, code) = (message.partition(), message.offset(), message.error());
     let body = Body { topic: &topic, partition, offset, key: &key, value: &value };
     if code == 0 {
-        return Ok(Taken::of(message).make(py, body)?.into_bound(py));
+        return Ok(Taken::of(message, &mut Vec::new()).make(py, body)?.into_bound(py));
     }
     let members = PyDict::new(py);
     let error = client::error(py, code, &message.error_text())?;
