@@ -10,9 +10,8 @@ use pyo3::types::PyType;
 
 use chio_client::{Handle, HandleKind, Library};
 
-/// Versions of the client and of librdkafka whose layout this is.
+/// Version of the client whose layout this is.
 const CLIENT: &str = "2.16.1";
-const LIBRDKAFKA: &str = "2.16.0";
 
 /// `RD_KAFKA_RESP_ERR__FATAL`
 const FATAL: i32 = -150;
@@ -37,7 +36,7 @@ pub fn library(py: Python<'_>) -> PyResult<&'static Library> {
         let client: String = py.import("confluent_kafka")?.getattr("__version__")?.extract()?;
         require(client == CLIENT, || format!("client {client} is not {CLIENT}"))?;
         let file: String = module(py)?.getattr("__file__")?.extract()?;
-        Library::loaded(&file, LIBRDKAFKA).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+        Library::loaded(&file).map_err(|error| PyRuntimeError::new_err(error.to_string()))
     })
 }
 
