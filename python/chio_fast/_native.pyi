@@ -675,8 +675,8 @@ class Inlet:
     """Messages of a confluent Consumer, taken from the client's library without its Python objects.
 
     The queues of partitions lead in here; everything that calls back stays with the client, which has to be entered for
-    it. What comes in while nothing waits here ends the client's running call. For one thread at a time; it has to be
-    closed before the client is.
+    it. What comes in while nothing waits here ends the client's running call. For one thread at a time. It has to
+    be closed before the client is, which would wait without end for what has come in.
 
     Args:
         consumer: a Consumer of exactly the client's own type.
