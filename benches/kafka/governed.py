@@ -72,17 +72,16 @@ class Governed:
         return count - count * (self.denied_percent or 0) // 100
 
     def _finish(self, watch: Watch, count: int, handed: int, total: int) -> Run:
-        """Waits until the events denied after the last allowed one are dealt with too, then closes."""
+        """Waits until the events denied after the last allowed one are dealt with too, and all is committed."""
         deadline = time.monotonic() + 10 * PATIENCE_S
         while self.consumer.stats().denied < count - handed:
             assert self.consumer.consume(BATCH, 0.01) == [], "more events were handed out than the policy allows"
             assert time.monotonic() < deadline, f"still not done: {self.consumer.stats()}"
             if self.consumer.stats().denied:
                 watch.start()
-        if handed:
-            self.consumer.commit()
-        self.consumer.close()
+        self.consumer.commit(asynchronous=False)
         run = watch.stop(events=count, handed=handed)
+        self.consumer.close()
         check(self.conf, self.topic, count, None if self.denied_percent else total)
         assert_ends(self._broker.bootstrap, self.dlq, count - handed)
         self._assert_every_event_has_its_receipt(count)
