@@ -17,7 +17,9 @@ const HEADER: c_int = 9;
 /// `RD_KAFKA_MSG_F_COPY`
 const COPY: c_int = 2;
 /// `RD_KAFKA_RESP_ERR__QUEUE_FULL`
-const QUEUE_FULL: c_int = -184;
+pub const QUEUE_FULL: c_int = -184;
+/// `RD_KAFKA_RESP_ERR__DESTROY`: the producer is being closed.
+pub const DESTROYED: c_int = -197;
 
 /// What is handed to a producer.
 #[derive(Clone, Copy, Debug)]

@@ -6,12 +6,14 @@
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
+//! | [`backlog`], [`express`], [`offer`], [`line`](mod@line), [`lease`] | from a producer's call to the client: decided in one call, sent without Python's lock |
 //! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`admitted`], [`inbound`], [`outbound`], [`record`] | reading what Python hands over |
 //! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
 mod admit;
 mod admitted;
 mod attest;
+mod backlog;
 mod check;
 mod checkpoint;
 mod client;
@@ -20,15 +22,19 @@ mod decision;
 mod errors;
 mod event;
 mod exported;
+mod express;
 mod gate;
 mod headers;
 mod inbound;
 mod issue;
 mod layout;
+mod lease;
 mod letter;
+mod line;
 mod log;
 mod matter;
 mod message;
+mod offer;
 mod outbound;
 mod outcome;
 mod outlet;
@@ -45,6 +51,8 @@ mod upkeep;
 /// Names of the module.
 #[pyo3::pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::backlog::{Backlog, Refused};
     #[pymodule_export]
     use super::check::Check;
     #[pymodule_export]

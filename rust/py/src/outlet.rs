@@ -1,5 +1,6 @@
 //! The produce boundary: what all events produced to one topic share, and single ones on their way there.
 
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use pyo3::intern;
@@ -7,14 +8,15 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyList, PyString, PyTuple};
 
-use chio_conditions::{EventView, Kind};
+use chio_conditions::Kind;
 use chio_policy::{Decision, Reads, Request, Scratch};
-use chio_receipts::{Content, Draft, EventTarget, GuardVerdict, PushError, ReceiptId, TargetTemplate};
-use chio_rulings::headers::{RECEIPT, SCOPE, is_digested};
+use chio_receipts::{EventTarget, GuardVerdict, PushError, ReceiptId, TargetTemplate};
+use chio_rulings::headers::{RECEIPT, SCOPE};
 use chio_rulings::{Generation, Latest, Origin, Question, Ruling, Run};
 
 use crate::event::Event;
 use crate::inbound;
+use crate::offer::Offer;
 use crate::outbound;
 use crate::record::{self, Header};
 
@@ -27,19 +29,37 @@ pub const ROLE: &str = "output";
 #[pyclass(frozen, module = "chio_fast._native")]
 #[derive(Debug)]
 pub struct Outlet {
-    topic: String,
-    scope: String,
-    identity: String,
-    target: Arc<TargetTemplate>,
+    /// Topic name.
+    pub topic: String,
+    /// Scope of producing to it.
+    pub scope: String,
+    /// Who produces.
+    pub identity: String,
+    /// The target of its receipts.
+    pub target: Arc<TargetTemplate>,
+    /// The same for those who have no Python; `None` for a topic that no client takes, because it holds a NUL.
+    pub address: Option<Arc<Address>>,
     /// Why nothing may be produced to it, whatever the policy says.
     pub closed: Option<String>,
     /// Whether outputs carry on the trace of the event that is handled.
-    carries_trace: bool,
+    pub carries_trace: bool,
     /// The topic as the client takes it.
     topic_object: Py<PyString>,
     /// The scope header as it is sent.
     scope_header: Py<PyTuple>,
-    latest: Latest,
+    /// What the policy in force says about it in general.
+    pub latest: Latest,
+}
+
+/// What is known of an outlet without Python's lock.
+#[derive(Debug)]
+pub struct Address {
+    /// Topic name.
+    pub topic: Arc<CStr>,
+    /// Who produces.
+    pub identity: String,
+    /// The target of its receipts.
+    pub target: Arc<TargetTemplate>,
 }
 
 /// Where an outlet leads: the keywords of `Gate.outlet`.
@@ -71,21 +91,27 @@ impl Outlet {
             topic_id: to.topic_id,
             partition: None,
         });
+        let target = Arc::new(target);
         let scope_header = PyTuple::new(py, [SCOPE, &to.scope])?.unbind();
+        let address = CString::new(to.topic).ok().map(|topic| {
+            Arc::new(Address { topic: topic.into(), identity: to.identity.clone(), target: Arc::clone(&target) })
+        });
         Ok(Self {
+            address,
             topic: to.topic.to_owned(),
             carries_trace: to.carries_trace,
             topic_object: PyString::new(py, to.topic).unbind(),
             scope: to.scope,
             identity: to.identity,
-            target: Arc::new(target),
+            target,
             closed: to.closed,
             scope_header,
             latest: Latest::default(),
         })
     }
 
-    fn question(&self) -> Question<'_> {
+    /// What is asked of the policy.
+    pub fn question(&self) -> Question<'_> {
         Question { identity: &self.identity, scope: &self.scope, kind: Kind::Produce }
     }
 }
@@ -214,10 +240,7 @@ impl Output {
     ) -> PyResult<Decision> {
         let resolved = self.outlet.get().latest.under(generation, &self.question());
         let needs_headers = resolved.route.reads().contains(Reads::HEADERS);
-        let scope = (&*self.outlet.get().scope, needs_headers);
-        self.with_request(py, scope, now, &mut |request| {
-            generation.policy.decide_route(&resolved.route, request, scratch)
-        })
+        self.offer(py, needs_headers, |offer| offer.decide(py, &resolved, now, scratch))
     }
 
     /// A decision that nobody but the outlet itself has looked at.
@@ -237,24 +260,7 @@ impl Output {
         now: i64,
         f: &mut dyn FnMut(&Request<'_>) -> R,
     ) -> PyResult<R> {
-        let own = if needs_headers { self.headers(py) } else { Vec::new() };
-        let own: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
-        let output = EventView {
-            topic: &self.outlet.get().topic,
-            partition: self.partition,
-            offset: None,
-            key: record::checked_bytes(py, &self.key),
-            timestamp: None,
-            headers: &own,
-            value: record::checked_bytes(py, &self.value),
-        };
-        let base = Request { scope, output: Some(&output), ..self.question().request(now) };
-        let Some(event) = self.event.as_ref().map(|event| event.bind(py).get()) else { return Ok(f(&base)) };
-        // Unreadable headers make the whole event absent, so that every condition that looks at it errs.
-        let headers = if needs_headers { event.headers.all(event.raw.bind(py)) } else { Some(Vec::new()) };
-        event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
-            f(&Request { event: headers.is_some().then_some(view), ..base })
-        })
+        self.offer(py, needs_headers, |offer| offer.with_request(py, (scope, needs_headers), now, f))
     }
 
     /// Hands its receipt to the log; calls no Python.
@@ -265,26 +271,23 @@ impl Output {
         ruling: &Ruling,
         id: ReceiptId,
     ) -> Result<u64, PushError> {
-        let outlet = self.outlet.get();
-        let question = outlet.question();
-        let template = outlet.latest.under(&ruling.generation, &question).template(ruling, &question);
-        let names = ruling.generation.policy.header_names();
-        let headers = if names.is_empty() { Vec::new() } else { self.headers(py) };
-        let digested: Vec<_> = headers
-            .iter()
-            .filter(|(name, _)| is_digested(names, name))
-            .map(|(name, value)| (name.as_str(), value.as_deref()))
-            .collect();
-        issue.push(&Draft {
-            content: Content::Event {
-                key: record::checked_bytes(py, &self.key),
-                headers: &digested,
-                value: record::checked_bytes(py, &self.value),
-            },
-            parents: &self.origin.parents,
-            parents_rejected: self.origin.rejected,
-            correlation: self.origin.correlation.as_deref(),
-            ..Draft::new(id, ruling.now, &template, &outlet.target)
+        let needs_headers = !ruling.generation.policy.header_names().is_empty();
+        let resolved = self.outlet.get().latest.under(&ruling.generation, &self.question());
+        self.offer(py, needs_headers, |offer| offer.push(issue, ruling, &resolved, id))
+    }
+
+    /// Calls `f` with the output, with or without its headers.
+    fn offer<R>(&self, py: Python<'_>, needs_headers: bool, f: impl FnOnce(&Offer<'_, '_>) -> R) -> R {
+        let own = if needs_headers { self.headers(py) } else { Vec::new() };
+        let headers: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        f(&Offer {
+            outlet: self.outlet.get(),
+            key: record::checked_bytes(py, &self.key),
+            value: record::checked_bytes(py, &self.value),
+            headers: &headers,
+            partition: self.partition,
+            event: self.event.as_ref().map(|event| event.bind(py)),
+            origin: &self.origin,
         })
     }
 
