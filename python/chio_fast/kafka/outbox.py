@@ -46,12 +46,13 @@ Parcel: TypeAlias = "tuple[Check, OnDelivery | None]"
 class Outbox:
     """Holds messages until their receipts are durable.
 
-    A message that nobody wants to hear of is handed to the client natively, without Python's lock. One that has a callback
-    is given to the client's own `produce`, in its turn; so are all where the native road is closed.
+    A message that nobody wants to hear of is handed to the client natively, without Python's lock. One that has a
+    callback is given to the client's own `produce`, in its turn; so are all where the native road is closed.
 
     Args:
         client: takes the messages; nobody else may produce with it.
         backlog: where they wait.
+        gate: issued their receipts.
         on_delivery: hears of messages that have no callback of their own.
 
     Attributes:
@@ -225,7 +226,7 @@ class Outbox:
     def _left(self) -> list[Parcel | Refused]:
         """Take out what was not sent."""
         parcels, refused = self.backlog.drain()
-        left = [*self._parcels, *parcels, *refused]
+        left: list[Parcel | Refused] = [*self._parcels, *parcels, *refused]
         self._parcels.clear()
         return left
 

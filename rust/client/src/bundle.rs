@@ -6,22 +6,23 @@ use std::sync::Arc;
 
 use crate::sender::Record;
 
-/// Headers of one record beyond which the list of its headers is allocated.
-const FEW: usize = 8;
-
-/// A header as it is sent: its name, and a value that may be absent.
-pub type Header<'a> = (&'a CStr, Option<&'a [u8]>);
-
 /// Records in the order in which they came. Reused: clearing it keeps the memory.
 #[derive(Debug, Default)]
 pub struct Bundle {
-    /// Names, keys and values; each name ends with a NUL.
+    /// Names, keys and values. INVARIANT (terminated): a NUL follows each name.
     bytes: Vec<u8>,
     /// Topics from the first record that went there.
     topics: Vec<Arc<CStr>>,
     /// Names and values in `bytes`.
-    headers: Vec<(usize, Option<Range<usize>>)>,
+    headers: Vec<(Range<usize>, Option<Range<usize>>)>,
     records: Vec<Waiting>,
+}
+
+/// A record where it lies in a bundle.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lying<'a> {
+    record: &'a Waiting,
+    bundle: &'a Bundle,
 }
 
 /// One record; its parts lie in the vectors of the bundle.
@@ -73,10 +74,10 @@ impl Bundle {
     ) {
         let first = self.headers.len();
         for (name, value) in headers {
-            let start = self.copy(name).start;
+            let name = self.copy(name);
             self.bytes.push(0);
             let value = value.map(|value| self.copy(value));
-            self.headers.push((start, value));
+            self.headers.push((name, value));
         }
         // Records for one topic follow each other.
         let known = self.topics.iter().rposition(|known| Arc::ptr_eq(known, topic));
@@ -91,27 +92,14 @@ impl Bundle {
         self.records.push(Waiting { topic, partition, timestamp, key, value, headers });
     }
 
-    /// Calls `f` with a record; `None` if there is none of this number.
-    pub fn with<R>(&self, number: usize, f: impl FnOnce(&Record<'_>) -> R) -> Option<R> {
-        let Waiting { topic, partition, timestamp, key, value, headers } = self.records.get(number)?;
-        let topic = self.topics.get(*topic)?;
-        let lying = self.headers.get(headers.clone())?;
-        let header = |(name, value): &(usize, Option<Range<usize>>)| {
-            let name =
-                self.bytes.get(*name..).and_then(|name| CStr::from_bytes_until_nul(name).ok()).unwrap_or_default();
-            (name, self.part(value))
-        };
-        let mut few: [Header<'_>; FEW] = [(c"", None); FEW];
-        let many: Vec<Header<'_>>;
-        let headers: &[Header<'_>] = if let Some(few) = few.get_mut(..lying.len()) {
-            few.iter_mut().zip(lying).for_each(|(place, lying)| *place = header(lying));
-            few
-        } else {
-            many = lying.iter().map(header).collect();
-            &many
-        };
-        let (key, value) = (self.part(key), self.part(value));
-        Some(f(&Record { topic, partition: *partition, key, value, timestamp: *timestamp, headers }))
+    /// The record of this number, if there is one.
+    pub(crate) fn get(&self, number: usize) -> Option<Lying<'_>> {
+        Some(Lying { record: self.records.get(number)?, bundle: self })
+    }
+
+    /// The topics, by the numbers that records have for them.
+    pub(crate) fn topics(&self) -> &[Arc<CStr>] {
+        &self.topics
     }
 
     fn copy(&mut self, part: &[u8]) -> Range<usize> {
@@ -125,7 +113,38 @@ impl Bundle {
     }
 }
 
+impl<'a> Lying<'a> {
+    /// Number of its topic.
+    pub(crate) fn topic(self) -> usize {
+        self.record.topic
+    }
+
+    /// Partition and timestamp as in a [`Record`].
+    pub(crate) fn numbers(self) -> (i32, i64) {
+        (self.record.partition, self.record.timestamp)
+    }
+
+    /// Key.
+    pub(crate) fn key(self) -> Option<&'a [u8]> {
+        self.bundle.part(&self.record.key)
+    }
+
+    /// Value.
+    pub(crate) fn value(self) -> Option<&'a [u8]> {
+        self.bundle.part(&self.record.value)
+    }
+
+    /// Headers; a NUL follows each name in memory.
+    pub(crate) fn headers(self) -> impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)> {
+        let headers = self.bundle.headers.get(self.record.headers.clone()).unwrap_or_default();
+        headers
+            .iter()
+            .filter_map(move |(name, value)| Some((self.bundle.bytes.get(name.clone())?, self.bundle.part(value))))
+    }
+}
+
 #[cfg(test)]
+#[allow(clippy::indexing_slicing, clippy::unwrap_used)] // A test fails by panicking.
 mod tests {
     use super::*;
 
@@ -146,18 +165,18 @@ mod tests {
             }
             for number in 0..100_i32 {
                 let text = number.to_string();
-                bundle.with(number as usize, |record| {
-                    assert_eq!(record.topic, &*topics[usize::from(number % 3 == 0)]);
-                    assert_eq!((record.partition, record.timestamp), (number - 1, 7));
-                    assert_eq!(record.key, (number % 2 == 0).then_some(text.as_bytes()));
-                    assert_eq!(record.value, [None, Some(b"".as_slice()), Some(text.as_bytes())][number as usize % 3]);
-                    let found: Vec<_> = record.headers.iter().map(|(name, value)| (name.to_bytes(), *value)).collect();
-                    assert_eq!(found, headers.iter().cycle().take(number as usize % 12).copied().collect::<Vec<_>>());
-                });
+                let lying = bundle.get(number as usize).unwrap();
+                assert_eq!(bundle.topics()[lying.topic()], topics[usize::from(number % 3 == 0)]);
+                assert_eq!(lying.numbers(), (number - 1, 7));
+                assert_eq!(lying.key(), (number % 2 == 0).then_some(text.as_bytes()));
+                assert_eq!(lying.value(), [None, Some(b"".as_slice()), Some(text.as_bytes())][number as usize % 3]);
+                assert!(lying.headers().eq(headers.iter().cycle().take(number as usize % 12).copied()));
+                // SAFETY: the byte after a name lies within the bundle.
+                assert!(lying.headers().all(|(name, _)| unsafe { *name.as_ptr_range().end } == 0));
             }
-            assert_eq!((bundle.len(), bundle.is_empty(), bundle.with(100, |_| ())), (100, false, None), "{round}");
+            assert_eq!((bundle.len(), bundle.is_empty(), bundle.get(100).is_none()), (100, false, true), "{round}");
             bundle.clear();
-            assert_eq!((bundle.len(), bundle.bytes(), bundle.with(0, |_| ())), (0, 0, None));
+            assert_eq!((bundle.len(), bundle.bytes(), bundle.get(0).is_none()), (0, 0, true));
         }
     }
 }

@@ -370,14 +370,10 @@ impl Load {
 
     /// Hands over what is left; gives the code with which the next one is refused.
     fn send(&mut self, sender: Option<&chio_client::Sender>) -> Option<i32> {
-        while self.next < self.records.len() {
-            let Some(sender) = sender else { return Some(chio_client::sender::DESTROYED) };
-            if let Some(Err(refusal)) = self.records.with(self.next, |record| sender.send(record)) {
-                return Some(refusal.code);
-            }
-            self.next += 1;
-        }
-        None
+        let Some(sender) = sender else { return Some(chio_client::sender::DESTROYED) };
+        let (next, refusal) = sender.send_bundle(&self.records, self.next);
+        self.next = next;
+        refusal.map(|refusal| refusal.code)
     }
 
     /// The next one that was not sent.
