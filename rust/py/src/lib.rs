@@ -6,7 +6,8 @@
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
-//! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`admitted`], [`inbound`], [`outbound`], [`record`] | reading what Python hands over |
+//! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`admitted`], [`inbound`], [`outbound`], [`held`], [`record`] | reading what Python hands over |
+//! | [`sender`] | handing outputs to a producer |
 //! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
 mod admit;
@@ -22,6 +23,7 @@ mod event;
 mod exported;
 mod gate;
 mod headers;
+mod held;
 mod inbound;
 mod issue;
 mod layout;
@@ -38,6 +40,7 @@ mod read;
 mod reader;
 mod record;
 mod roads;
+mod sender;
 mod signer;
 mod untracked;
 mod upkeep;
@@ -69,6 +72,8 @@ mod _native {
     use super::reader::Reader;
     #[pymodule_export]
     use super::roads::{read_by_both_roads, slow_road_reason};
+    #[pymodule_export]
+    use super::sender::Sender;
     #[pymodule_export]
     use super::signer::Signer;
     #[pymodule_export]

@@ -1,22 +1,25 @@
 //! The produce boundary: what all events produced to one topic share, and single ones on their way there.
 
+use std::ffi::CString;
 use std::sync::Arc;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString};
 
+use chio_client::{Record, Refusal};
 use chio_conditions::{EventView, Kind};
 use chio_policy::{Decision, Reads, Request, Scratch};
 use chio_receipts::{Content, Draft, EventTarget, GuardVerdict, PushError, ReceiptId, TargetTemplate};
-use chio_rulings::headers::{RECEIPT, SCOPE, is_digested};
+use chio_rulings::headers::{RECEIPT, RECEIPT_TERMINATED, SCOPE, SCOPE_TERMINATED, is_digested};
 use chio_rulings::{Generation, Latest, Origin, Question, Ruling, Run};
 
 use crate::event::Event;
+use crate::held::{self, Held};
 use crate::inbound;
-use crate::outbound;
-use crate::record::{self, Header};
+use crate::outbound::{self, OutboundHeader};
+use crate::record;
 
 /// Under this name a closed outlet denies, as a guard does.
 const GUARD: &str = "outlet";
@@ -35,10 +38,10 @@ pub struct Outlet {
     pub closed: Option<String>,
     /// Whether outputs carry on the trace of the event that is handled.
     carries_trace: bool,
-    /// The topic as the client takes it.
+    /// The topic as the client's `produce` takes it.
     topic_object: Py<PyString>,
-    /// The scope header as it is sent.
-    scope_header: Py<PyTuple>,
+    /// The topic as the client's library takes it.
+    topic_terminated: CString,
     latest: Latest,
 }
 
@@ -71,16 +74,18 @@ impl Outlet {
             topic_id: to.topic_id,
             partition: None,
         });
-        let scope_header = PyTuple::new(py, [SCOPE, &to.scope])?.unbind();
+        let topic_terminated = CString::new(to.topic).map_err(|_| {
+            PyValueError::new_err(format!("topic {:?} holds a NUL: name one that a cluster can have", to.topic))
+        })?;
         Ok(Self {
             topic: to.topic.to_owned(),
             carries_trace: to.carries_trace,
             topic_object: PyString::new(py, to.topic).unbind(),
+            topic_terminated,
             scope: to.scope,
             identity: to.identity,
             target: Arc::new(target),
             closed: to.closed,
-            scope_header,
             latest: Latest::default(),
         })
     }
@@ -116,9 +121,9 @@ impl Outlet {
 #[derive(Debug)]
 pub struct Output {
     outlet: Py<Outlet>,
-    key: Option<Py<PyAny>>,
-    value: Option<Py<PyAny>>,
-    headers: Option<Py<PyTuple>>,
+    key: Option<Held>,
+    value: Option<Held>,
+    headers: Vec<OutboundHeader>,
     partition: Option<i32>,
     timestamp: i64,
     event: Option<Py<Event>>,
@@ -149,13 +154,11 @@ impl Output {
     /// Checks and keeps what is to be produced. Without a correlation text of its own, that of its headers counts, else that
     /// of the event.
     pub fn new(outlet: &Bound<'_, Outlet>, given: Given<'_, '_>, correlation: &[String]) -> PyResult<Self> {
-        for (content, name) in [(&given.key, "key"), (&given.value, "value")] {
-            if let Some(content) = content
-                && record::bytes_of(content)?.is_none()
-            {
-                return Err(record::content_type_error(content, ROLE, name));
-            }
-        }
+        let held = |content: Option<Bound<'_, PyAny>>, name| {
+            let Some(content) = content else { return Ok(None) };
+            Held::take(content.clone())?.ok_or_else(|| record::content_type_error(&content, ROLE, name))
+        };
+        let (key, value) = (held(given.key, "key")?, held(given.value, "value")?);
         let (mut headers, text) =
             given.headers.map(|headers| outbound::carried(headers, correlation)).transpose()?.unwrap_or_default();
         let mut origin = Origin { correlation: given.correlation.or(text), ..Origin::default() };
@@ -168,7 +171,7 @@ impl Output {
                 origin.correlation = inbound::correlation_of(event.py(), event.get(), correlation);
             }
             if outlet.get().carries_trace {
-                headers = outbound::with_trace(headers, event)?;
+                outbound::add_trace(&mut headers, event);
             }
         }
         if let Some(parents) = given.parents {
@@ -179,9 +182,9 @@ impl Output {
         }
         Ok(Self {
             outlet: outlet.clone().unbind(),
-            key: given.key.map(Bound::unbind),
-            value: given.value.map(Bound::unbind),
-            headers: headers.map(Bound::unbind),
+            key,
+            value,
+            headers,
             partition: Some(given.partition).filter(|number| *number >= 0),
             timestamp: given.timestamp,
             event: given.event.map(Bound::unbind),
@@ -237,16 +240,16 @@ impl Output {
         now: i64,
         f: &mut dyn FnMut(&Request<'_>) -> R,
     ) -> PyResult<R> {
-        let own = if needs_headers { self.headers(py) } else { Vec::new() };
-        let own: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
+        let own = if needs_headers { self.headers.as_slice() } else { &[] };
+        let own: Vec<_> = own.iter().map(OutboundHeader::view).collect();
         let output = EventView {
             topic: &self.outlet.get().topic,
             partition: self.partition,
             offset: None,
-            key: record::checked_bytes(py, &self.key),
+            key: self.key.as_deref(),
             timestamp: None,
             headers: &own,
-            value: record::checked_bytes(py, &self.value),
+            value: self.value.as_deref(),
         };
         let base = Request { scope, output: Some(&output), ..self.question().request(now) };
         let Some(event) = self.event.as_ref().map(|event| event.bind(py).get()) else { return Ok(f(&base)) };
@@ -257,30 +260,17 @@ impl Output {
         })
     }
 
-    /// Hands its receipt to the log; calls no Python.
-    pub fn push(
-        &self,
-        py: Python<'_>,
-        issue: &mut chio_store::Issue<'_>,
-        ruling: &Ruling,
-        id: ReceiptId,
-    ) -> Result<u64, PushError> {
+    /// Hands its receipt to the log; needs no Python.
+    pub fn push(&self, issue: &mut chio_store::Issue<'_>, ruling: &Ruling, id: ReceiptId) -> Result<u64, PushError> {
         let outlet = self.outlet.get();
         let question = outlet.question();
         let template = outlet.latest.under(&ruling.generation, &question).template(ruling, &question);
         let names = ruling.generation.policy.header_names();
-        let headers = if names.is_empty() { Vec::new() } else { self.headers(py) };
-        let digested: Vec<_> = headers
-            .iter()
-            .filter(|(name, _)| is_digested(names, name))
-            .map(|(name, value)| (name.as_str(), value.as_deref()))
-            .collect();
+        let headers = if names.is_empty() { &[] } else { self.headers.as_slice() };
+        let digested: Vec<_> =
+            headers.iter().map(OutboundHeader::view).filter(|(name, _)| is_digested(names, name)).collect();
         issue.push(&Draft {
-            content: Content::Event {
-                key: record::checked_bytes(py, &self.key),
-                headers: &digested,
-                value: record::checked_bytes(py, &self.value),
-            },
+            content: Content::Event { key: self.key.as_deref(), headers: &digested, value: self.value.as_deref() },
             parents: &self.origin.parents,
             parents_rejected: self.origin.rejected,
             correlation: self.origin.correlation.as_deref(),
@@ -298,26 +288,27 @@ impl Output {
         let shown = PyDict::new(py);
         shown.set_item(intern!(py, "topic"), &self.outlet.get().topic)?;
         shown.set_item(intern!(py, "partition"), self.partition)?;
-        shown.set_item(intern!(py, "key"), &self.key)?;
-        shown.set_item(intern!(py, "value"), &self.value)?;
-        shown.set_item(intern!(py, "headers"), self.list(py))?;
+        shown.set_item(intern!(py, "key"), held::object(py, self.key.as_ref())?)?;
+        shown.set_item(intern!(py, "value"), held::object(py, self.value.as_ref())?)?;
+        shown.set_item(intern!(py, "headers"), self.sent_headers(py, None)?)?;
         shown.set_item(intern!(py, "timestamp"), self.timestamp)?;
         Ok(shown.into_any().unbind())
     }
 
-    /// The headers as they are sent: the caller's, then receipt and scope once there is a receipt.
+    /// The headers as they are sent: the caller's, the trace, then receipt and scope once there is a receipt.
     pub fn sent_headers<'py>(&self, py: Python<'py>, receipt: Option<ReceiptId>) -> PyResult<Bound<'py, PyList>> {
-        let sent = self.list(py);
-        if let Some(receipt) = receipt {
-            static NAME: PyOnceLock<Py<PyString>> = PyOnceLock::new();
-            let name = NAME.get_or_init(py, || PyString::new(py, RECEIPT).unbind());
-            sent.append((name, receipt.to_string()))?;
-            sent.append(&self.outlet.get().scope_header)?;
+        let mut sent = Vec::with_capacity(self.headers.len() + 2);
+        for header in &self.headers {
+            sent.push(header.pair(py)?);
         }
-        Ok(sent)
+        if let Some(receipt) = receipt {
+            sent.push((intern!(py, RECEIPT), receipt.to_string()).into_pyobject(py)?);
+            sent.push((intern!(py, SCOPE), &self.outlet.get().scope).into_pyobject(py)?);
+        }
+        PyList::new(py, sent)
     }
 
-    /// Calls `produce` of a client with it.
+    /// Calls `produce` of a client with it: the ordinary road.
     pub fn send<'py>(
         &self,
         produce: &Bound<'py, PyAny>,
@@ -325,26 +316,30 @@ impl Output {
         receipt: ReceiptId,
     ) -> PyResult<()> {
         let py = produce.py();
+        let (key, value) = (held::object(py, self.key.as_ref())?, held::object(py, self.value.as_ref())?);
         let headers = self.sent_headers(py, Some(receipt))?;
         let partition = self.partition.unwrap_or(-1);
         // The argument that is None is another name of the one before.
         let topic = &self.outlet.get().topic_object;
-        produce.call1((topic, &self.value, &self.key, partition, on_delivery, py.None(), self.timestamp, headers))?;
+        produce.call1((topic, value, key, partition, on_delivery, py.None(), self.timestamp, headers))?;
         Ok(())
     }
 
-    fn list<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
-        self.headers.as_ref().map_or_else(|| PyList::empty(py), |headers| headers.bind(py).to_list())
-    }
-
-    /// Its headers, which were checked when they were taken.
-    ///
-    /// This runs under locks, so it makes no Python object: the garbage collector could run then, and with it any code.
-    fn headers(&self, py: Python<'_>) -> Vec<Header> {
-        let read = |pair: Borrowed<'_, '_, PyAny>| {
-            let (name, value) = outbound::parts(&pair).ok()?;
-            Some((name.to_str().ok()?.to_owned(), record::bytes_of(&value).ok()??.map(<[u8]>::to_vec)))
-        };
-        self.headers.iter().flat_map(|headers| headers.bind(py).iter_borrowed()).filter_map(read).collect()
+    /// Hands it to a producer of the client's; needs no Python, and nobody hears of its delivery.
+    pub fn hand(&self, sender: &chio_client::Sender, receipt: ReceiptId) -> Result<(), Refusal> {
+        let outlet = self.outlet.get();
+        let receipt = receipt.to_string();
+        let mut headers = Vec::with_capacity(self.headers.len() + 2);
+        headers.extend(self.headers.iter().map(|header| (&*header.name, header.value.as_deref())));
+        headers.push((RECEIPT_TERMINATED, Some(receipt.as_bytes())));
+        headers.push((SCOPE_TERMINATED, Some(outlet.scope.as_bytes())));
+        sender.send(&Record {
+            topic: &outlet.topic_terminated,
+            partition: self.partition.unwrap_or(-1),
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            timestamp: self.timestamp,
+            headers: &headers,
+        })
     }
 }
