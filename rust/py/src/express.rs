@@ -69,7 +69,7 @@ impl Backlog {
         };
         let Some(outlet) = self.outlet(py, identity, topic) else { return Ok(false) };
         let outlet = outlet.get();
-        let Some(address) = &outlet.address else { return Ok(false) };
+        let address = &outlet.address;
 
         let (Some(key), Some(value)) = (content(given.key), content(given.value)) else { return Ok(false) };
         if key.map_or(0, <[u8]>::len) + value.map_or(0, <[u8]>::len) > self.largest {

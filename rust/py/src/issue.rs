@@ -234,7 +234,7 @@ pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) 
             }
             require_decided(&ruling, &generation, &check.always)?;
             let id = issue.next_id(ruling.now);
-            let ordinal = check.push(py, issue, &ruling, id)?;
+            let ordinal = check.push(issue, &ruling, id)?;
             ruling.issued = Some(Issued::sealed(id, ordinal));
             gate.counts.add(ruling.verdict());
         }

@@ -7,7 +7,8 @@
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
 //! | [`backlog`], [`express`], [`offer`], [`line`](mod@line), [`lease`] | from a producer's call to the client: decided in one call, sent without Python's lock |
-//! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`admitted`], [`inbound`], [`outbound`], [`record`] | reading what Python hands over |
+//! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`admitted`], [`inbound`], [`outbound`], [`held`], [`record`] | reading what Python hands over |
+//! | [`sender`] | handing outputs to a producer |
 //! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
 mod admit;
@@ -25,6 +26,7 @@ mod exported;
 mod express;
 mod gate;
 mod headers;
+mod held;
 mod inbound;
 mod issue;
 mod layout;
@@ -44,6 +46,7 @@ mod read;
 mod reader;
 mod record;
 mod roads;
+mod sender;
 mod signer;
 mod untracked;
 mod upkeep;
@@ -77,6 +80,8 @@ mod _native {
     use super::reader::Reader;
     #[pymodule_export]
     use super::roads::{read_by_both_roads, slow_road_reason};
+    #[pymodule_export]
+    use super::sender::Sender;
     #[pymodule_export]
     use super::signer::Signer;
     #[pymodule_export]

@@ -95,7 +95,7 @@ impl Offer<'_, '_> {
             parents: &self.origin.parents,
             parents_rejected: self.origin.rejected,
             correlation: self.origin.correlation.as_deref(),
-            ..Draft::new(id, ruling.now, &template, &self.outlet.target)
+            ..Draft::new(id, ruling.now, &template, &self.outlet.address.target)
         })
     }
 }
