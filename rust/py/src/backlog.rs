@@ -36,8 +36,16 @@ pub struct Backlog {
     max_messages: AtomicUsize,
     max_bytes: usize,
     slow_road_reason: Option<String>,
-    /// Outlets by identity, then by topic.
-    known: Mutex<HashMap<String, HashMap<String, Py<Outlet>>>>,
+    known: Mutex<Known>,
+}
+
+/// Outlets that were used before.
+#[derive(Debug, Default)]
+struct Known {
+    /// The one that was used last: mostly the next one, too.
+    last: Option<Py<Outlet>>,
+    /// All of them by identity, then by topic.
+    all: HashMap<String, HashMap<String, Py<Outlet>>>,
 }
 
 /// A message without callback that was not sent.
@@ -50,8 +58,14 @@ type Callback = Option<Py<PyAny>>;
 impl Backlog {
     /// The outlet to a topic for an identity, once it is known.
     pub fn outlet<'py>(&self, py: Python<'py>, identity: &str, topic: &str) -> Option<Bound<'py, Outlet>> {
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(identity)?.get(topic).map(|outlet| outlet.bind(py).clone())
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let leads_there = |outlet: &&Py<Outlet>| outlet.get().topic == topic && outlet.get().identity == identity;
+        if let Some(last) = known.last.as_ref().filter(leads_there) {
+            return Some(last.bind(py).clone());
+        }
+        let outlet = known.all.get(identity)?.get(topic)?.bind(py).clone();
+        known.last = Some(outlet.clone().unbind());
+        Some(outlet)
     }
 }
 
@@ -124,7 +138,7 @@ impl Backlog {
     fn know(&self, outlet: &Bound<'_, Outlet>) {
         let (identity, topic) = (outlet.get().identity.clone(), outlet.get().topic.clone());
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(identity).or_default().insert(topic, outlet.clone().unbind());
+        known.all.entry(identity).or_default().insert(topic, outlet.clone().unbind());
     }
 
     #[expect(clippy::too_many_arguments, reason = "these are the arguments of the Python method")]
