@@ -642,8 +642,8 @@ class Backlog:
 
     max_messages: int
 
-    def __init__(
-        self,
+    def __new__(
+        cls,
         gate: Gate,
         producer: Producer,
         *,
@@ -653,7 +653,7 @@ class Backlog:
         max_messages: int,
         max_bytes: int,
         heard: bool = False,
-    ) -> None: ...
+    ) -> Self: ...
     @property
     def slow_road_reason(self) -> str | None:
         """Why all messages are given to the client in Python; None if only those with callbacks are."""
@@ -682,7 +682,6 @@ class Backlog:
         timestamp: int,
         parents: Iterable[str],
         correlation: str | None,
-        /,
     ) -> bool:
         """Decide on a message without callback, issue its receipt and put it, if that is all it takes.
 
@@ -694,7 +693,7 @@ class Backlog:
             LogError: the receipt cannot be issued.
         """
 
-    def put(self, parcels: Sequence[tuple[Check, Callable[..., Any] | None]], size: int, /) -> bool:
+    def put(self, parcels: Sequence[tuple[Check, Callable[..., Any] | None]], size: int) -> bool:
         """Put outputs that have their receipts, with `on_delivery`; `size` in bytes. False after `shut`."""
 
     def forward(self) -> list[tuple[Check, Callable[..., Any] | None]] | Refused | None:
@@ -710,7 +709,7 @@ class Backlog:
             LogError: what was taken does not become durable; it was not sent.
         """
 
-    def passed(self, number: int, /) -> None:
+    def passed(self, number: int) -> None:
         """Count messages no longer: they were handed to the client, or given up."""
 
     def await_poll(self) -> bool:
@@ -719,16 +718,16 @@ class Backlog:
     def polled(self) -> None:
         """Tell the flusher that the client may have room."""
 
-    def await_move(self, timeout: float, /) -> None:
+    def await_move(self, timeout: float) -> None:
         """Wait until the flusher has got somewhere, at most `timeout` seconds."""
 
-    def shut(self, is_closing: bool, /) -> None:
+    def shut(self, is_closing: bool) -> None:
         """Let nothing more be put and, if it is closing, nothing more be sent."""
 
     def drain(self) -> tuple[list[tuple[Check, Callable[..., Any] | None]], list[Refused]]:
         """Take out what was not sent, which counts until `passed`; for the flusher."""
 
-    def take_back(self, refused: Sequence[Refused], /) -> None:
+    def take_back(self, refused: Sequence[Refused]) -> None:
         """Issue `rollback` receipts for messages that were not sent.
 
         Raises:
