@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, KafkaException, Message
 
 from chio_fast._native import Refused
-from chio_fast.errors import ChioError, LogError
+from chio_fast.errors import ChioError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -208,7 +208,7 @@ class Outbox:
         """Hand messages to the client. While its queue is full this waits for somebody to poll."""
         produce = self._client.produce
         while self._parcels:
-            parcel = self._parcels.popleft()
+            parcel = self._parcels[0]
             output, on_delivery = parcel
             while True:
                 try:
@@ -222,6 +222,7 @@ class Outbox:
                 except Exception as refusal:  # noqa: BLE001 - arguments that the client does not take, too
                     self._give_up([parcel], _reason(refusal))
                 break
+            self._parcels.popleft()
 
     def _left(self) -> list[Parcel | Refused]:
         """Take out what was not sent."""
@@ -236,7 +237,7 @@ class Outbox:
         try:
             self._gate.rollback_checks([parcel[0] for parcel in parcels if not isinstance(parcel, Refused)])
             self.backlog.take_back([parcel for parcel in parcels if isinstance(parcel, Refused)])
-        except LogError as error:
+        except ChioError as error:
             log.error("receipts of messages that were not sent cannot be taken back: %s", error)
         # In this order: whoever counts meanwhile counts too many rather than too few.
         self._unsent.extend((parcel, reason) for parcel in parcels)
