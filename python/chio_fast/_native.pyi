@@ -5,12 +5,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, final
 
-from confluent_kafka import Consumer, KafkaError, Message
+from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 from chio_fast.decision import Decision, Explanation, GuardRun, Kind
 from chio_fast.message import EventLike, Headers, MessageLike, OutputHeaders
 
 __all__ = [
+    "Backlog",
     "Check",
     "Event",
     "Gate",
@@ -19,6 +20,8 @@ __all__ = [
     "Partition",
     "Policy",
     "Reader",
+    "Refused",
+    "Sender",
     "SignedCheckpoint",
     "Signer",
     "check_trust",
@@ -621,6 +624,133 @@ class Outlet:
     def identity(self) -> str: ...
 
 @final
+class Backlog:
+    """A governed producer's messages between their receipts and the client.
+
+    Those without callbacks are handed to the client natively, without Python's lock, if that road is open.
+
+    Args:
+        gate: decides, and issues the receipts.
+        producer: the client.
+        identity: who produces, whatever is being handled; None for the identity of the event.
+        fallback: who produces where neither says so; None for nobody.
+        largest: bytes of key and value that the client takes at most; None for any number.
+        max_messages: messages that wait at most.
+        max_bytes: bytes of keys and values that wait at most.
+        heard: somebody hears of every message, so all of them are given to the client in Python.
+    """
+
+    max_messages: int
+
+    def __new__(
+        cls,
+        gate: Gate,
+        producer: Producer,
+        *,
+        identity: str | None,
+        fallback: str | None,
+        largest: int | None,
+        max_messages: int,
+        max_bytes: int,
+        heard: bool = False,
+    ) -> Self: ...
+    @property
+    def slow_road_reason(self) -> str | None:
+        """Why all messages are given to the client in Python; None if only those with callbacks are."""
+
+    @property
+    def sent(self) -> int:
+        """Messages handed to the client natively; their receipts were durable by then."""
+
+    @property
+    def is_full(self) -> bool:
+        """Whether nothing more may be put now."""
+
+    def __len__(self) -> int:
+        """How many messages wait, those in the flusher's hands included."""
+
+    def know(self, outlet: Outlet) -> None:
+        """Let `produce` use an outlet."""
+
+    def produce(
+        self,
+        topic: str,
+        value: bytes | str | None,
+        key: bytes | str | None,
+        partition: int,
+        headers: OutputHeaders | None,
+        timestamp: int,
+        parents: Iterable[str],
+        correlation: str | None,
+    ) -> bool:
+        """Decide on a message without callback, issue its receipt and put it, if that is all it takes.
+
+        Returns:
+            False if not, and then nothing was done: guards are due, it is not allowed, there is no room, its outlet is
+            not known, an argument is malformed or can be read only once, or the native road is closed.
+
+        Raises:
+            LogError: the receipt cannot be issued.
+        """
+
+    def put(self, parcels: Sequence[tuple[Check, Callable[..., Any] | None]], size: int) -> bool:
+        """Put outputs that have their receipts, with `on_delivery`; `size` in bytes. False after `shut`."""
+
+    def forward(self) -> list[tuple[Check, Callable[..., Any] | None]] | Refused | None:
+        """Take what waits, wait until it is durable and hand it to the client, until there is something else to do.
+
+        For one thread, the flusher. It takes Python's lock when it returns.
+
+        Returns:
+            Messages for the client's `produce`, or one that the client refuses, which count until `passed`; None once
+            the backlog is closed.
+
+        Raises:
+            LogError: what was taken does not become durable; it was not sent.
+        """
+
+    def passed(self, number: int) -> None:
+        """Count messages no longer: they were handed to the client, or given up."""
+
+    def await_poll(self) -> bool:
+        """Wait until somebody has polled the full client, for a little while; say whether the backlog is closed."""
+
+    def polled(self) -> None:
+        """Tell the flusher that the client may have room."""
+
+    def await_move(self, timeout: float) -> None:
+        """Wait until the flusher has got somewhere, at most `timeout` seconds."""
+
+    def shut(self, is_closing: bool) -> None:
+        """Let nothing more be put and, if it is closing, nothing more be sent."""
+
+    def drain(self) -> tuple[list[tuple[Check, Callable[..., Any] | None]], list[Refused]]:
+        """Take out what was not sent, which counts until `passed`; for the flusher."""
+
+    def take_back(self, refused: Sequence[Refused]) -> None:
+        """Issue `rollback` receipts for messages that were not sent.
+
+        Raises:
+            LogError: receipts cannot be issued.
+        """
+
+@final
+class Refused:
+    """A message without callback that was not sent."""
+
+    @property
+    def topic(self) -> str: ...
+    @property
+    def receipt_id(self) -> str: ...
+    @property
+    def code(self) -> int:
+        """Why the client does not take it; 0 if it was not asked."""
+
+    @property
+    def reason(self) -> str | None:
+        """The same in words."""
+
+@final
 class Check:
     """One request with its decision."""
 
@@ -703,6 +833,33 @@ class Inlet:
 
     def close(self) -> None:
         """Take nothing any more; what was taken and not admitted is dropped."""
+
+@final
+class Sender:
+    """Hands outputs to a confluent Producer without its `produce`: the fast road.
+
+    No delivery callback hears of these records: `flush` says that none is on its way any more, and in a transaction the
+    commit fails if one was not delivered. It keeps the producer.
+
+    Args:
+        producer: a confluent Producer that nobody closes while `hand` runs.
+
+    Raises:
+        Exception: the road is closed, for the reason that it gives: the client's memory is known for one version of its
+            own classes alone; or the producer was closed.
+    """
+
+    def __new__(cls, producer: Producer) -> Self: ...
+    def hand(self, outputs: Sequence[Check]) -> tuple[int, int]:
+        """Hand outputs that have their receipts to the producer, in order, until it refuses one.
+
+        Returns:
+            How many it took; and the code of the `KafkaError` with which it refused the next one, 0 if it took all.
+
+        Raises:
+            ValueError: something is no output, or has no receipt. Nothing was handed over then.
+            RuntimeError: the producer was closed.
+        """
 
 @final
 class Event:

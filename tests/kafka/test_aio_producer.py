@@ -52,7 +52,7 @@ def test_guards_and_room_are_waited_for_without_blocking_the_loop(world: World) 
         turning = asyncio.create_task(turn())
         async with world.aio_producer(guards=[Slow()]) as producer:
             started = await producer._start()
-            started.outbox._max_messages = 3
+            started.outbox.backlog.max_messages = 3
             before = turns
             deliveries = [await producer.produce(world.topic, b"{}") for _ in range(30)]
             await asyncio.gather(*deliveries)

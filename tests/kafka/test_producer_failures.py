@@ -62,7 +62,7 @@ def test_what_the_client_refuses_after_the_receipt_is_reported_and_its_receipt_t
 
 def test_a_full_queue_raises_and_poll_makes_room(world: World) -> None:
     producer = world.producer({"queue.buffering.max.messages": 100, "linger.ms": 500})
-    producer.outbox._max_messages = 300
+    producer.outbox.backlog.max_messages = 300
     sent = 0
     for _ in patiently("a full queue"):
         try:

@@ -11,7 +11,7 @@ from chio_fast import context, settings
 from chio_fast.errors import ChioConfigError, ChioDenied, ChioRevoked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from chio_fast._native import Check, Event, Gate, Outlet
     from chio_fast.enforcer import Enforcer
@@ -40,6 +40,7 @@ class Outlets:
         identity: who produces, whatever is being handled; None for the identity of the event.
         fallback: who produces where neither says so; None for nobody.
         max_bytes: the client's `message.max.bytes`; None where it is not known.
+        know: is told of every outlet that is open.
 
     Raises:
         ChioConfigError: there is no topic.
@@ -53,6 +54,7 @@ class Outlets:
         identity: str | None,
         fallback: str | None,
         max_bytes: int | None,
+        know: Callable[[Outlet], None],
     ) -> None:
         if not scope_map:
             raise ChioConfigError('there is no topic: write `scope_map={"results": "events:produce:results"}`')
@@ -62,6 +64,7 @@ class Outlets:
         self._identity = identity
         self._fallback = fallback
         self._max_bytes = max_bytes
+        self._know = know
         self._known: dict[tuple[str, str], Outlet] = {}
 
     def authorise(  # noqa: PLR0917 - what `produce` was given, passed on at its speed
@@ -171,4 +174,5 @@ class Outlets:
         )
         if closed is None and identity:
             self._known[topic, identity] = outlet
+            self._know(outlet)
         return outlet

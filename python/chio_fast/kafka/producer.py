@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, Self
 from confluent_kafka import Producer
 
 from chio_fast import topics
+from chio_fast._native import Backlog
 from chio_fast.errors import ChioDeliveryError
 from chio_fast.kafka import anchors, config
 from chio_fast.kafka.constructor_arguments import enforcer_for, warn_of_sidecar
-from chio_fast.kafka.outbox import Outbox
+from chio_fast.kafka.outbox import MAX_BYTES, MAX_MESSAGES, Outbox
 from chio_fast.kafka.outlets import Outlets, fallback_identity
 from chio_fast.kafka.stats import ProducerStats
 
@@ -80,16 +81,25 @@ class ChioProducerMiddleware:
         )
         self.raw = producer
         self._owns_enforcer = enforcer is None
-        self.outlets = Outlets(
+        on_delivery = conf.get("on_delivery")
+        largest = int(conf.get("message.max.bytes", config.CLIENT_BYTES)) if conf else None
+        backlog = Backlog(
             self.enforcer.gate,
-            scope_map,
+            producer,
             identity=identity,
             fallback=fallback,
-            max_bytes=int(conf.get("message.max.bytes", config.CLIENT_BYTES)) if conf else None,
+            largest=largest,
+            max_messages=MAX_MESSAGES,
+            max_bytes=MAX_BYTES,
+            heard=on_delivery is not None,
+        )
+        self._express = backlog.produce
+        self.outlets = Outlets(
+            self.enforcer.gate, scope_map, identity=identity, fallback=fallback, max_bytes=largest, know=backlog.know
         )
         self._anchors = anchors.begin_alone(self.enforcer.log, self.enforcer.receipt_log, conf, anchor_topic)
         # Last, because its thread keeps the log open: whatever refuses the producer has done so by now.
-        self.outbox = Outbox(producer, self.enforcer.gate, conf.get("on_delivery"))
+        self.outbox = Outbox(producer, backlog, self.enforcer.gate, on_delivery)
 
     @classmethod
     def from_config(cls, conf: Mapping[str, Any], **arguments: Any) -> Self:
@@ -139,6 +149,11 @@ class ChioProducerMiddleware:
             KafkaException: it is larger than `message.max.bytes`.
             LogError: receipts cannot be issued or made durable any longer; nothing more is sent.
         """
+        on_delivery = on_delivery or callback
+        if on_delivery is None and self._express(
+            topic, value, key, partition, headers, timestamp, parents, correlation
+        ):
+            return
         self.outbox.require_room()
         size = self.outlets.size_of(topic, value, key)
         check = self.outlets.authorise(topic, value, key, partition, headers, timestamp, parents, correlation)
@@ -147,7 +162,7 @@ class ChioProducerMiddleware:
             self.outlets.issue([check])
         if not check.is_allowed:
             self.outlets.require_allowed([check])
-        self.outbox.put([(check, on_delivery or callback)], size)
+        self.outbox.put([(check, on_delivery)], size)
 
     def produce_batch(
         self,

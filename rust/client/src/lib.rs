@@ -9,14 +9,16 @@
 //! | [`library`] | the functions, by name |
 //! | [`message`], [`headers`] | what a consumer receives |
 //! | [`inlet`] | the way of a consumer's messages past its own queue |
-//! | [`sender`] | handing records to a producer |
+//! | [`sender`], [`bundle`] | handing records to a producer, and where they wait |
 
+pub mod bundle;
 pub mod headers;
 pub mod inlet;
 pub mod library;
 pub mod message;
 pub mod sender;
 
+pub use bundle::Bundle;
 pub use headers::Headers;
 pub use inlet::Inlet;
 pub use library::{Handle, HandleKind, Library, LibraryError, VERSION};

@@ -99,6 +99,7 @@ pub(crate) struct Argument {
 #[derive(Clone, Copy)]
 pub(crate) union ArgumentValue {
     pub(crate) text: *const c_char,
+    pub(crate) pointer: *mut c_void,
     pub(crate) flags: c_int,
     pub(crate) partition: i32,
     pub(crate) time: i64,
@@ -153,6 +154,8 @@ macro_rules! functions {
 functions! {
     version = c"rd_kafka_version_str": fn() -> *const c_char;
     kind = c"rd_kafka_type": fn(*const c_void) -> c_int;
+    topic_new = c"rd_kafka_topic_new": fn(*mut c_void, *const c_char, *mut c_void) -> *mut c_void;
+    topic_destroy = c"rd_kafka_topic_destroy": fn(*mut c_void);
     topic_name = c"rd_kafka_topic_name": fn(*const c_void) -> *const c_char;
     message_destroy = c"rd_kafka_message_destroy": fn(*mut RawMessage);
     message_timestamp = c"rd_kafka_message_timestamp": fn(*const RawMessage, *mut c_int) -> i64;

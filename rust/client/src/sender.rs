@@ -1,23 +1,29 @@
 //! Handing records to a producer.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr;
 
+use crate::bundle::Bundle;
 use crate::library::{Argument, ArgumentValue, Bytes, Handle, HeaderBytes, Library};
 
 /// `rd_kafka_vtype_t`
 const TOPIC: c_int = 1;
+const TOPIC_HANDLE: c_int = 2;
 const PARTITION: c_int = 3;
 const VALUE: c_int = 4;
 const KEY: c_int = 5;
 const FLAGS: c_int = 7;
 const TIMESTAMP: c_int = 8;
 const HEADER: c_int = 9;
+/// Arguments of a record beside its headers.
+const OTHERS: usize = 6;
 /// `RD_KAFKA_MSG_F_COPY`
 const COPY: c_int = 2;
 /// `RD_KAFKA_RESP_ERR__QUEUE_FULL`
-const QUEUE_FULL: c_int = -184;
+pub const QUEUE_FULL: c_int = -184;
+/// `RD_KAFKA_RESP_ERR__DESTROY`: the producer is being closed.
+pub const DESTROYED: c_int = -197;
 
 /// What is handed to a producer.
 #[derive(Clone, Copy, Debug)]
@@ -85,23 +91,42 @@ impl Sender {
     /// # Errors
     /// [`Refusal`]: the producer did not take it.
     pub fn send(&self, record: &Record<'_>) -> Result<(), Refusal> {
-        let mut arguments = Vec::with_capacity(6 + record.headers.len());
-        arguments.extend([
-            argument(TOPIC, ArgumentValue { text: record.topic.as_ptr() }),
-            argument(FLAGS, ArgumentValue { flags: COPY }),
-            argument(PARTITION, ArgumentValue { partition: record.partition }),
-            argument(KEY, ArgumentValue { bytes: bytes(record.key) }),
-            argument(VALUE, ArgumentValue { bytes: bytes(record.value) }),
-            argument(TIMESTAMP, ArgumentValue { time: record.timestamp }),
-        ]);
-        arguments.extend(record.headers.iter().map(|(name, value)| {
-            let Bytes { pointer, size } = bytes(*value);
-            let size = size.cast_signed();
-            argument(HEADER, ArgumentValue { header: HeaderBytes { name: name.as_ptr(), value: pointer, size } })
-        }));
+        let Record { topic, partition, key, value, timestamp, headers } = *record;
+        let mut arguments = Vec::with_capacity(OTHERS + headers.len());
+        let topic = argument(TOPIC, ArgumentValue { text: topic.as_ptr() });
+        arguments.extend(others(topic, (partition, timestamp), key, value));
+        arguments.extend(headers.iter().map(|(name, value)| header(name.as_ptr(), *value)));
+        // SAFETY: what the arguments point to lives as long as the record.
+        unsafe { self.produce(&arguments) }
+    }
+
+    /// Hands over the records of a bundle from `first` on; gives the number of the next one, and why it is refused unless
+    /// that was all.
+    pub fn send_bundle(&self, bundle: &Bundle, first: usize) -> (usize, Option<Refusal>) {
+        let topics: Vec<Topic<'_>> = bundle.topics().iter().map(|name| Topic::new(self, name)).collect();
+        let mut arguments = Vec::new();
+        let mut next = first;
+        while let Some(lying) = bundle.get(next) {
+            let Some(topic) = topics.get(lying.topic()) else { break };
+            arguments.clear();
+            arguments.extend(others(topic.argument(), lying.numbers(), lying.key(), lying.value()));
+            // INVARIANT (terminated): a NUL follows each name.
+            arguments.extend(lying.headers().map(|(name, value)| header(name.as_ptr().cast(), value)));
+            // SAFETY: what the arguments point to lives as long as the bundle and the topics.
+            if let Err(refusal) = unsafe { self.produce(&arguments) } {
+                return (next, Some(refusal));
+            }
+            next += 1;
+        }
+        (next, None)
+    }
+
+    /// # Safety
+    /// What the arguments point to lives.
+    unsafe fn produce(&self, arguments: &[Argument]) -> Result<(), Refusal> {
         let functions = &self.library.functions;
-        // SAFETY: the producer lives, as whoever made the handle has promised. What the arguments point to lives as long as
-        // the call, which copies it. An error that is given is ours.
+        // SAFETY: the producer lives, as whoever made the handle has promised. The call copies what the arguments point to.
+        // An error that is given is ours.
         unsafe {
             let error = (functions.produce)(self.producer.as_ptr(), arguments.as_ptr(), arguments.len());
             if error.is_null() {
@@ -112,6 +137,61 @@ impl Sender {
             Err(Refusal { code })
         }
     }
+}
+
+/// A topic that many records are for: by its handle librdkafka need not look for the name each time.
+struct Topic<'a> {
+    sender: &'a Sender,
+    name: &'a CStr,
+    handle: *mut c_void,
+}
+
+impl<'a> Topic<'a> {
+    fn new(sender: &'a Sender, name: &'a CStr) -> Self {
+        let functions = &sender.library.functions;
+        // SAFETY: the producer lives, and the name is terminated. Without a configuration the producer's own one is used.
+        let handle = unsafe { (functions.topic_new)(sender.producer.as_ptr(), name.as_ptr(), ptr::null_mut()) };
+        Self { sender, name, handle }
+    }
+
+    fn argument(&self) -> Argument {
+        if self.handle.is_null() {
+            // The call says what is wrong with the name.
+            return argument(TOPIC, ArgumentValue { text: self.name.as_ptr() });
+        }
+        argument(TOPIC_HANDLE, ArgumentValue { pointer: self.handle })
+    }
+}
+
+impl Drop for Topic<'_> {
+    fn drop(&mut self) {
+        if !self.handle.is_null() {
+            // SAFETY: the handle is ours; records keep their own.
+            unsafe { (self.sender.library.functions.topic_destroy)(self.handle) };
+        }
+    }
+}
+
+/// The arguments of a record that are no headers.
+fn others(
+    topic: Argument,
+    (partition, timestamp): (i32, i64),
+    key: Option<&[u8]>,
+    value: Option<&[u8]>,
+) -> [Argument; OTHERS] {
+    [
+        topic,
+        argument(FLAGS, ArgumentValue { flags: COPY }),
+        argument(PARTITION, ArgumentValue { partition }),
+        argument(KEY, ArgumentValue { bytes: bytes(key) }),
+        argument(VALUE, ArgumentValue { bytes: bytes(value) }),
+        argument(TIMESTAMP, ArgumentValue { time: timestamp }),
+    ]
+}
+
+fn header(name: *const c_char, value: Option<&[u8]>) -> Argument {
+    let Bytes { pointer, size } = bytes(value);
+    argument(HEADER, ArgumentValue { header: HeaderBytes { name, value: pointer, size: size.cast_signed() } })
 }
 
 /// One argument of the call.

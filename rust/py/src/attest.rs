@@ -261,7 +261,7 @@ impl Batch<'_> {
         for check in &self.checks {
             let ruling = check.ruling();
             let id = issue.next_id(ruling.now);
-            check.push(py, issue, &ruling, id)?;
+            check.push(issue, &ruling, id)?;
             self.check_ids.push(id);
         }
         Ok(())

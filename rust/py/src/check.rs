@@ -79,17 +79,20 @@ impl Check {
         }
     }
 
-    /// Hands its receipt to the log; calls no Python.
-    pub fn push(
-        &self,
-        py: Python<'_>,
-        issue: &mut chio_store::Issue<'_>,
-        ruling: &Ruling,
-        id: ReceiptId,
-    ) -> Result<u64, PushError> {
+    /// Hands its receipt to the log; needs no Python.
+    pub fn push(&self, issue: &mut chio_store::Issue<'_>, ruling: &Ruling, id: ReceiptId) -> Result<u64, PushError> {
         match &self.asked {
             Asked::Matter(matter) => matter.push(issue, ruling, id),
-            Asked::Output(output) => output.push(py, issue, ruling, id),
+            Asked::Output(output) => output.push(issue, ruling, id),
+        }
+    }
+
+    /// What can be sent: an output, and its receipt.
+    pub fn outgoing(&self) -> PyResult<(&Output, ReceiptId)> {
+        let issued = self.ruling().issued;
+        match (&self.asked, issued) {
+            (Asked::Output(output), Some(issued)) => Ok((output, issued.id)),
+            _ => Err(PyValueError::new_err("only an output that has its receipt can be sent")),
         }
     }
 
@@ -185,11 +188,8 @@ impl Check {
     }
 
     fn send<'py>(&self, produce: &Bound<'py, PyAny>, on_delivery: &Bound<'py, PyAny>) -> PyResult<()> {
-        let issued = self.ruling().issued;
-        match (&self.asked, issued) {
-            (Asked::Output(output), Some(issued)) => output.send(produce, on_delivery, issued.id),
-            _ => Err(PyValueError::new_err("only an output that has its receipt can be sent")),
-        }
+        let (output, receipt) = self.outgoing()?;
+        output.send(produce, on_delivery, receipt)
     }
 
     #[getter]

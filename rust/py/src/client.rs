@@ -2,6 +2,9 @@
 //!
 //! What lies where is written down for one version of the client with one of librdkafka, and is used only for exactly these.
 
+use std::ffi::{c_int, c_ulong, c_void};
+use std::sync::atomic::{AtomicI32, AtomicPtr, Ordering};
+
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
@@ -19,11 +22,28 @@ const FATAL: i32 = -150;
 /// Size of the client's consumers and producers, which share one struct.
 const HANDLE_SIZE: usize = 176;
 
-/// The beginning of `Handle` of `confluent_kafka.h`, CPython's object header before it.
+/// `Handle` of `confluent_kafka.h`, CPython's object header before it, up to what a producer has of its own.
 #[repr(C)]
-struct RawHandle {
+#[derive(Debug)]
+pub struct RawHandle {
     head: [usize; 2],
-    rk: *mut std::ffi::c_void,
+    /// librdkafka's own handle; null once it is closed.
+    pub rk: AtomicPtr<c_void>,
+    callbacks: [*mut c_void; 3],
+    initiated: c_int,
+    thread_key: [c_int; 2],
+    /// `rd_kafka_type_t`
+    pub kind: c_int,
+    logger: *mut c_void,
+    oauth: *mut c_void,
+    oauth_token_set: c_int,
+    /// Calls that use `rk` now: closing waits until there is none.
+    pub active_calls: AtomicI32,
+    /// Not 0 once somebody closes it.
+    pub closing: AtomicI32,
+    closing_thread: c_ulong,
+    /// Of a producer: what hears of records that have no callback of their own, null for nobody.
+    pub on_delivery: *mut c_void,
 }
 
 /// The librdkafka of the imported client.
@@ -64,7 +84,7 @@ pub fn handle(object: &Bound<'_, PyAny>, kind: HandleKind) -> PyResult<Handle> {
     let size: usize = expected.getattr("__basicsize__")?.extract()?;
     require(size == HANDLE_SIZE, || format!("a {name} has {size} bytes"))?;
     // SAFETY: the object is exactly of the type whose layout is known for this version, and alive.
-    let rk = unsafe { (*object.as_ptr().cast::<RawHandle>()).rk };
+    let rk = unsafe { &*object.as_ptr().cast::<RawHandle>() }.rk.load(Ordering::SeqCst);
     // SAFETY: the field holds the client's own handle until it closes it, and null from then on.
     let handle = unsafe { Handle::new(rk) };
     let handle = handle.ok_or_else(|| PyRuntimeError::new_err(format!("the {name} was closed")))?;
@@ -75,7 +95,7 @@ pub fn handle(object: &Bound<'_, PyAny>, kind: HandleKind) -> PyResult<Handle> {
 /// Whether a handle that was found in an object is still in it.
 pub fn is_open(object: &Bound<'_, PyAny>, handle: Handle) -> bool {
     // SAFETY: whoever has found a handle in the object has made sure of its type; it is alive.
-    let rk = unsafe { (*object.as_ptr().cast::<RawHandle>()).rk };
+    let rk = unsafe { &*object.as_ptr().cast::<RawHandle>() }.rk.load(Ordering::SeqCst);
     rk == handle.as_ptr()
 }
 

@@ -6,7 +6,9 @@ use std::sync::atomic::Ordering;
 use pyo3::prelude::*;
 
 use chio_policy::Verdict;
-use chio_receipts::{Attempt, Content, Draft, Evidence, PushError, ReceiptId, Template, TemplateFields};
+use chio_receipts::{
+    Attempt, Content, Draft, Evidence, PushError, ReceiptId, TargetTemplate, Template, TemplateFields,
+};
 use chio_rulings::{Generation, Issued, Resolved, Ruling};
 
 use crate::admit;
@@ -16,6 +18,8 @@ use crate::errors;
 use crate::event::Event;
 use crate::gate::{Gate, wait_for_room};
 use crate::inbound::{Inbound, Part};
+use crate::line::Unsent;
+use crate::outlet::Address;
 use crate::place::Place;
 use crate::record;
 
@@ -230,7 +234,7 @@ pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) 
             }
             require_decided(&ruling, &generation, &check.always)?;
             let id = issue.next_id(ruling.now);
-            let ordinal = check.push(py, issue, &ruling, id)?;
+            let ordinal = check.push(issue, &ruling, id)?;
             ruling.issued = Some(Issued::sealed(id, ordinal));
             gate.counts.add(ruling.verdict());
         }
@@ -320,26 +324,46 @@ pub fn rollback(gate: &Gate, py: Python<'_>, given: &[Bound<'_, Event>]) -> PyRe
 
 /// Takes back receipts of checks that were not acted upon after all.
 pub fn rollback_checks(gate: &Gate, py: Python<'_>, given: &[Bound<'_, Check>]) -> PyResult<()> {
-    wait_for_room(gate, py)?;
-    let (now, generation) = (clock::now(), gate.generation());
     let taken_back = |bound: &Bound<'_, Check>| {
         let check = bound.get();
         let issued = check.ruling().issued?;
-        let template = Template::new(&TemplateFields {
-            kind: chio_receipts::Kind::Rollback,
-            identity: check.question().identity,
-            scope: "",
-            verdict: None,
-            rule: "",
-            reason: "not acted upon after all",
-            errors: &[],
-            guards: &[],
-        });
-        Some((issued.id, Arc::new(template), check.target()))
+        Some((issued.id, not_acted_upon(check.question().identity), check.target()))
     };
-    let taken_back: Vec<_> = given.iter().filter_map(taken_back).collect();
+    take_back(gate, py, &given.iter().filter_map(taken_back).collect::<Vec<_>>())
+}
+
+/// Takes back receipts of outputs that were not sent after all.
+pub fn rollback_unsent(gate: &Gate, py: Python<'_>, given: &[Unsent]) -> PyResult<()> {
+    let taken_back = |unsent: &Unsent| {
+        let Address { identity, target, .. } = &*unsent.address;
+        (unsent.receipt, not_acted_upon(identity), Arc::clone(target))
+    };
+    take_back(gate, py, &given.iter().map(taken_back).collect::<Vec<_>>())
+}
+
+/// What receipts share that take back those of an identity.
+fn not_acted_upon(identity: &str) -> Arc<Template> {
+    Arc::new(Template::new(&TemplateFields {
+        kind: chio_receipts::Kind::Rollback,
+        identity,
+        scope: "",
+        verdict: None,
+        rule: "",
+        reason: "not acted upon after all",
+        errors: &[],
+        guards: &[],
+    }))
+}
+
+fn take_back(
+    gate: &Gate,
+    py: Python<'_>,
+    receipts: &[(ReceiptId, Arc<Template>, Arc<TargetTemplate>)],
+) -> PyResult<()> {
+    wait_for_room(gate, py)?;
+    let (now, generation) = (clock::now(), gate.generation());
     issue(gate, py, &generation, |issue| {
-        for (receipt, template, target) in &taken_back {
+        for (receipt, template, target) in receipts {
             let id = issue.next_id(now);
             issue.push(&Draft { rollback: Some(*receipt), ..Draft::new(id, now, template, target) })?;
         }

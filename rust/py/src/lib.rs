@@ -6,12 +6,15 @@
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
-//! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`original`], [`inlet`], [`admitted`], [`inbound`], [`outbound`], [`record`] | reading what Python hands over |
+//! | [`backlog`], [`express`], [`offer`], [`line`](mod@line), [`lease`] | from a producer's call to the client: decided in one call, sent without Python's lock |
+//! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`original`], [`inlet`], [`admitted`], [`inbound`], [`outbound`], [`held`], [`record`] | reading what Python hands over |
+//! | [`sender`] | handing outputs to a producer |
 //! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
 mod admit;
 mod admitted;
 mod attest;
+mod backlog;
 mod check;
 mod checkpoint;
 mod client;
@@ -20,16 +23,21 @@ mod decision;
 mod errors;
 mod event;
 mod exported;
+mod express;
 mod gate;
 mod headers;
+mod held;
 mod inbound;
 mod inlet;
 mod issue;
 mod layout;
+mod lease;
 mod letter;
+mod line;
 mod log;
 mod matter;
 mod message;
+mod offer;
 mod original;
 mod outbound;
 mod outcome;
@@ -40,6 +48,7 @@ mod read;
 mod reader;
 mod record;
 mod roads;
+mod sender;
 mod signer;
 mod untracked;
 mod upkeep;
@@ -47,6 +56,8 @@ mod upkeep;
 /// Names of the module.
 #[pyo3::pymodule]
 mod _native {
+    #[pymodule_export]
+    use super::backlog::{Backlog, Refused};
     #[pymodule_export]
     use super::check::Check;
     #[pymodule_export]
@@ -73,6 +84,8 @@ mod _native {
     use super::reader::Reader;
     #[pymodule_export]
     use super::roads::{read_by_both_roads, slow_road_reason};
+    #[pymodule_export]
+    use super::sender::Sender;
     #[pymodule_export]
     use super::signer::Signer;
     #[pymodule_export]

@@ -1,101 +1,97 @@
 //! The headers that an output takes along: the caller's, and the trace of the event that is handled.
 
-use pyo3::exceptions::PyValueError;
-use pyo3::intern;
-use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString};
 
-use chio_rulings::headers::{TRACE, correlation_text, is_stated_by_receipt};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString, PyTuple};
+
+use chio_rulings::headers::{TRACE, TRACE_TERMINATED, correlation_text, is_stated_by_receipt};
 
 use crate::event::Event;
+use crate::held::{self, Held};
 use crate::outlet::ROLE;
 use crate::record;
 
-/// The caller's headers as immutable pairs, without those that say what receipts say; and the correlation text among them,
-/// that of the header which comes first in `names`.
-pub fn carried<'py>(
-    given: &Bound<'py, PyAny>,
-    names: &[String],
-) -> PyResult<(Option<Bound<'py, PyTuple>>, Option<String>)> {
-    let pairs = pairs_of(given)?;
-    let (mut own, mut text, mut rank) = (0, None, names.len());
-    for pair in pairs.iter_borrowed() {
-        let (name, value) = parts(&pair)?;
+/// A header as the client takes it.
+#[derive(Debug)]
+pub struct OutboundHeader {
+    /// Its name, which is UTF-8.
+    pub name: Cow<'static, CStr>,
+    /// Its value, if it has one.
+    pub value: Option<Held>,
+}
+
+impl OutboundHeader {
+    /// The name as text.
+    pub fn name(&self) -> &str {
+        self.name.to_str().unwrap_or_default()
+    }
+
+    /// Name and value, as the policy and the receipt know them.
+    pub fn view(&self) -> (&str, Option<&[u8]>) {
+        (self.name(), self.value.as_deref())
+    }
+
+    /// Name and value, as Python knows them.
+    pub fn pair<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
+        (self.name(), held::object(py, self.value.as_ref())?).into_pyobject(py)
+    }
+}
+
+/// The caller's headers, without those that say what receipts say; and the correlation text among them, that of the header
+/// which comes first in `names`.
+pub fn carried(given: &Bound<'_, PyAny>, names: &[String]) -> PyResult<(Vec<OutboundHeader>, Option<String>)> {
+    let wrong = || record::headers_error(ROLE);
+    let pairs = match given.cast::<PyDict>() {
+        Ok(members) => members.items().into_any(),
+        Err(_) => given.clone(),
+    };
+    let (mut kept, mut text, mut rank) = (Vec::new(), None, names.len());
+    for pair in pairs.try_iter().map_err(|_| wrong())? {
+        let (name, value) = parts(&pair?)?;
         let name = name.to_str()?;
-        let Some(bytes) = record::bytes_of(&value)? else {
+        let is_text = value.is_instance_of::<PyString>();
+        let Some(value) = Held::take(value.clone())? else {
             return Err(record::content_type_error(&value, ROLE, "headers"));
         };
-        let is_cut_off =
-            name.contains('\0') || value.cast::<PyString>().is_ok() && bytes.is_some_and(|it| it.contains(&0));
-        if is_cut_off {
-            // The policy and the receipt would know another header than the topic.
-            return Err(PyValueError::new_err(format!(
-                "header {name:?} of `{ROLE}` holds a NUL, where the client cuts names and strings off: leave it out, or \
-                 give the value as bytes"
-            )));
+        if is_text && value.as_ref().is_some_and(|text| text.contains(&0)) {
+            return Err(cut_off(name));
         }
-        own += usize::from(is_stated_by_receipt(name));
+        let terminated = CString::new(name).map_err(|_| cut_off(name))?;
         if let Some(found) = names.iter().take(rank).position(|known| known == name)
-            && let Some(bytes) = bytes
+            && let Some(bytes) = &value
         {
             (rank, text) = (found, Some(correlation_text(bytes).into_owned()));
         }
-    }
-    if own == pairs.len() {
-        return Ok((None, text));
-    }
-    if own == 0 {
-        return Ok((Some(pairs), text));
-    }
-    let mut kept = Vec::with_capacity(pairs.len() - own);
-    for pair in pairs.iter_borrowed() {
-        if !is_stated_by_receipt(parts(&pair)?.0.to_str()?) {
-            kept.push(pair.to_owned());
+        if !is_stated_by_receipt(name) {
+            kept.push(OutboundHeader { name: terminated.into(), value });
         }
     }
-    Ok((Some(PyTuple::new(given.py(), kept)?), text))
+    Ok((kept, text))
 }
 
-/// The headers and the trace of an event, unless they hold one.
-pub fn with_trace<'py>(
-    given: Option<Bound<'py, PyTuple>>,
-    event: &Bound<'py, Event>,
-) -> PyResult<Option<Bound<'py, PyTuple>>> {
-    let py = event.py();
-    let Some(trace) = event.get().trace(py) else { return Ok(given) };
-    let mut pairs = Vec::with_capacity(1);
-    for pair in given.iter().flatten() {
-        if parts(&pair)?.0.to_str()? == TRACE {
-            return Ok(given);
-        }
-        pairs.push(pair);
+/// Adds the trace of an event to headers that hold none.
+pub fn add_trace(headers: &mut Vec<OutboundHeader>, event: &Bound<'_, Event>) {
+    if headers.iter().any(|header| header.name() == TRACE) {
+        return;
     }
-    pairs.push((intern!(py, TRACE), trace).into_pyobject(py)?.into_any());
-    PyTuple::new(py, pairs).map(Some)
+    if let Some(trace) = event.get().trace(event.py()) {
+        headers.push(OutboundHeader { name: TRACE_TERMINATED.into(), value: Some(Held::Bytes(trace.into())) });
+    }
 }
 
-/// Headers as a tuple of tuples.
-fn pairs_of<'py>(given: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyTuple>> {
-    let wrong = || record::headers_error(ROLE);
-    let pairs = match given.cast::<PyDict>() {
-        Ok(members) => members.items().to_tuple(),
-        Err(_) => match given.cast::<PyList>() {
-            Ok(pairs) => pairs.to_tuple(),
-            Err(_) => {
-                let pairs = given.try_iter().map_err(|_| wrong())?.collect::<PyResult<Vec<_>>>()?;
-                PyTuple::new(given.py(), pairs)?
-            }
-        },
-    };
-    if pairs.iter_borrowed().all(|pair| pair.is_exact_instance_of::<PyTuple>()) {
-        return Ok(pairs);
-    }
-    let pair = |pair: Bound<'py, PyAny>| pair.extract::<(Bound<'py, PyAny>, Bound<'py, PyAny>)>().map_err(|_| wrong());
-    PyTuple::new(given.py(), pairs.iter().map(pair).collect::<PyResult<Vec<_>>>()?)
+/// The policy and the receipt would know another header than the topic.
+fn cut_off(name: &str) -> PyErr {
+    PyValueError::new_err(format!(
+        "header {name:?} of `{ROLE}` holds a NUL, where the client cuts names and strings off: leave it out, or give the \
+         value as bytes"
+    ))
 }
 
 /// Name and value of a header.
-pub fn parts<'py>(pair: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyAny>)> {
+fn parts<'py>(pair: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, Bound<'py, PyAny>)> {
     let wrong = || record::headers_error(ROLE);
     let pair = pair.cast::<PyTuple>().map_err(|_| wrong())?;
     if pair.len() != 2 {

@@ -1,22 +1,26 @@
 //! The produce boundary: what all events produced to one topic share, and single ones on their way there.
 
+use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
+use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyDict, PyList, PyString};
 
-use chio_conditions::{EventView, Kind};
+use chio_client::{Record, Refusal};
+use chio_conditions::Kind;
 use chio_policy::{Decision, Reads, Request, Scratch};
-use chio_receipts::{Content, Draft, EventTarget, GuardVerdict, PushError, ReceiptId, TargetTemplate};
-use chio_rulings::headers::{RECEIPT, SCOPE, is_digested};
+use chio_receipts::{EventTarget, GuardVerdict, PushError, ReceiptId, TargetTemplate};
+use chio_rulings::headers::{RECEIPT, RECEIPT_TERMINATED, SCOPE, SCOPE_TERMINATED};
 use chio_rulings::{Generation, Latest, Origin, Question, Ruling, Run};
 
 use crate::event::Event;
+use crate::held::{self, Held};
 use crate::inbound;
-use crate::outbound;
-use crate::record::{self, Header};
+use crate::offer::{self, Offer};
+use crate::outbound::{self, OutboundHeader};
+use crate::record;
 
 /// Under this name a closed outlet denies, as a guard does.
 const GUARD: &str = "outlet";
@@ -27,19 +31,33 @@ pub const ROLE: &str = "output";
 #[pyclass(frozen, module = "chio_fast._native")]
 #[derive(Debug)]
 pub struct Outlet {
-    topic: String,
-    scope: String,
-    identity: String,
-    target: Arc<TargetTemplate>,
+    /// Topic name.
+    pub topic: String,
+    /// Scope of producing to it.
+    pub scope: String,
+    /// Who produces.
+    pub identity: String,
+    /// What of it is known without Python's lock.
+    pub address: Arc<Address>,
     /// Why nothing may be produced to it, whatever the policy says.
     pub closed: Option<String>,
     /// Whether outputs carry on the trace of the event that is handled.
     carries_trace: bool,
-    /// The topic as the client takes it.
+    /// The topic as the client's `produce` takes it.
     topic_object: Py<PyString>,
-    /// The scope header as it is sent.
-    scope_header: Py<PyTuple>,
-    latest: Latest,
+    /// What the policy in force says about it in general.
+    pub latest: Latest,
+}
+
+/// What records and receipts of an outlet share.
+#[derive(Debug)]
+pub struct Address {
+    /// The topic as the client's library takes it.
+    pub topic: Arc<CStr>,
+    /// Who produces.
+    pub identity: String,
+    /// The target of its receipts.
+    pub target: Arc<TargetTemplate>,
 }
 
 /// Where an outlet leads: the keywords of `Gate.outlet`.
@@ -71,21 +89,23 @@ impl Outlet {
             topic_id: to.topic_id,
             partition: None,
         });
-        let scope_header = PyTuple::new(py, [SCOPE, &to.scope])?.unbind();
+        let topic = CString::new(to.topic).map_err(|_| {
+            PyValueError::new_err(format!("topic {:?} holds a NUL: name one that a cluster can have", to.topic))
+        })?;
         Ok(Self {
             topic: to.topic.to_owned(),
             carries_trace: to.carries_trace,
             topic_object: PyString::new(py, to.topic).unbind(),
             scope: to.scope,
+            address: Arc::new(Address { topic: topic.into(), identity: to.identity.clone(), target: Arc::new(target) }),
             identity: to.identity,
-            target: Arc::new(target),
             closed: to.closed,
-            scope_header,
             latest: Latest::default(),
         })
     }
 
-    fn question(&self) -> Question<'_> {
+    /// What is asked of the policy.
+    pub fn question(&self) -> Question<'_> {
         Question { identity: &self.identity, scope: &self.scope, kind: Kind::Produce }
     }
 }
@@ -116,9 +136,9 @@ impl Outlet {
 #[derive(Debug)]
 pub struct Output {
     outlet: Py<Outlet>,
-    key: Option<Py<PyAny>>,
-    value: Option<Py<PyAny>>,
-    headers: Option<Py<PyTuple>>,
+    key: Option<Held>,
+    value: Option<Held>,
+    headers: Vec<OutboundHeader>,
     partition: Option<i32>,
     timestamp: i64,
     event: Option<Py<Event>>,
@@ -149,13 +169,11 @@ impl Output {
     /// Checks and keeps what is to be produced. Without a correlation text of its own, that of its headers counts, else that
     /// of the event.
     pub fn new(outlet: &Bound<'_, Outlet>, given: Given<'_, '_>, correlation: &[String]) -> PyResult<Self> {
-        for (content, name) in [(&given.key, "key"), (&given.value, "value")] {
-            if let Some(content) = content
-                && record::bytes_of(content)?.is_none()
-            {
-                return Err(record::content_type_error(content, ROLE, name));
-            }
-        }
+        let held = |content: Option<Bound<'_, PyAny>>, name| {
+            let Some(content) = content else { return Ok(None) };
+            Held::take(content.clone())?.ok_or_else(|| record::content_type_error(&content, ROLE, name))
+        };
+        let (key, value) = (held(given.key, "key")?, held(given.value, "value")?);
         let (mut headers, text) =
             given.headers.map(|headers| outbound::carried(headers, correlation)).transpose()?.unwrap_or_default();
         let mut origin = Origin { correlation: given.correlation.or(text), ..Origin::default() };
@@ -168,7 +186,7 @@ impl Output {
                 origin.correlation = inbound::correlation_of(event.py(), event.get(), correlation);
             }
             if outlet.get().carries_trace {
-                headers = outbound::with_trace(headers, event)?;
+                outbound::add_trace(&mut headers, event);
             }
         }
         if let Some(parents) = given.parents {
@@ -179,9 +197,9 @@ impl Output {
         }
         Ok(Self {
             outlet: outlet.clone().unbind(),
-            key: given.key.map(Bound::unbind),
-            value: given.value.map(Bound::unbind),
-            headers: headers.map(Bound::unbind),
+            key,
+            value,
+            headers,
             partition: Some(given.partition).filter(|number| *number >= 0),
             timestamp: given.timestamp,
             event: given.event.map(Bound::unbind),
@@ -201,7 +219,7 @@ impl Output {
 
     /// The target of its receipts.
     pub fn target(&self) -> Arc<TargetTemplate> {
-        Arc::clone(&self.outlet.get().target)
+        Arc::clone(&self.outlet.get().address.target)
     }
 
     /// Decides by a policy; may call Python to read the headers of the event.
@@ -214,10 +232,7 @@ impl Output {
     ) -> PyResult<Decision> {
         let resolved = self.outlet.get().latest.under(generation, &self.question());
         let needs_headers = resolved.route.reads().contains(Reads::HEADERS);
-        let scope = (&*self.outlet.get().scope, needs_headers);
-        self.with_request(py, scope, now, &mut |request| {
-            generation.policy.decide_route(&resolved.route, request, scratch)
-        })
+        self.offer(py, needs_headers, |offer| offer.decide(py, &resolved, now, scratch))
     }
 
     /// A decision that nobody but the outlet itself has looked at.
@@ -237,55 +252,41 @@ impl Output {
         now: i64,
         f: &mut dyn FnMut(&Request<'_>) -> R,
     ) -> PyResult<R> {
-        let own = if needs_headers { self.headers(py) } else { Vec::new() };
-        let own: Vec<_> = own.iter().map(|(name, value)| (name.as_str(), value.as_deref())).collect();
-        let output = EventView {
-            topic: &self.outlet.get().topic,
-            partition: self.partition,
-            offset: None,
-            key: record::checked_bytes(py, &self.key),
-            timestamp: None,
-            headers: &own,
-            value: record::checked_bytes(py, &self.value),
-        };
-        let base = Request { scope, output: Some(&output), ..self.question().request(now) };
-        let Some(event) = self.event.as_ref().map(|event| event.bind(py).get()) else { return Ok(f(&base)) };
-        // Unreadable headers make the whole event absent, so that every condition that looks at it errs.
-        let headers = if needs_headers { event.all_headers(py) } else { Some(Vec::new()) };
-        event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
-            f(&Request { event: headers.is_some().then_some(view), ..base })
-        })
+        self.offer(py, needs_headers, |offer| offer.with_request(py, (scope, needs_headers), now, f))
     }
 
-    /// Hands its receipt to the log; calls no Python.
-    pub fn push(
-        &self,
-        py: Python<'_>,
-        issue: &mut chio_store::Issue<'_>,
-        ruling: &Ruling,
-        id: ReceiptId,
-    ) -> Result<u64, PushError> {
-        let outlet = self.outlet.get();
-        let question = outlet.question();
-        let template = outlet.latest.under(&ruling.generation, &question).template(ruling, &question);
-        let names = ruling.generation.policy.header_names();
-        let headers = if names.is_empty() { Vec::new() } else { self.headers(py) };
-        let digested: Vec<_> = headers
-            .iter()
-            .filter(|(name, _)| is_digested(names, name))
-            .map(|(name, value)| (name.as_str(), value.as_deref()))
-            .collect();
-        issue.push(&Draft {
-            content: Content::Event {
-                key: record::checked_bytes(py, &self.key),
-                headers: &digested,
-                value: record::checked_bytes(py, &self.value),
-            },
-            parents: &self.origin.parents,
-            parents_rejected: self.origin.rejected,
-            correlation: self.origin.correlation.as_deref(),
-            ..Draft::new(id, ruling.now, &template, &outlet.target)
-        })
+    /// Hands its receipt to the log; needs no Python.
+    pub fn push(&self, issue: &mut chio_store::Issue<'_>, ruling: &Ruling, id: ReceiptId) -> Result<u64, PushError> {
+        let headers = self.headers(!ruling.generation.policy.header_names().is_empty());
+        let resolved = self.outlet.get().latest.under(&ruling.generation, &self.question());
+        self.offered(None, &headers).push(issue, ruling, &resolved, id)
+    }
+
+    /// Calls `f` with the output, with or without its headers.
+    fn offer<R>(&self, py: Python<'_>, needs_headers: bool, f: impl FnOnce(&Offer<'_, '_>) -> R) -> R {
+        let event = self.event.as_ref().map(|event| event.bind(py));
+        f(&self.offered(event, &self.headers(needs_headers)))
+    }
+
+    fn headers(&self, are_needed: bool) -> Vec<offer::Header<'_>> {
+        let own = if are_needed { self.headers.as_slice() } else { &[] };
+        own.iter().map(OutboundHeader::view).collect()
+    }
+
+    fn offered<'a, 'py>(
+        &'a self,
+        event: Option<&'a Bound<'py, Event>>,
+        headers: &'a [offer::Header<'a>],
+    ) -> Offer<'a, 'py> {
+        Offer {
+            outlet: self.outlet.get(),
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            headers,
+            partition: self.partition,
+            event,
+            origin: &self.origin,
+        }
     }
 
     /// The event being handled.
@@ -298,26 +299,27 @@ impl Output {
         let shown = PyDict::new(py);
         shown.set_item(intern!(py, "topic"), &self.outlet.get().topic)?;
         shown.set_item(intern!(py, "partition"), self.partition)?;
-        shown.set_item(intern!(py, "key"), &self.key)?;
-        shown.set_item(intern!(py, "value"), &self.value)?;
-        shown.set_item(intern!(py, "headers"), self.list(py))?;
+        shown.set_item(intern!(py, "key"), held::object(py, self.key.as_ref())?)?;
+        shown.set_item(intern!(py, "value"), held::object(py, self.value.as_ref())?)?;
+        shown.set_item(intern!(py, "headers"), self.sent_headers(py, None)?)?;
         shown.set_item(intern!(py, "timestamp"), self.timestamp)?;
         Ok(shown.into_any().unbind())
     }
 
-    /// The headers as they are sent: the caller's, then receipt and scope once there is a receipt.
+    /// The headers as they are sent: the caller's, the trace, then receipt and scope once there is a receipt.
     pub fn sent_headers<'py>(&self, py: Python<'py>, receipt: Option<ReceiptId>) -> PyResult<Bound<'py, PyList>> {
-        let sent = self.list(py);
-        if let Some(receipt) = receipt {
-            static NAME: PyOnceLock<Py<PyString>> = PyOnceLock::new();
-            let name = NAME.get_or_init(py, || PyString::new(py, RECEIPT).unbind());
-            sent.append((name, receipt.to_string()))?;
-            sent.append(&self.outlet.get().scope_header)?;
+        let mut sent = Vec::with_capacity(self.headers.len() + 2);
+        for header in &self.headers {
+            sent.push(header.pair(py)?);
         }
-        Ok(sent)
+        if let Some(receipt) = receipt {
+            sent.push((intern!(py, RECEIPT), receipt.to_string()).into_pyobject(py)?);
+            sent.push((intern!(py, SCOPE), &self.outlet.get().scope).into_pyobject(py)?);
+        }
+        PyList::new(py, sent)
     }
 
-    /// Calls `produce` of a client with it.
+    /// Calls `produce` of a client with it: the ordinary road.
     pub fn send<'py>(
         &self,
         produce: &Bound<'py, PyAny>,
@@ -325,26 +327,30 @@ impl Output {
         receipt: ReceiptId,
     ) -> PyResult<()> {
         let py = produce.py();
+        let (key, value) = (held::object(py, self.key.as_ref())?, held::object(py, self.value.as_ref())?);
         let headers = self.sent_headers(py, Some(receipt))?;
         let partition = self.partition.unwrap_or(-1);
         // The argument that is None is another name of the one before.
         let topic = &self.outlet.get().topic_object;
-        produce.call1((topic, &self.value, &self.key, partition, on_delivery, py.None(), self.timestamp, headers))?;
+        produce.call1((topic, value, key, partition, on_delivery, py.None(), self.timestamp, headers))?;
         Ok(())
     }
 
-    fn list<'py>(&self, py: Python<'py>) -> Bound<'py, PyList> {
-        self.headers.as_ref().map_or_else(|| PyList::empty(py), |headers| headers.bind(py).to_list())
-    }
-
-    /// Its headers, which were checked when they were taken.
-    ///
-    /// This runs under locks, so it makes no Python object: the garbage collector could run then, and with it any code.
-    fn headers(&self, py: Python<'_>) -> Vec<Header> {
-        let read = |pair: Borrowed<'_, '_, PyAny>| {
-            let (name, value) = outbound::parts(&pair).ok()?;
-            Some((name.to_str().ok()?.to_owned(), record::bytes_of(&value).ok()??.map(<[u8]>::to_vec)))
-        };
-        self.headers.iter().flat_map(|headers| headers.bind(py).iter_borrowed()).filter_map(read).collect()
+    /// Hands it to a producer of the client's; needs no Python, and nobody hears of its delivery.
+    pub fn hand(&self, sender: &chio_client::Sender, receipt: ReceiptId) -> Result<(), Refusal> {
+        let outlet = self.outlet.get();
+        let receipt = receipt.to_string();
+        let mut headers = Vec::with_capacity(self.headers.len() + 2);
+        headers.extend(self.headers.iter().map(|header| (&*header.name, header.value.as_deref())));
+        headers.push((RECEIPT_TERMINATED, Some(receipt.as_bytes())));
+        headers.push((SCOPE_TERMINATED, Some(outlet.scope.as_bytes())));
+        sender.send(&Record {
+            topic: &outlet.address.topic,
+            partition: self.partition.unwrap_or(-1),
+            key: self.key.as_deref(),
+            value: self.value.as_deref(),
+            timestamp: self.timestamp,
+            headers: &headers,
+        })
     }
 }

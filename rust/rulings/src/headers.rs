@@ -1,13 +1,18 @@
 //! Names of headers, and what receipts take from them.
 
 use std::borrow::Cow;
+use std::ffi::CStr;
 
 use chio_policy::HeaderNames;
 
 /// Names the receipt of a record's own decision; on what follows from the record, its parent.
-pub const RECEIPT: &str = "X-Chio-Receipt";
+pub const RECEIPT: &str = text(RECEIPT_TERMINATED);
+/// As the client's library takes it.
+pub const RECEIPT_TERMINATED: &CStr = c"X-Chio-Receipt";
 /// Names the scope by which a record was produced.
-pub const SCOPE: &str = "X-Chio-Scope";
+pub const SCOPE: &str = text(SCOPE_TERMINATED);
+/// As the client's library takes it.
+pub const SCOPE_TERMINATED: &CStr = c"X-Chio-Scope";
 /// Says on a DLQ record why the event was denied.
 pub const REASON: &str = "X-Chio-Denial-Reason";
 /// Names on a DLQ record the topic of the event.
@@ -15,7 +20,9 @@ pub const TOPIC: &str = "X-Chio-Original-Topic";
 /// Names on a DLQ record the request.
 pub const REQUEST: &str = "X-Chio-Request";
 /// Carries the trace that a record is part of (W3C Trace Context).
-pub const TRACE: &str = "traceparent";
+pub const TRACE: &str = text(TRACE_TERMINATED);
+/// As the client's library takes it.
+pub const TRACE_TERMINATED: &CStr = c"traceparent";
 /// Carry a correlation text unless the application names others; the first one found counts.
 pub const CORRELATION: [&str; 2] = [TRACE, "X-Correlation-Id"];
 
@@ -23,6 +30,14 @@ pub const CORRELATION: [&str; 2] = [TRACE, "X-Correlation-Id"];
 const OWN_PREFIX: &str = "X-Chio-";
 /// At most so many bytes of a correlation text are kept.
 const LONGEST_CORRELATION: usize = 1024;
+
+/// A name without its NUL.
+const fn text(name: &'static CStr) -> &'static str {
+    match name.to_str() {
+        Ok(name) => name,
+        Err(_) => "",
+    }
+}
 
 /// Whether the digest covers the header of this name: the policy looks at it, and it is none of those that a producer adds
 /// when the receipt is issued already.
