@@ -287,6 +287,9 @@ def withhold(log: StrPath, ids: Sequence[str]) -> int: ...
 def verify_export(export: bytes, trust: bytes) -> bytes:
     """Verify an exported receipt; JSON with what is known of it, or with `fault` and `detail`."""
 
+def by_partition(events: list[Event]) -> list[tuple[str, int, list[Event]]]:
+    """Take a list of events apart where the partition changes: topic, number, and the events that are together."""
+
 def headers_of(message: MessageLike) -> Headers | None:
     """Read the headers of a message; a name that is not UTF-8 has U+FFFD for what is none.
 
@@ -621,12 +624,43 @@ class Outlet:
     def identity(self) -> str: ...
 
 @final
+class Exits:
+    """Where the handlers of a processor may produce to.
+
+    Args:
+        gate: decides.
+        outlets: one per topic, each with the bytes that key and value may have together; None for any number.
+    """
+
+    def __new__(cls, gate: Gate, outlets: Sequence[tuple[Outlet, int | None]]) -> Self: ...
+    def output(
+        self,
+        event: Event,
+        topic: str,
+        value: object,
+        key: object,
+        headers: OutputHeaders | None,
+        partition: int,
+        timestamp: int,
+        parents: Iterable[str] | None,
+    ) -> Check | None:
+        """Decide one output of the handler of `event`, as `Gate.output` does, if all about it is plain.
+
+        None, and nothing was decided: there is no outlet for the topic, the value is neither bytes nor None, the key
+        neither bytes, str nor None, they are too large, or the event's partition was revoked, lost or sought.
+        """
+
+@final
 class Check:
     """One request with its decision."""
 
     @property
     def is_allowed(self) -> bool:
         """Whether rules and the guards that ran so far allow it."""
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether it is allowed and no guard has to run any more."""
 
     @property
     def guards_due(self) -> tuple[str, ...]:

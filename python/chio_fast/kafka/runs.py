@@ -106,15 +106,17 @@ class Runs:
         """Append works that were taken, in order; give those that no other work of their lane comes before."""
         ready: list[Work] = []
         with self.lock:
+            self.unfinished += len(works)
             for work in works:
-                run = work.run
+                run, lane = work.run, work.lane
                 run.works.append(work)
                 if work.state == FINISHED:
+                    self.unfinished -= 1
                     self._note_finished(work)
                     continue
-                self.unfinished += 1
-                before = run.lanes.get(work.lane)
-                run.lanes[work.lane] = work
+                lanes = run.lanes
+                before = lanes.get(lane)
+                lanes[lane] = work
                 if before is None:
                     ready.append(work)
                 else:
@@ -125,8 +127,8 @@ class Runs:
 
     def finish(self, work: Work) -> Work | None:
         """Note that a handler is done with its event; give the work that comes next in the lane."""
+        run = work.run
         with self.lock:
-            run = work.run
             work.state = FINISHED
             if not run.alive:
                 return None
@@ -134,8 +136,10 @@ class Runs:
             if follower is None:
                 del run.lanes[work.lane]
             self.unfinished -= 1
-            self._note_finished(work)
-            self._tell_if_due()
+            if run.works[run.picked] is work:
+                self._note_finished(work)
+            if self._picking:
+                self._tell_if_due()
             return follower
 
     def pick(self, limit: int) -> list[Stretch] | None:

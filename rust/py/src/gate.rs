@@ -84,7 +84,12 @@ impl Gate {
         result
     }
 
-    fn decide_output<'py>(&self, outlet: &Bound<'py, Outlet>, given: Given<'_, 'py>) -> PyResult<Bound<'py, Check>> {
+    /// Decides on an output.
+    pub fn decide_output<'py>(
+        &self,
+        outlet: &Bound<'py, Outlet>,
+        given: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, Check>> {
         let output = Output::new(outlet, given, &self.correlation)?;
         let (generation, now) = (self.generation(), clock::now());
         let decision = self.with_scratch(|scratch| output.decide(outlet.py(), &generation, now, scratch))?;

@@ -6,6 +6,7 @@
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
+//! | [`together`], [`exits`] | a processor's handlers: their events by partition, what they may produce |
 //! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`admitted`], [`inbound`], [`outbound`], [`record`] | reading what Python hands over |
 //! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
@@ -19,6 +20,7 @@ mod clock;
 mod decision;
 mod errors;
 mod event;
+mod exits;
 mod exported;
 mod gate;
 mod headers;
@@ -39,6 +41,7 @@ mod reader;
 mod record;
 mod roads;
 mod signer;
+mod together;
 mod untracked;
 mod upkeep;
 
@@ -51,6 +54,8 @@ mod _native {
     use super::checkpoint::SignedCheckpoint;
     #[pymodule_export]
     use super::event::Event;
+    #[pymodule_export]
+    use super::exits::Exits;
     #[pymodule_export]
     use super::exported::verify_export;
     #[pymodule_export]
@@ -71,6 +76,8 @@ mod _native {
     use super::roads::{read_by_both_roads, slow_road_reason};
     #[pymodule_export]
     use super::signer::Signer;
+    #[pymodule_export]
+    use super::together::by_partition;
     #[pymodule_export]
     use super::upkeep::{check_trust, import_frames, rotate_key, show_location, withhold};
 }
