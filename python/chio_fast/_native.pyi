@@ -644,10 +644,11 @@ class Exits:
         timestamp: int,
         parents: Iterable[str] | None,
     ) -> Check | None:
-        """Decide one output of the handler of `event`, as `Gate.output` does, if all about it is plain.
+        """Decide one output of the handler of `event`, as `Gate.output` does, and give it if it may be sent as it is.
 
-        None, and nothing was decided: there is no outlet for the topic, the value is neither bytes nor None, the key
-        neither bytes, str nor None, they are too large, or the event's partition was revoked, lost or sought.
+        None where there is more to do or to say: there is no outlet for the topic, the value is neither bytes nor None,
+        the key neither bytes, str nor None, they are too large, the event's partition was revoked, lost or sought, a
+        guard has to run, or the output is not allowed.
         """
 
 @final
@@ -657,10 +658,6 @@ class Check:
     @property
     def is_allowed(self) -> bool:
         """Whether rules and the guards that ran so far allow it."""
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether it is allowed and no guard has to run any more."""
 
     @property
     def guards_due(self) -> tuple[str, ...]:

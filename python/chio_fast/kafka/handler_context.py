@@ -124,16 +124,14 @@ class HandlerContext(Handling):
             ChioError: the handler has returned or failed before.
             ChioDeliveryError: the event is larger than the cluster takes.
         """
-        made, boundaries = self._made, self._boundaries
+        made, boundaries, work = self._made, self._boundaries, self._work
         parents = self.calls if made is None else (*self.calls, *made.receipts)
         output = boundaries.exits.output(self.event, topic, value, key, headers, partition, timestamp, parents or None)
-        work = self._work
-        if output is not None and output.is_clear and work.state == RUNNING and work.attempts == self._attempt:
+        if output is not None and work.state == RUNNING and work.attempts == self._attempt:
             work.outputs += (output,)
             return DONE
         self._require_current()
-        if output is None:
-            output = self._decide(topic, value, key, headers, partition, timestamp, parents)
+        output = self._decide(topic, value, key, headers, partition, timestamp, parents)
         if output.guards_due:
             if work.run.is_async:
                 return self._guarded(output)
@@ -166,7 +164,11 @@ class HandlerContext(Handling):
         timestamp: int,
         parents: Collection[str],
     ) -> Check:
-        """Decide on an output that is not as plain as `Exits.output` takes them."""
+        """Decide on an output that `Exits` does not give.
+
+        Raises:
+            ChioDeliveryError: it is larger than the cluster takes.
+        """
         event, boundaries = self.event, self._boundaries
         outlet = boundaries.outlets.get(topic) or boundaries.closed(topic)
         value = _encode(value)

@@ -205,19 +205,16 @@ class Runs:
         if run.works[run.picked] is work:
             if not self._open:
                 self._open_since = time.monotonic()
-                if self._picking:
-                    self._changed.notify()  # whoever waits has a time to wait for from now on
+                self._tell()  # whoever waits has a time to wait for from now on
             self._open[run.key] = run
 
     def _is_due(self) -> bool:
-        if not self._open:
-            return False
-        return (
-            self._awaited > 0
-            or not self.unfinished
-            or self._pending >= self._batch_size
-            or time.monotonic() >= self._open_since + self._max_batch_s
-        )
+        return bool(self._open) and (self._is_enough or time.monotonic() >= self._open_since + self._max_batch_s)
+
+    @property
+    def _is_enough(self) -> bool:
+        """Whether what is finished need not wait for anything else to finish."""
+        return self._awaited > 0 or not self.unfinished or self._pending >= self._batch_size
 
     @property
     def _pending(self) -> int:
@@ -225,7 +222,14 @@ class Runs:
         return self.taken - self.unfinished - self._picked
 
     def _tell_if_due(self) -> None:
-        if self._picking and self._is_due():
+        """Wake whoever waits, if there is enough; that the time has come they notice themselves."""
+        if self._picking and self._open and self._is_enough:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Wake whoever waits, once: it looks at everything anew."""
+        if self._picking:
+            self._picking = False
             self._changed.notify()
 
     def _take(self, limit: int) -> list[Stretch]:

@@ -125,12 +125,6 @@ impl Check {
     }
 
     #[getter]
-    fn is_clear(&self) -> bool {
-        let ruling = self.ruling();
-        ruling.verdict() == Verdict::Allow && !ruling.is_due(&self.always)
-    }
-
-    #[getter]
     fn guards_due<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let due: Vec<String> = self.ruling().due(&self.always).map(str::to_owned).collect();
         PyTuple::new(py, due)

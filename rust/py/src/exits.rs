@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+
+use chio_policy::Verdict;
 
 use crate::check::Check;
 use crate::event::Event;
@@ -33,7 +35,7 @@ impl Exits {
         Self { gate, by_topic: outlets.into_iter().map(exit).collect() }
     }
 
-    /// Decides on an output of the handler of `event`; `None`, and nothing was decided, if something about it is not plain.
+    /// An output of the handler of `event`, if it may be sent as it is. What is given is not used up otherwise.
     #[expect(clippy::too_many_arguments, reason = "these are the arguments of the Python method")]
     fn output<'py>(
         &self,
@@ -54,10 +56,19 @@ impl Exits {
         if !sizes.is_some_and(fits) || !event.get().is_current() {
             return Ok(None);
         }
+        // Headers that can be read once only would be gone for whoever decides after this.
+        if headers.is_some_and(|headers| !is_lasting(headers)) {
+            return Ok(None);
+        }
         let outlet = exit.outlet.bind(event.py());
         let event = Some(event);
         let given = Given { key, value, headers, partition, timestamp, event, parents, correlation: None };
-        self.gate.get().decide_output(outlet, given).map(Some)
+        let check = self.gate.get().decide_output(outlet, given)?;
+        let is_clear = {
+            let ruling = check.get().ruling();
+            ruling.verdict() == Verdict::Allow && !ruling.is_due(&check.get().always)
+        };
+        Ok(is_clear.then_some(check))
     }
 }
 
@@ -73,4 +84,9 @@ fn size_of_key(key: Option<&Bound<'_, PyAny>>) -> Option<usize> {
         Ok(text) => Some(text.to_str().ok()?.len()),
         Err(_) => size_of_value(Some(key)),
     }
+}
+
+/// Whether headers can be read again.
+fn is_lasting(headers: &Bound<'_, PyAny>) -> bool {
+    headers.is_instance_of::<PyList>() || headers.is_instance_of::<PyTuple>() || headers.is_instance_of::<PyDict>()
 }
