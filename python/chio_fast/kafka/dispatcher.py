@@ -134,7 +134,7 @@ class Dispatcher:
 
     def _handle(self, work: Work) -> Work | None:
         """Run a sync handler; give the next work of the lane."""
-        if not self._may_begin(work):
+        if (work.is_suspect or work.attempts or not work.run.alive) and not self._may_begin(work):
             return None
         if work.attempts and not self._take_again(work):
             return self._runs.finish(work) if work.denied else None
@@ -154,7 +154,7 @@ class Dispatcher:
 
     async def _handle_async(self, work: Work) -> Work | None:
         """Run an async handler; give the next work of the lane."""
-        if not self._may_begin(work):
+        if (work.is_suspect or work.attempts or not work.run.alive) and not self._may_begin(work):
             return None
         if work.attempts and not await asyncio.to_thread(self._take_again, work):
             return self._runs.finish(work) if work.denied else None

@@ -127,8 +127,9 @@ class Runs:
 
     def finish(self, work: Work) -> Work | None:
         """Note that a handler is done with its event; give the work that comes next in the lane."""
-        run = work.run
-        with self.lock:
+        run, lock = work.run, self.lock
+        lock.acquire()  # once per event, for which a `with` would take longer than all that it guards
+        try:
             work.state = FINISHED
             if not run.alive:
                 return None
@@ -141,6 +142,8 @@ class Runs:
             if self._picking:
                 self._tell_if_due()
             return follower
+        finally:
+            lock.release()
 
     def pick(self, limit: int) -> list[Stretch] | None:
         """Wait until there is something to commit; give it, or None once `stop` was called."""

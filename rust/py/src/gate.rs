@@ -42,7 +42,8 @@ pub struct Gate {
     log_object: Py<Log>,
     current: ArcSwap<Generation>,
     policy_object: Mutex<Py<Policy>>,
-    scratch: Mutex<Option<Scratch>>,
+    /// In a box, because it is taken out and put back for every decision.
+    scratch: Mutex<Option<Box<Scratch>>>,
 }
 
 /// Receipts by verdict, and decisions made again.
