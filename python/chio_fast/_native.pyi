@@ -13,6 +13,7 @@ from chio_fast.message import EventLike, Headers, MessageLike, OutputHeaders
 __all__ = [
     "Check",
     "Event",
+    "Exits",
     "Gate",
     "Log",
     "Outlet",
@@ -21,6 +22,7 @@ __all__ = [
     "Reader",
     "SignedCheckpoint",
     "Signer",
+    "by_partition",
     "check_trust",
     "headers_of",
     "import_frames",
