@@ -14,7 +14,9 @@ __all__ = [
     "Backlog",
     "Check",
     "Event",
+    "Exits",
     "Gate",
+    "Inlet",
     "Log",
     "Outlet",
     "Partition",
@@ -24,6 +26,7 @@ __all__ = [
     "Sender",
     "SignedCheckpoint",
     "Signer",
+    "by_partition",
     "check_trust",
     "headers_of",
     "import_frames",
@@ -289,6 +292,9 @@ def check_trust(trust: bytes) -> bytes: ...
 def withhold(log: StrPath, ids: Sequence[str]) -> int: ...
 def verify_export(export: bytes, trust: bytes) -> bytes:
     """Verify an exported receipt; JSON with what is known of it, or with `fault` and `detail`."""
+
+def by_partition(events: list[Event]) -> list[tuple[str, int, list[Event]]]:
+    """Take a list of events apart where the partition changes: topic, number, and the events that are together."""
 
 def headers_of(message: MessageLike) -> Headers | None:
     """Read the headers of a message; a name that is not UTF-8 has U+FFFD for what is none.
@@ -749,6 +755,34 @@ class Refused:
     @property
     def reason(self) -> str | None:
         """The same in words."""
+
+@final
+class Exits:
+    """Where the handlers of a processor may produce to.
+
+    Args:
+        gate: decides.
+        outlets: one per topic, each with the bytes that key and value may have together; None for any number.
+    """
+
+    def __new__(cls, gate: Gate, outlets: Sequence[tuple[Outlet, int | None]]) -> Self: ...
+    def output(
+        self,
+        event: Event,
+        topic: str,
+        value: object,
+        key: object,
+        headers: OutputHeaders | None,
+        partition: int,
+        timestamp: int,
+        parents: Iterable[str] | None,
+    ) -> Check | None:
+        """Decide one output of the handler of `event`, as `Gate.output` does, and give it if it may be sent as it is.
+
+        None where there is more to do or to say: there is no outlet for the topic, the value is neither bytes nor None,
+        the key neither bytes, str nor None, they are too large, the event's partition was revoked, lost or sought, a
+        guard has to run, or the output is not allowed.
+        """
 
 @final
 class Check:

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Collection
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self
 
-if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Iterable
+import msgspec
 
-    from chio_fast._native import Check, Event
+from chio_fast._native import Event
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Iterable
+
+    from chio_fast._native import Check
 
 MAX_CALLS = 15
 """Tool calls of one event that its outputs name as parents at most, the latest ones; with the event itself these are
 as many parents as a receipt holds."""
 
 
-class Handling:
+class Handling(msgspec.Struct, eq=False):
     """One event that is being handled, from `enter` to `leave`; tasks that the handler starts share it.
 
     Attributes:
@@ -24,11 +29,10 @@ class Handling:
         calls: ids of the receipts of the tool calls that were made for it so far, the latest ones.
     """
 
-    __slots__ = ("calls", "event")
+    event: Event
+    calls: Collection[str]
 
-    def __init__(self, event: Event) -> None:
-        self.event = event
-        self.calls: Collection[str] = ()
+    __repr__ = object.__repr__  # that of a struct shows what it holds
 
     def note_call(self, receipt_id: str) -> None:
         """Remember the receipt of a tool call that was allowed."""
@@ -62,21 +66,22 @@ def handling_of(event: object) -> Handling | None:
 
 def enter(event: Event) -> Handling:
     """Begin handling `event`; the extension calls this for `with event:`."""
-    handling = Handling(event)
-    begin(handling)
+    handling = Handling(event, ())
+    _handled.set((*_handled.get(), handling))
     return handling
 
 
-def begin(handling: Handling) -> tuple[Handling, ...]:
-    """Begin what `leave` of its event ends, or `restore` with what this gives."""
-    before = _handled.get()
-    _handled.set((*before, handling))
-    return before
+def turn_to(handling: Handling) -> None:
+    """Handle this from now on, and nothing else that was begun before; for code that handles one event after the other.
+
+    What the former event's handler has started keeps to that event: tasks have a context of their own.
+    """
+    _handled.set((handling,))
 
 
-def restore(before: tuple[Handling, ...]) -> None:
-    """End everything that has begun since."""
-    _handled.set(before)
+def rest() -> None:
+    """Handle nothing from now on."""
+    _handled.set(())
 
 
 def leave(event: Event) -> None:

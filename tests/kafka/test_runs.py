@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from chio_fast import Enforcer, Policy
+from chio_fast import Enforcer, Event, Policy
 from chio_fast.kafka.assignment import Assigned
 from chio_fast.kafka.frontier import NOTHING
 from chio_fast.kafka.runs import Runs, Stretch
@@ -34,12 +34,13 @@ class Table:
         self.runs.begin(run)
         return run
 
-    def take(self, run: Run, offsets: range, *, lane: object = None) -> list[Work]:
+    def admit(self, run: Run, offsets: range) -> list[Event]:
         messages = [sample_message(b"{}", topic=run.key[0], offset=offset) for offset in offsets]
         events, _, _ = self._gate.admit(messages, {run.key: run.held.native})
-        works = [Work(event, run, denied=False) for event in events]
-        for work in works:
-            work.lane = lane
+        return events
+
+    def take(self, run: Run, offsets: range, *, lane: object = None) -> list[Work]:
+        works = [Work(event, run, lane) for event in self.admit(run, offsets)]
         self.ready = self.runs.add(works)
         return works
 
@@ -188,3 +189,22 @@ def test_what_everybody_waits_for_is_picked_at_once(tmp_path: Path) -> None:
         table.finish(works[0])
         table.runs.hurry(awaited=True)
         assert spans(table.runs.pick(100)) == [("a", 0, 1)]
+
+
+def test_whoever_waits_is_always_told(tmp_path: Path) -> None:
+    """Without a time to wait for, one wake-up that is lost would leave events behind for ever."""
+    with (
+        Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer,
+        ThreadPoolExecutor(5) as pool,
+    ):
+        table = Table(enforcer, batch_size=7, max_batch_s=3600.0)
+        works = [work for topic in "abcd" for work in table.take(table.begin(topic), range(500), lane=topic)]
+        finishing = [pool.submit(table.finish, *(work for work in works if work.lane == topic)) for topic in "abcd"]
+        committed = 0
+        while committed < len(works):
+            picked = pool.submit(table.runs.pick, 50).result(30)
+            table.runs.committed(picked or [])
+            committed += sum(len(stretch.works) for stretch in picked or [])
+        for done in finishing:
+            done.result(30)
+        assert table.runs.is_settled

@@ -26,7 +26,7 @@ from chio_fast.kafka.keeping import ADVICE, KeptCall, counts, spell
 from chio_fast.tools import Note
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Mapping
+    from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping
 
     from chio_fast._native import Event
     from chio_fast.enforcer import Enforcer
@@ -119,11 +119,12 @@ class ToolCaller:
         forgotten = {}
         with self._lock:
             for partition, offset in offsets.items():
-                stamp, begun = self._begun.get(partition, (None, None))
-                if begun is None or any(other < offset for other in begun):
+                _, begun = self._begun.get(partition, (None, None))
+                if begun is None:
                     forgotten[partition] = offset
-                if begun:
-                    self._begun[partition] = stamp, {other for other in begun if other >= offset}
+                elif over := [other for other in begun if other < offset]:
+                    forgotten[partition] = offset
+                    begun.difference_update(over)  # others hold it, see `begun`
         if forgotten:
             self.journal.committed(forgotten)
 
@@ -131,19 +132,32 @@ class ToolCaller:
         """Whether calls of an event may be recorded; `begins` notes that they are from now on."""
         if self.journal is None:
             return False
-        partition, stamp, offset = event.partition_key or b"", event.stamp, event.offset()
-        known, begun = self._begun.get(partition, (None, frozenset[int]()))
-        if known == stamp and not begins:
-            return offset in begun  # the way of most events, without the lock
+        offset = event.offset()
         with self._lock:
-            known, begun = self._begun.get(partition, (None, set[int]()))
-            if known != stamp:
-                begun |= self.journal.offsets(partition)
-                self._begun[partition] = stamp, begun
+            begun = self._begun_beside(event, self.journal)
             found = offset in begun
             if begins:
                 begun.add(offset)
             return found
+
+    def begun(self, event: Event) -> Collection[int]:
+        """Give the offsets of an event's partition for which calls may be recorded.
+
+        What is given changes with what begins and what is committed; it is right for events with the same stamp.
+        """
+        if self.journal is None:
+            return ()
+        with self._lock:
+            return self._begun_beside(event, self.journal)
+
+    def _begun_beside(self, event: Event, journal: Journal) -> set[int]:
+        """Give the set of a partition; the journal, which others of the host write as well, is read once per stamp."""
+        partition, stamp = event.partition_key or b"", event.stamp
+        known, begun = self._begun.get(partition, (None, set[int]()))
+        if known != stamp:
+            begun |= journal.offsets(partition)
+            self._begun[partition] = stamp, begun
+        return begun
 
     def warn_once(self, tool: str, message: str) -> None:
         """Say of a tool that its results cannot be kept."""

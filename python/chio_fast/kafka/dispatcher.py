@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from chio_fast import context
+from chio_fast._native import by_partition
 from chio_fast.errors import ChioConfigError, ChioHandlerError
 from chio_fast.kafka.failures import describe
 from chio_fast.kafka.handler_context import Boundaries, HandlerContext
@@ -107,26 +108,20 @@ class Dispatcher:
 
     def _works(self, events: list[Event], allowed: list[Event], denied: list[Event]) -> list[Work]:
         """Make works of what was taken, in the order of the offsets of each partition."""
-        refused = {id(event) for event in denied}
-        taken = {id(event) for event in allowed} if len(allowed) + len(denied) < len(events) else None
-        runs, works = self._runs, []
-        run, place = None, None
-        for event in events:
-            is_denied = id(event) in refused
-            if taken is not None and not is_denied and id(event) not in taken:
+        refused = set(map(id, denied))
+        taken = None if len(allowed) + len(denied) == len(events) else refused.union(map(id, allowed))
+        by_key, works = self._by_key, list[Work]()
+        for topic, number, together in by_partition(events):
+            run = self._runs.get((topic, number))
+            if run is None:
                 continue
-            key = (event.topic(), event.partition())
-            if key != place or run is None:
-                run, place = runs.get(key), key
-                if run is None:
-                    continue
-            work = Work(event, run, denied=is_denied)
-            if self._by_key:
-                work.lane = event.key()
-            self._failures.recall(work)
-            if work.failure is not None:
-                work.state = FINISHED
-            works.append(work)
+            held = together if taken is None else [event for event in together if id(event) in taken]
+            works += [Work(event, run, event.key() if by_key else None) for event in held]
+        if refused:
+            for work in works:
+                if id(work.event) in refused:
+                    work.denied, work.state = True, FINISHED
+        self._failures.recall(works)
         return works
 
     def _enqueue(self, works: list[Work]) -> None:
@@ -139,49 +134,50 @@ class Dispatcher:
 
     def _handle(self, work: Work) -> Work | None:
         """Run a sync handler; give the next work of the lane."""
-        if not self._may_begin(work):
+        if (work.is_suspect or work.attempts or not work.run.alive) and not self._may_begin(work):
             return None
         if work.attempts and not self._take_again(work):
             return self._runs.finish(work) if work.denied else None
         work.state = RUNNING
-        ctx = HandlerContext(work, self._boundaries)
-        before = context.begin(ctx)
+        event = work.event
+        ctx = HandlerContext(event, (), work, self._boundaries, work.attempts)
+        context.turn_to(ctx)
         try:
-            answer = work.run.handler(work.event, ctx)
+            answer = work.run.handler(event, ctx)
             if answer is not None and inspect.isawaitable(answer):
                 raise ChioConfigError("a sync handler gave back an awaitable; register the async function itself")
             ctx.end()
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
             if not self._failed(work, error):
                 return None
-        finally:
-            context.restore(before)
         return self._runs.finish(work)
 
     async def _handle_async(self, work: Work) -> Work | None:
         """Run an async handler; give the next work of the lane."""
-        if not self._may_begin(work):
+        if (work.is_suspect or work.attempts or not work.run.alive) and not self._may_begin(work):
             return None
         if work.attempts and not await asyncio.to_thread(self._take_again, work):
             return self._runs.finish(work) if work.denied else None
         work.state = RUNNING
-        ctx = HandlerContext(work, self._boundaries)
-        before = context.begin(ctx)
+        event = work.event
+        ctx = HandlerContext(event, (), work, self._boundaries, work.attempts)
+        context.turn_to(ctx)
         try:
-            await work.run.handler(work.event, ctx)
+            await work.run.handler(event, ctx)
             ctx.end()
         except Exception as error:  # noqa: BLE001 - as above
             if not self._failed(work, error):
                 return None
-        finally:
-            context.restore(before)
         return self._runs.finish(work)
 
     def _may_begin(self, work: Work) -> bool:
         """Whether a handler may begin now; a suspect waits for its turn."""
         if work.is_suspect:
             self._proving.defer(work)
-        return work.run.alive and not work.is_suspect
+            return False
+        if work.attempts:
+            context.rest()  # guards may come first, which have nothing to do with the event before
+        return work.run.alive
 
     def _take_again(self, work: Work) -> bool:
         """Give an event that failed its next id; False if it is denied this time, or not ours any longer."""

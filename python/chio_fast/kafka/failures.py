@@ -18,9 +18,11 @@ from chio_fast.kafka.envelope import (
     content_of,
     original,
 )
-from chio_fast.kafka.work import Failure
+from chio_fast.kafka.work import FINISHED, Failure
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from chio_fast.kafka.work import Work
 
 OnHandlerError = Literal["retry", "error_topic", "stop"]
@@ -109,12 +111,15 @@ class Failures:
         self._forms[work.place] = Form(work.form + 1)
         return True
 
-    def recall(self, work: Work) -> None:
-        """Tell a work that was taken again what is known of its event."""
-        if self._final:
+    def recall(self, works: Iterable[Work]) -> None:
+        """Tell works that were taken what is known of their events from before; whose event has failed is finished."""
+        if not self._final and not self._forms:
+            return
+        for work in works:
             work.failure = self._final.pop(work.place, None)
-        if self._forms:
             work.form = self._forms.pop(work.place, work.form)
+            if work.failure is not None:
+                work.state = FINISHED
 
 
 def describe(error: BaseException, attempts: int) -> Failure:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from chio_fast._native import Exits
 from chio_fast.context import Handling
 from chio_fast.errors import ChioDeliveryError, ChioDenied, ChioError, ChioRevoked
 from chio_fast.kafka.work import RUNNING
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Generator, Mapping
+    from collections.abc import Awaitable, Collection, Generator, Mapping
 
     from chio_fast._native import Check, Outlet
     from chio_fast.enforcer import Enforcer
@@ -57,6 +58,8 @@ class Boundaries:
         self.tools = tools
         self.outlets = outlets
         self.max_bytes = max_bytes
+        largest = {topic: limit - RECORD_OVERHEAD for topic, limit in max_bytes.items()}
+        self.exits = Exits(self.gate, [(outlet, largest.get(topic)) for topic, outlet in outlets.items()])
 
     def closed(self, topic: str) -> Outlet:
         """Give the outlet of a topic without a scope, through which nothing comes."""
@@ -71,21 +74,17 @@ class HandlerContext(Handling):
         event: the event that is handled.
     """
 
-    __slots__ = ("_attempt", "_boundaries", "_calls", "_work")
-
-    def __init__(self, work: Work, boundaries: Boundaries) -> None:
-        super().__init__(work.event)
-        self._attempt = work.attempts
-        self._work = work
-        self._boundaries = boundaries
-        self._calls: EventCalls | None = None
+    _work: Work
+    _boundaries: Boundaries
+    _attempt: int
+    _made: EventCalls | None = None
 
     @property
     def chio(self) -> Tools:
         """The tools of the processor's enforcer, called on behalf of this event."""
-        if self._calls is None:
-            self._calls = self._boundaries.tools.of(self.event, self._require_current)
-        return Tools(self._work, self._calls)
+        if self._made is None:
+            self._made = self._boundaries.tools.of(self.event, self._require_current)
+        return Tools(self._work, self._made)
 
     @property
     def receipt(self) -> str:
@@ -125,25 +124,18 @@ class HandlerContext(Handling):
             ChioError: the handler has returned or failed before.
             ChioDeliveryError: the event is larger than the cluster takes.
         """
-        work, boundaries = self._work, self._boundaries
+        made, boundaries, work = self._made, self._boundaries, self._work
+        parents = self.calls if made is None else (*self.calls, *made.receipts)
+        output = boundaries.exits.output(self.event, topic, value, key, headers, partition, timestamp, parents or None)
+        if output is not None and work.state == RUNNING and work.attempts == self._attempt:
+            work.outputs += (output,)
+            return DONE
         self._require_current()
-        outlet = boundaries.outlets.get(topic) or boundaries.closed(topic)
-        if not isinstance(value, bytes) and value is not None:
-            value = _encode(value)
-        size, limit = len(value or b"") + len(key or b""), boundaries.max_bytes.get(topic)
-        if limit is not None and size + RECORD_OVERHEAD > limit:
-            raise ChioDeliveryError(
-                f"the output of `{work.event.request}` is {size} bytes, topic `{topic}` takes "
-                f"{limit - RECORD_OVERHEAD}; produce less, or raise `message.max.bytes` of the client and "
-                "`max.message.bytes` of the topic"
-            )
-        parents = self.calls if self._calls is None else (*self.calls, *self._calls.receipts)
-        output = boundaries.gate.output(outlet, key, value, headers, partition, timestamp, work.event, parents)
+        output = self._decide(topic, value, key, headers, partition, timestamp, parents)
         if output.guards_due:
             if work.run.is_async:
                 return self._guarded(output)
             boundaries.enforcer.guards.run([output])
-            self._require_current()
         self._keep(output)
         return DONE
 
@@ -153,18 +145,47 @@ class HandlerContext(Handling):
         Raises:
             ChioCallDiverged: the handler has not repeated a call.
         """
-        tools = self._boundaries.tools
-        if self._calls is not None:
-            self._calls.ended()
-        elif tools.has_begun(self.event):
-            tools.of(self.event, self._require_current).ended()
+        if self._made is not None:
+            self._made.ended()
+            return
+        run, event = self._work.run, self.event
+        if run.begun is None:
+            run.begun = self._boundaries.tools.begun(event)
+        if run.begun and event.offset() in run.begun:
+            self._boundaries.tools.of(event, self._require_current).ended()
+
+    def _decide(  # noqa: PLR0917 - what `produce` was given
+        self,
+        topic: str,
+        value: Value,
+        key: bytes | str | None,
+        headers: OutputHeaders | None,
+        partition: int,
+        timestamp: int,
+        parents: Collection[str],
+    ) -> Check:
+        """Decide on an output that `Exits` does not give.
+
+        Raises:
+            ChioDeliveryError: it is larger than the cluster takes.
+        """
+        event, boundaries = self.event, self._boundaries
+        outlet = boundaries.outlets.get(topic) or boundaries.closed(topic)
+        value = _encode(value)
+        size, limit = len(value or b"") + len(_encode(key) or b""), boundaries.max_bytes.get(topic)
+        if limit is not None and size + RECORD_OVERHEAD > limit:
+            raise ChioDeliveryError(
+                f"the output of `{event.request}` is {size} bytes, topic `{topic}` takes {limit - RECORD_OVERHEAD}; "
+                "produce less, or raise `message.max.bytes` of the client and `max.message.bytes` of the topic"
+            )
+        return boundaries.gate.output(outlet, key, value, headers, partition, timestamp, event, parents)
 
     async def _guarded(self, output: Check) -> None:
         await self._boundaries.enforcer.guards.arun([output])
-        self._require_current()
         self._keep(output)
 
     def _keep(self, output: Check) -> None:
+        self._require_current()
         if not output.is_allowed:
             self._boundaries.gate.issue_checks([output])
             raise ChioDenied(output.decision)
@@ -217,7 +238,9 @@ class Tools:
         return call(tool, scope, arguments, call_id)
 
 
-def _encode(value: Value) -> bytes:
+def _encode(value: Value) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
     if isinstance(value, str):
         return value.encode()
     return bytes(value) if isinstance(value, BYTES_LIKE) else msgspec.json.encode(value)

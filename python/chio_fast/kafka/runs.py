@@ -106,15 +106,17 @@ class Runs:
         """Append works that were taken, in order; give those that no other work of their lane comes before."""
         ready: list[Work] = []
         with self.lock:
+            self.unfinished += len(works)
             for work in works:
-                run = work.run
+                run, lane = work.run, work.lane
                 run.works.append(work)
                 if work.state == FINISHED:
+                    self.unfinished -= 1
                     self._note_finished(work)
                     continue
-                self.unfinished += 1
-                before = run.lanes.get(work.lane)
-                run.lanes[work.lane] = work
+                lanes = run.lanes
+                before = lanes.get(lane)
+                lanes[lane] = work
                 if before is None:
                     ready.append(work)
                 else:
@@ -125,8 +127,9 @@ class Runs:
 
     def finish(self, work: Work) -> Work | None:
         """Note that a handler is done with its event; give the work that comes next in the lane."""
-        with self.lock:
-            run = work.run
+        run, lock = work.run, self.lock
+        lock.acquire()  # once per event, for which a `with` would take longer than all that it guards
+        try:
             work.state = FINISHED
             if not run.alive:
                 return None
@@ -134,9 +137,13 @@ class Runs:
             if follower is None:
                 del run.lanes[work.lane]
             self.unfinished -= 1
-            self._note_finished(work)
-            self._tell_if_due()
+            if run.works[run.picked] is work:
+                self._note_finished(work)
+            if self._picking:
+                self._tell_if_due()
             return follower
+        finally:
+            lock.release()
 
     def pick(self, limit: int) -> list[Stretch] | None:
         """Wait until there is something to commit; give it, or None once `stop` was called."""
@@ -201,19 +208,16 @@ class Runs:
         if run.works[run.picked] is work:
             if not self._open:
                 self._open_since = time.monotonic()
-                if self._picking:
-                    self._changed.notify()  # whoever waits has a time to wait for from now on
+                self._tell()  # whoever waits has a time to wait for from now on
             self._open[run.key] = run
 
     def _is_due(self) -> bool:
-        if not self._open:
-            return False
-        return (
-            self._awaited > 0
-            or not self.unfinished
-            or self._pending >= self._batch_size
-            or time.monotonic() >= self._open_since + self._max_batch_s
-        )
+        return bool(self._open) and (self._is_enough or time.monotonic() >= self._open_since + self._max_batch_s)
+
+    @property
+    def _is_enough(self) -> bool:
+        """Whether what is finished need not wait for anything else to finish."""
+        return self._awaited > 0 or not self.unfinished or self._pending >= self._batch_size
 
     @property
     def _pending(self) -> int:
@@ -221,7 +225,14 @@ class Runs:
         return self.taken - self.unfinished - self._picked
 
     def _tell_if_due(self) -> None:
-        if self._picking and self._is_due():
+        """Wake whoever waits, if there is enough; that the time has come they notice themselves."""
+        if self._picking and self._open and self._is_enough:
+            self._tell()
+
+    def _tell(self) -> None:
+        """Wake whoever waits, once: it looks at everything anew."""
+        if self._picking:
+            self._picking = False
             self._changed.notify()
 
     def _take(self, limit: int) -> list[Stretch]:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
+from chio_fast._native import Check, Event
 from chio_fast.kafka.envelope import Form
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
-    from chio_fast._native import Check, Event
     from chio_fast.kafka.assignment import Assigned
 
 WAITING, RUNNING, FINISHED, DROPPED = range(4)
 """States of a work: its handler has not begun, runs, is done with it; nothing of it will be committed."""
-FULL = Form.FULL
-"""Looked up once: members of an enumeration are slow to find, and every event asks for this one."""
 
 
 class Failure(NamedTuple):
@@ -47,11 +47,14 @@ class Run:
         picked: how many works, from the first one on, are part of the running transaction or the one after it.
         unproven: how many of the next events may be those that ended the process before.
         generation: the group's, when the partition was assigned.
+        begun: offsets of events for which tool calls may be recorded, as the `ToolCaller` keeps them; None before it
+            was asked.
         alive: False once nothing of it may be committed any more.
     """
 
     __slots__ = (
-        "alive", "generation", "handler", "held", "is_async", "key", "lanes", "next", "picked", "unproven", "works",
+        "alive", "begun", "generation", "handler", "held", "is_async", "key", "lanes", "next", "picked", "unproven",
+        "works",
     )  # fmt: skip
 
     def __init__(
@@ -74,47 +77,46 @@ class Run:
         self.picked = 0
         self.unproven = unproven
         self.generation = generation
+        self.begun: Collection[int] | None = None
         self.alive = True
 
 
-class Work:
+class Work(msgspec.Struct, eq=False):
     """One event that is being handled.
 
-    Written by the worker that runs its handler; from `FINISHED` on it is read by the transaction thread alone.
+    Written by the worker that runs its handler; from `FINISHED` on it is read by the transaction thread alone. There is
+    one for every event, so it is a struct: no line of Python runs to make one.
 
     Attributes:
         event: the event.
         run: the run that it is part of.
+        lane: key whose events are handled in order.
         denied: whether the event was denied, so that no handler sees it and its output is a DLQ record.
         state: see the constants; changed under the lock of the runs.
         outputs: what the handler produced, as it was decided; the receipts follow when the work is attested.
         failure: why it goes to the error topic instead of having outputs.
         form: how much of the event its DLQ or error record holds.
-        lane: key whose events are handled in order.
         follower: the next work of the same lane, if there is one.
         attempts: how often its handler has failed, as far as this process knows.
         is_suspect: whether its handler may have ended the process before, so that it waits for its turn.
         tried: how often it was counted before this process took it.
     """
 
-    __slots__ = (
-        "attempts", "denied", "event", "failure", "follower", "form", "is_suspect", "lane", "outputs", "run", "state",
-        "tried",
-    )  # fmt: skip
+    event: Event
+    run: Run
+    lane: object = None
+    denied: bool = False
+    state: int = WAITING
+    outputs: tuple[Check, ...] = ()
+    failure: Failure | None = None
+    form: Form = Form.FULL
+    follower: Work | None = None
+    attempts: int = 0
+    is_suspect: bool = False
+    tried: int = 0
 
-    def __init__(self, event: Event, run: Run, *, denied: bool) -> None:
-        self.event = event
-        self.run = run
-        self.denied = denied
-        self.state = FINISHED if denied else WAITING
-        self.outputs: tuple[Check, ...] = ()
-        self.failure: Failure | None = None
-        self.form: Form = FULL
-        self.lane: object = None
-        self.follower: Work | None = None
-        self.attempts = 0
-        self.is_suspect = False
-        self.tried = 0
+    # That of a struct shows what it holds, and so on: all that follows in the lane.
+    __repr__ = object.__repr__
 
     @property
     def place(self) -> tuple[str, int, int]:

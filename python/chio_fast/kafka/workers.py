@@ -9,6 +9,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from chio_fast import context
+
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -108,6 +110,7 @@ class Threads:
             self._brisk = time.monotonic() - started < BRISK * handled
 
     def _sleep(self) -> None:
+        context.rest()
         with self._wake:
             self._asleep += 1
             while not self._ready and not self._stopped:
@@ -175,6 +178,7 @@ class Loop:
         try:
             while True:
                 if not ready:
+                    context.rest()
                     sleeper = asyncio.get_running_loop().create_future()
                     self._asleep.append(sleeper)
                     await sleeper

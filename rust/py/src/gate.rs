@@ -43,7 +43,8 @@ pub struct Gate {
     log_object: Py<Log>,
     current: ArcSwap<Generation>,
     policy_object: Mutex<Py<Policy>>,
-    scratch: Mutex<Option<Scratch>>,
+    /// In a box, because it is taken out and put back for every decision.
+    scratch: Mutex<Option<Box<Scratch>>>,
 }
 
 /// Receipts by verdict, and decisions made again.
@@ -85,7 +86,12 @@ impl Gate {
         result
     }
 
-    fn decide_output<'py>(&self, outlet: &Bound<'py, Outlet>, given: Given<'_, 'py>) -> PyResult<Bound<'py, Check>> {
+    /// Decides on an output.
+    pub fn decide_output<'py>(
+        &self,
+        outlet: &Bound<'py, Outlet>,
+        given: Given<'_, 'py>,
+    ) -> PyResult<Bound<'py, Check>> {
         let output = Output::new(outlet, given, &self.correlation)?;
         let (generation, now) = (self.generation(), clock::now());
         let decision = self.with_scratch(|scratch| output.decide(outlet.py(), &generation, now, scratch))?;

@@ -6,6 +6,7 @@
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
+//! | [`together`], [`exits`] | a processor's handlers: their events by partition, what they may produce |
 //! | [`backlog`], [`express`], [`offer`], [`line`](mod@line), [`lease`] | from a producer's call to the client: decided in one call, sent without Python's lock |
 //! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`original`], [`inlet`], [`admitted`], [`inbound`], [`outbound`], [`held`], [`record`] | reading what Python hands over |
 //! | [`sender`] | handing outputs to a producer |
@@ -22,6 +23,7 @@ mod clock;
 mod decision;
 mod errors;
 mod event;
+mod exits;
 mod exported;
 mod express;
 mod gate;
@@ -50,6 +52,7 @@ mod record;
 mod roads;
 mod sender;
 mod signer;
+mod together;
 mod untracked;
 mod upkeep;
 
@@ -64,6 +67,8 @@ mod _native {
     use super::checkpoint::SignedCheckpoint;
     #[pymodule_export]
     use super::event::Event;
+    #[pymodule_export]
+    use super::exits::Exits;
     #[pymodule_export]
     use super::exported::verify_export;
     #[pymodule_export]
@@ -88,6 +93,8 @@ mod _native {
     use super::sender::Sender;
     #[pymodule_export]
     use super::signer::Signer;
+    #[pymodule_export]
+    use super::together::by_partition;
     #[pymodule_export]
     use super::upkeep::{check_trust, import_frames, rotate_key, show_location, withhold};
 }

@@ -113,7 +113,7 @@ impl Outlet {
 #[pymethods]
 impl Outlet {
     #[getter]
-    fn topic(&self) -> &str {
+    pub fn topic(&self) -> &str {
         &self.topic
     }
 
