@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, final
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 from chio_fast.decision import Decision, Explanation, GuardRun, Kind
 from chio_fast.message import EventLike, Headers, MessageLike, OutputHeaders
@@ -349,9 +349,9 @@ class Gate:
         """Resolve what all events of a partition share. Make one per assignment."""
 
     def admit(
-        self, messages: Sequence[Message], partitions: Mapping[tuple[str, int], Partition]
+        self, messages: Sequence[Message] | Inlet, partitions: Mapping[tuple[str, int], Partition]
     ) -> tuple[list[Event], list[Message], list[Message]]:
-        """Decide a list of messages, without receipts yet.
+        """Decide a list of messages, or what was taken out of an inlet, without receipts yet.
 
         Returns:
             Events in the order given, each with its partition's stamp of now; messages that carry an error (also end of
@@ -699,12 +699,46 @@ class Sender:
         """
 
 @final
+class Inlet:
+    """Messages of a confluent Consumer, taken from the client's library without its Python objects.
+
+    The queues of partitions lead in here; everything that calls back stays with the client, which has to be entered for
+    it. What comes in while nothing waits here ends the client's running call. For one thread at a time. It has to
+    be closed before the client is, which would wait without end for what has come in.
+
+    Args:
+        consumer: a Consumer of exactly the client's own type.
+
+    Raises:
+        RuntimeError: the client is none whose memory is known, is closed, or belongs to no group, as the message says.
+        TypeError: it is of another type.
+    """
+
+    def __new__(cls, consumer: Consumer) -> Self: ...
+    def lead_in(self, topic: str, partition: int) -> None:
+        """Lead a partition in, before the client assigns it; it stays led in whenever it is assigned again."""
+
+    @property
+    def has_news(self) -> bool:
+        """Whether something waits; what it is may turn out to be void."""
+
+    def take(self, most: int) -> tuple[int, int]:
+        """Take up to `most` messages, for `Gate.admit`; give their number, and the bytes of their values. Never waits.
+
+        Raises:
+            RuntimeError: this or the client was closed.
+        """
+
+    def close(self) -> None:
+        """Take nothing any more; what was taken and not admitted is dropped."""
+
+@final
 class Event:
     """A decided message: the whole surface of a confluent_kafka Message, and its decision."""
 
     @property
     def raw(self) -> Message:
-        """The client's own message."""
+        """The client's own message; where messages come past its objects, one that is made of this event."""
 
     @property
     def chio_receipt_id(self) -> str | None:

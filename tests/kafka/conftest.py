@@ -6,11 +6,12 @@ import itertools
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from chio_fast import Signer
+from chio_fast.kafka import inflow
 from chio_fast.kafka.transaction import Transaction
 from tests.conftest import require_broker
 from tests.kafka.broker import Broker, Cluster
@@ -68,6 +69,17 @@ def scenario(broker: Broker, new_topic: Callable[..., str], tmp_path: Path) -> S
     made = Scenario(broker, tmp_path, topics, new_topic("dlq"), group=f"group-{next(_numbers)}-{tmp_path.name}")
     Signer.generate(made.key_path)
     return made
+
+
+@pytest.fixture(params=["past the client's objects", "as the client's objects"])
+def either_road(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Has a test run twice: with messages that come as consumers prefer, and as they come where that road is closed."""
+    if request.param == "as the client's objects":
+
+        def closed(_consumer: object) -> NoReturn:
+            raise RuntimeError("closed by the test")
+
+        monkeypatch.setattr(inflow, "Inlet", closed)
 
 
 @pytest.fixture

@@ -23,6 +23,8 @@ RECORDS: dict[str, dict[str, object]] = {
     "own headers": {"value": b"v", "headers": [("X-Chio-Receipt", b"nonsense"), ("X-Chio-Receipt", b"\xff")]},
 }
 
+pytestmark = pytest.mark.usefixtures("either_road")
+
 
 @pytest.fixture
 def filled(scenario: Scenario) -> Scenario:

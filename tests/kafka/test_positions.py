@@ -15,6 +15,8 @@ from tests.kafka.patience import patiently
 from tests.kafka.scenario import OPEN_POLICY, Scenario
 from tests.kafka.topics import place
 
+pytestmark = pytest.mark.usefixtures("either_road")
+
 
 @pytest.fixture
 def one(scenario: Scenario, new_topic: Callable[..., str]) -> Scenario:

@@ -15,12 +15,13 @@ from chio_fast.errors import GuardError, LogError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from confluent_kafka import Consumer, Message
+    from confluent_kafka import Message
 
-    from chio_fast._native import Event, Gate
+    from chio_fast._native import Event, Gate, Inlet
     from chio_fast.kafka.assignment import Assignments
     from chio_fast.kafka.buffer import Buffer
     from chio_fast.kafka.committer import Committer
+    from chio_fast.kafka.inflow import Inflow
     from chio_fast.kafka.partitions import Partitions
     from chio_fast.kafka.recognition import Recognition
     from chio_fast.kafka.throttle import Throttle
@@ -58,7 +59,7 @@ class Intake:
     it void in between takes it out there.
 
     Args:
-        raw: the client.
+        inflow: gives messages.
         gate: decides.
         run_guards: runs the guards that are due.
         assignments: what is held.
@@ -81,7 +82,7 @@ class Intake:
     def __init__(
         self,
         *,
-        raw: Consumer,
+        inflow: Inflow,
         gate: Gate,
         run_guards: RunGuards,
         assignments: Assignments,
@@ -95,7 +96,8 @@ class Intake:
         on_error: Callable[[KafkaError], None] | None,
         recognition: Recognition,
     ) -> None:
-        self._raw = raw
+        self._inflow = inflow
+        self._inlet = inflow.inlet
         self._gate = gate
         self._issue = issue
         self._receipts = gate.log
@@ -163,7 +165,7 @@ class Intake:
             if self._commit.is_full:
                 self._throttle.stop_fetching()
                 with self._nothing_lost():
-                    self._admit(self._enter(1, wait))
+                    self._admit(self._enter(1, wait), 1)
             else:
                 self._careful = self._before_action or self._recognition.is_active
                 if not self._ready:
@@ -182,15 +184,17 @@ class Intake:
         """Enter the client without waiting, so that it stays in its group and rebalances are served."""
         buffered = len(self._ready)
         self._throttle.observe_work(buffered)
+        room = max(1, self._throttle.room(buffered))
         with self._nothing_lost():
-            self._admit(self._enter(max(1, self._throttle.room(buffered)), 0.0))
+            self._admit(self._enter(room, 0.0), room)
 
     def run_guards_with(self, run_guards: RunGuards) -> None:
         """Run guards in another way from now on."""
         self._guard = run_guards
 
     def close(self) -> None:
-        """Drop what was not handed out."""
+        """Take in nothing any more, and drop what was not handed out; called before the client is closed."""
+        self._inflow.close()
         self._partitions.drop(self._buffer.clear())
 
     def _first(self, timeout: float | None) -> Event | Message | None:
@@ -203,11 +207,11 @@ class Intake:
         room = max(self._throttle.room(0), count)
         with self._nothing_lost():
             messages = self._enter(1, wait)
-            if messages and room > 1:
+            if messages and room > 1 and self._inlet is None:
                 # To enter the client again may make void what it has returned, and that is found in the buffer alone.
-                self._admit(messages)
+                self._admit(messages, 0)
                 messages = self._enter(room - 1, 0.0)
-            self._admit(messages)
+            self._admit(messages, room)
 
     def _enter(self, count: int, timeout: float) -> list[Message]:
         """Call the client, and throw away what a change during the call makes doubtful."""
@@ -216,7 +220,7 @@ class Intake:
         if timeout > BUSY_SLICE and self._commit.is_busy:
             timeout = BUSY_SLICE
         with self._commit.client:
-            messages = self._raw.consume(count, timeout)
+            messages = self._inflow.enter(count, timeout)
         self._enter_at = monotonic() + ENTER_EVERY
         self._careful = self._careful or self._recognition.is_active
         return self._partitions.settle(messages)
@@ -234,18 +238,30 @@ class Intake:
             self._partitions.rewind(self._in_hand)
             raise
 
-    def _admit(self, messages: list[Message]) -> None:
+    def _admit(self, messages: list[Message], room: int) -> None:
+        """Have `messages` decided, and up to `room` of those that wait in the inlet.
+
+        The client is not entered in between: what is in the inlet belongs to what was assigned after the last entry.
+        """
+        count, size = 0, 0
         if messages:
-            events, errors, strays = self._gate.admit(messages, self._assignments.natives)
-            self._buffer.add(events)
-            if strays:
-                again = self._partitions.begin_again(strays)
-                self._buffer.add(self._gate.admit(again, self._assignments.natives)[0])
-            for message in errors:
-                self._hear(message)
-            self._throttle.observe_fetch(len(self._ready), len(messages), sum(map(len, messages)))
-        else:
-            self._throttle.observe_fetch(len(self._ready), 0, 0)
+            count, size = len(messages), sum(map(len, messages))
+            self._decide(messages)
+        if self._inlet is not None and room:
+            taken = self._inlet.take(room)
+            count, size = count + taken[0], size + taken[1]
+            if taken[0]:
+                self._decide(self._inlet)
+        self._throttle.observe_fetch(len(self._ready), count, size)
+
+    def _decide(self, messages: list[Message] | Inlet) -> None:
+        events, errors, strays = self._gate.admit(messages, self._assignments.natives)
+        self._buffer.add(events)
+        if strays:
+            again = self._partitions.begin_again(strays)
+            self._buffer.add(self._gate.admit(again, self._assignments.natives)[0])
+        for message in errors:
+            self._hear(message)
 
     def _hand_out(self, count: int) -> list[Event]:
         """Give receipts to the next `count` events; those that are denied go to the DLQ."""

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from chio_fast.kafka.assignment import Assigned, Assignments, Key
     from chio_fast.kafka.buffer import Buffer
     from chio_fast.kafka.committer import Committer
+    from chio_fast.kafka.inflow import Inflow
     from chio_fast.kafka.metadata import Cluster
     from chio_fast.kafka.throttle import Throttle
     from chio_fast.kafka.trouble import Trouble
@@ -39,6 +40,7 @@ class Partitions:
 
     Args:
         raw: the client.
+        inflow: where messages of what is assigned come from.
         gate: takes receipts back.
         cluster: learns the ids of topics.
         assignments: what is held.
@@ -56,6 +58,7 @@ class Partitions:
         self,
         *,
         raw: Consumer,
+        inflow: Inflow,
         gate: Gate,
         cluster: Cluster,
         assignments: Assignments,
@@ -65,6 +68,7 @@ class Partitions:
         trouble: Trouble,
     ) -> None:
         self._raw = raw
+        self._inflow = inflow
         self._gate = gate
         self._cluster = cluster
         self._assignments = assignments
@@ -100,6 +104,7 @@ class Partitions:
 
     def _on_assign(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
         try:
+            self._inflow.lead_in(partitions)
             self._begin(partitions)
         except Exception as error:  # noqa: BLE001 - events that cannot be governed must not be consumed
             self._trouble.stop(error if isinstance(error, ChioError) else ChioError(f"assignment failed: {error!r}"))
@@ -130,6 +135,7 @@ class Partitions:
             self._assignments.scope(partition.topic)
         keys = keys_of(partitions)
         self._leave([held.key for held in self._assignments if held.key not in keys])
+        self._inflow.lead_in(partitions)
         self._raw.assign(partitions)
         self._begin(partitions)
 
@@ -137,6 +143,7 @@ class Partitions:
         """Take `partitions` in addition."""
         for partition in partitions:
             self._assignments.scope(partition.topic)
+        self._inflow.lead_in(partitions)
         self._raw.incremental_assign(partitions)
         self._begin(partitions)
 

@@ -27,6 +27,7 @@ from chio_fast.kafka.failures import Failures
 from chio_fast.kafka.fairness import Fairness
 from chio_fast.kafka.guarding import OwnLoop
 from chio_fast.kafka.handler_context import Boundaries
+from chio_fast.kafka.inflow import Inflow
 from chio_fast.kafka.inheritance import Inheritance
 from chio_fast.kafka.intake import ENTER_EVERY, SLICE, Intake
 from chio_fast.kafka.limits import Limits
@@ -191,8 +192,10 @@ class Processing:
         self.assignments = Assignments(options.consume_scopes, make_partition, track_returned=False)
         self.buffer = Buffer()
         self.throttle = Throttle(self._raw, self.assignments, options.batch_size, lambda: self.buffer.paused)
+        inflow = Inflow(self._raw)
         self.partitions = Partitions(
             raw=self._raw,
+            inflow=inflow,
             gate=enforcer.gate,
             cluster=self._cluster,
             assignments=self.assignments,
@@ -204,7 +207,7 @@ class Processing:
         self.exactly_once.partitions = self.partitions
         self._fairness = Fairness(self.runs, self.partitions)
         self.intake = Intake(
-            raw=self._raw,
+            inflow=inflow,
             gate=enforcer.gate,
             run_guards=OwnLoop(enforcer.guards),
             assignments=self.assignments,

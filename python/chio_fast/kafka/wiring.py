@@ -13,6 +13,7 @@ from chio_fast.kafka.buffer import Buffer
 from chio_fast.kafka.claims import Claims
 from chio_fast.kafka.commit import Commit
 from chio_fast.kafka.guarding import OwnLoop
+from chio_fast.kafka.inflow import Inflow
 from chio_fast.kafka.intake import Intake
 from chio_fast.kafka.landing import Landing
 from chio_fast.kafka.partitions import Partitions
@@ -117,8 +118,10 @@ class Pipeline:
         )
         self.claims = Claims(self.assignments, self.commit, enforcer.log, self.trouble)
         self.throttle = Throttle(raw, self.assignments, batch_size, lambda: self.buffer.paused)
+        inflow = Inflow(raw)
         self.partitions = Partitions(
             raw=raw,
+            inflow=inflow,
             gate=gate,
             cluster=cluster,
             assignments=self.assignments,
@@ -128,7 +131,7 @@ class Pipeline:
             trouble=self.trouble,
         )
         self.intake = Intake(
-            raw=raw,
+            inflow=inflow,
             gate=gate,
             run_guards=OwnLoop(enforcer.guards),
             assignments=self.assignments,

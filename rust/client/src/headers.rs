@@ -1,39 +1,157 @@
 //! The headers of a message, which outlive it.
 
-use std::ffi::c_void;
-use std::ptr::NonNull;
+use std::ops::ControlFlow;
 
-use crate::library::Library;
+/// Says of a value that there is none; no header is as long.
+const ABSENT: u32 = u32::MAX;
+/// Bytes of a length.
+const LENGTH: usize = size_of::<u32>();
 
-/// A list of headers that belongs to whoever holds this.
-#[derive(Debug)]
-pub struct Headers {
-    library: &'static Library,
-    list: NonNull<c_void>,
-}
-
-// SAFETY: nobody changes the list, and reading and freeing it need no particular thread.
-unsafe impl Send for Headers {}
-// SAFETY: as above.
-unsafe impl Sync for Headers {}
+/// A copy of a list of headers in one piece of memory: per header the length of its name, that of its value, and both.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Headers(Box<[u8]>);
 
 impl Headers {
-    /// # Safety
-    /// `list` is a `rd_kafka_headers_t` of `library` that nobody else destroys or changes.
-    pub(crate) unsafe fn owned(library: &'static Library, list: *mut c_void) -> Option<Self> {
-        NonNull::new(list).map(|list| Self { library, list })
+    /// Collects headers; `scratch` is room that is used again.
+    pub(crate) fn collect(scratch: &mut Vec<u8>, list: impl FnOnce(&mut dyn FnMut(&[u8], Option<&[u8]>))) -> Self {
+        scratch.clear();
+        list(&mut |name, value| push(scratch, name, value));
+        Self(scratch.as_slice().into())
+    }
+
+    /// Reads headers as they stand in a record of the protocol (message format 2): their number, and for each the length of
+    /// its name, the name, the length of its value, -1 for none, and the value; numbers are zigzag varints. As in
+    /// librdkafka's own list a name ends at its first NUL. `None` for anything else, for which librdkafka is to be asked.
+    pub(crate) fn parse(scratch: &mut Vec<u8>, record: &[u8]) -> Option<Self> {
+        scratch.clear();
+        let mut rest = record;
+        for _ in 0..varint(&mut rest)? {
+            let length = usize::try_from(varint(&mut rest)?).ok()?;
+            let name = rest.split_off(..length)?.split(|byte| *byte == 0).next().unwrap_or_default();
+            let value = match varint(&mut rest)? {
+                -1 => None,
+                length => Some(rest.split_off(..usize::try_from(length).ok()?)?),
+            };
+            push(scratch, name, value);
+        }
+        rest.is_empty().then(|| Self(scratch.as_slice().into()))
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// Calls `each` with name and value of every header, in the order of the record.
-    pub fn each(&self, each: impl FnMut(&[u8], Option<&[u8]>)) {
-        // SAFETY: the list lives as long as this, and nobody changes it.
-        unsafe { self.library.read_headers(self.list.as_ptr(), each) };
+    pub fn each(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
+        let mut rest = &*self.0;
+        while let ControlFlow::Continue(left) = next(rest, &mut each) {
+            rest = left;
+        }
     }
 }
 
-impl Drop for Headers {
-    fn drop(&mut self) {
-        // SAFETY: the list is ours and is not used any more.
-        unsafe { (self.library.functions.headers_destroy)(self.list.as_ptr()) };
+/// Calls `each` with the first header; gives what follows it.
+fn next<'a>(rest: &'a [u8], each: &mut impl FnMut(&[u8], Option<&[u8]>)) -> ControlFlow<(), &'a [u8]> {
+    let Some((name_length, rest)) = length(rest) else { return ControlFlow::Break(()) };
+    let Some((value_length, rest)) = length(rest) else { return ControlFlow::Break(()) };
+    let Some((name, rest)) = rest.split_at_checked(name_length as usize) else { return ControlFlow::Break(()) };
+    if value_length == ABSENT {
+        each(name, None);
+        return ControlFlow::Continue(rest);
+    }
+    let Some((value, rest)) = rest.split_at_checked(value_length as usize) else { return ControlFlow::Break(()) };
+    each(name, Some(value));
+    ControlFlow::Continue(rest)
+}
+
+fn push(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
+    // A record is shorter than 2 GiB, so are its parts.
+    let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap_or(ABSENT - 1);
+    let (name_length, value_length) = (length(name), value.map_or(ABSENT, length));
+    out.extend_from_slice(&name_length.to_ne_bytes());
+    out.extend_from_slice(&value_length.to_ne_bytes());
+    out.extend_from_slice(name);
+    out.extend_from_slice(value.unwrap_or_default());
+}
+
+/// A zigzag varint of at most 32 bits, which is taken off the front.
+fn varint(rest: &mut &[u8]) -> Option<i32> {
+    let mut number = 0u64;
+    for shift in (0..5).map(|place| 7 * place) {
+        let byte = *rest.split_off_first()?;
+        number |= u64::from(byte & 0x7f) << shift;
+        if byte & 0x80 == 0 {
+            let number = u32::try_from(number).ok()?;
+            return Some((number >> 1).cast_signed() ^ -(number & 1).cast_signed());
+        }
+    }
+    None
+}
+
+fn length(rest: &[u8]) -> Option<(u32, &[u8])> {
+    let (length, rest) = rest.split_first_chunk::<LENGTH>()?;
+    Some((u32::from_ne_bytes(*length), rest))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test that panics has failed")]
+    use super::*;
+
+    type Pairs<'a> = Vec<(&'a [u8], Option<&'a [u8]>)>;
+
+    #[test]
+    fn headers_read_back_in_order_with_absent_and_empty_values_apart() {
+        let given: [(&[u8], Option<&[u8]>); 4] =
+            [(b"one", Some(b"value")), (b"", None), (b"\xff\x00", Some(b"")), (b"one", Some(&[7; 300]))];
+        let headers =
+            Headers::collect(&mut vec![1, 2, 3], |push| given.iter().for_each(|(name, value)| push(name, *value)));
+        let mut found = Vec::new();
+        headers.each(|name, value| found.push((name.to_vec(), value.map(<[u8]>::to_vec))));
+        let expected: Vec<_> = given.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
+        assert_eq!(found, expected);
+    }
+
+    fn read(headers: &Headers) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let mut found = Vec::new();
+        headers.each(|name, value| found.push((name.to_vec(), value.map(<[u8]>::to_vec))));
+        found
+    }
+
+    #[test]
+    fn headers_of_a_record_are_read_as_the_protocol_has_them() {
+        let long = [vec![2, 2, b'n', 0x90, 0x03], vec![5; 200]].concat();
+        let cases: [(&[u8], Pairs<'_>); 5] = [
+            (&[0], vec![]),
+            (&[4, 2, b'a', 4, b'x', b'y', 0, 0], vec![(b"a", Some(b"xy")), (b"", Some(b""))]),
+            (&[2, 2, b'a', 1], vec![(b"a", None)]),
+            (&[2, 6, b'a', 0, b'b', 2, 0], vec![(b"a", Some(b"\0"))]),
+            (&long, vec![(b"n", Some(&[5; 200]))]),
+        ];
+        for (record, expected) in cases {
+            let headers = Headers::parse(&mut vec![9], record).unwrap();
+            let expected: Vec<_> =
+                expected.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
+            assert_eq!(read(&headers), expected, "{record:?}");
+        }
+    }
+
+    #[test]
+    fn whatever_is_no_list_of_headers_is_refused() {
+        let broken: [&[u8]; 9] = [
+            &[],
+            &[2],
+            &[2, 2],
+            &[2, 2, b'a'],
+            &[2, 2, b'a', 4, b'x'],
+            &[2, 2, b'a', 2, b'x', b'y'],
+            &[2, 1, b'a', 0],
+            &[2, 2, b'a', 3],
+            &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
+        ];
+        for record in broken {
+            assert_eq!(Headers::parse(&mut Vec::new(), record), None, "{record:?}");
+        }
     }
 }

@@ -1,8 +1,8 @@
 //! The Kafka client's own librdkafka, which is loaded already: a consumer's messages and a producer's records without
 //! Python objects.
 //!
-//! Everything here is librdkafka's documented interface (`rdkafka.h`), found by name in the library that the client has
-//! loaded. What the client itself does with a handle it goes on doing: joining groups, callbacks, commits, transactions.
+//! Everything here but one shortcut ([`message::Message::headers`]) is librdkafka's documented interface (`rdkafka.h`),
+//! found by name in the library that the client has loaded. What the client itself does with a handle it goes on doing: joining groups, callbacks, commits, transactions.
 //!
 //! | room | holds |
 //! |---|---|
@@ -19,6 +19,6 @@ pub mod sender;
 
 pub use headers::Headers;
 pub use inlet::Inlet;
-pub use library::{Handle, HandleKind, Library, LibraryError};
+pub use library::{Handle, HandleKind, Library, LibraryError, VERSION};
 pub use message::Message;
 pub use sender::{Record, Refusal, Sender};

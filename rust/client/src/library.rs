@@ -4,6 +4,9 @@ use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr::NonNull;
 
+/// The version whose memory is known.
+pub const VERSION: &str = "2.16.0";
+
 /// A `rd_kafka_t`, of whom the client is the owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Handle(NonNull<c_void>);
@@ -63,6 +66,24 @@ pub(crate) struct RawMessage {
     pub(crate) key_len: usize,
     pub(crate) offset: i64,
     pub(crate) private: *mut c_void,
+}
+
+/// The beginning of `rd_kafka_msg_t` of `rdkafka_msg.h`, of which the message is a part, as consumed ones have it.
+#[repr(C)]
+#[derive(Debug)]
+pub(crate) struct RawRecord {
+    pub(crate) message: RawMessage,
+    pub(crate) link: [usize; 2],
+    pub(crate) flags: c_int,
+    pub(crate) timestamp_kind: c_int,
+    pub(crate) timestamp: i64,
+    /// The list of headers, once somebody has asked for it.
+    pub(crate) headers: *mut c_void,
+    pub(crate) status: c_int,
+    pub(crate) broker: i32,
+    pub(crate) unread_headers_size: i32,
+    /// The headers as they stand in the record, behind its value.
+    pub(crate) unread_headers: *const u8,
 }
 
 /// `rd_kafka_vu_t`: one argument of `rd_kafka_produceva`.
@@ -136,7 +157,7 @@ functions! {
     message_destroy = c"rd_kafka_message_destroy": fn(*mut RawMessage);
     message_timestamp = c"rd_kafka_message_timestamp": fn(*const RawMessage, *mut c_int) -> i64;
     message_leader_epoch = c"rd_kafka_message_leader_epoch": fn(*const RawMessage) -> i32;
-    message_detach_headers = c"rd_kafka_message_detach_headers": fn(*mut RawMessage, *mut *mut c_void) -> c_int;
+    message_headers = c"rd_kafka_message_headers": fn(*const RawMessage, *mut *mut c_void) -> c_int;
     message_error = c"rd_kafka_message_errstr": fn(*const RawMessage) -> *const c_char;
     headers_new = c"rd_kafka_headers_new": fn(usize) -> *mut c_void;
     headers_destroy = c"rd_kafka_headers_destroy": fn(*mut c_void);
@@ -168,13 +189,13 @@ impl Library {
     /// Finds the functions in a library that is loaded already, by the file of the library or of one that depends on it.
     ///
     /// # Errors
-    /// [`LibraryError`]: it is not loaded, is of another version than `version`, lacks a function, or headers that are made
+    /// [`LibraryError`]: it is not loaded, is of another version than [`VERSION`], lacks a function, or headers that are made
     /// for the purpose do not read back.
-    pub fn loaded(file: &str, version: &str) -> Result<Self, LibraryError> {
+    pub fn loaded(file: &str) -> Result<Self, LibraryError> {
         let library = Self { functions: Functions::find(&Loaded::of(file)?)? };
         // SAFETY: librdkafka gives a terminated string that lives as long as itself.
         let found = unsafe { CStr::from_ptr((library.functions.version)()) }.to_string_lossy();
-        require(found == version, || format!("librdkafka is {found}, not {version}"))?;
+        require(found == VERSION, || format!("librdkafka is {found}, not {VERSION}"))?;
         library.check_headers()?;
         Ok(library)
     }

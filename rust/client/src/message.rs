@@ -4,7 +4,7 @@ use std::ffi::{CStr, c_int};
 use std::ptr::{self, NonNull};
 
 use crate::headers::Headers;
-use crate::library::{Library, RawMessage};
+use crate::library::{Library, RawMessage, RawRecord};
 
 /// It belongs to whoever holds this. Keep it for a moment only: it keeps the whole answer of the broker that it came with.
 #[derive(Debug)]
@@ -94,14 +94,45 @@ impl Message {
         unsafe { (self.library.functions.message_leader_epoch)(self.raw.as_ptr()) }
     }
 
-    /// Takes the headers out; `None` if there are none any more.
-    pub fn take_headers(&mut self) -> Option<Headers> {
-        let mut list = ptr::null_mut();
-        // SAFETY: the message is alive and ours, the out parameter too; a list that is given belongs to us from then on.
-        unsafe {
-            let code = (self.library.functions.message_detach_headers)(self.raw.as_ptr(), &raw mut list);
-            if code == 0 { Headers::owned(self.library, list) } else { None }
+    /// A copy of the headers, in one piece of memory where librdkafka has several for each; `None` if there are none.
+    ///
+    /// `scratch` is room that is used again.
+    pub fn headers(&self, scratch: &mut Vec<u8>) -> Option<Headers> {
+        if let Some(unread) = self.unread_headers()
+            && let Some(headers) = Headers::parse(scratch, unread)
+        {
+            return Some(headers).filter(|headers| !headers.is_empty());
         }
+        let mut list = ptr::null_mut();
+        // SAFETY: the message is alive, the out parameter ours; a list that is given belongs to the message.
+        let code = unsafe { (self.library.functions.message_headers)(self.raw.as_ptr(), &raw mut list) };
+        if code != 0 || list.is_null() {
+            return None;
+        }
+        Some(Headers::collect(scratch, |push| {
+            // SAFETY: the list lives as long as the message, and nobody else knows it.
+            unsafe { self.library.read_headers(list, push) };
+        }))
+    }
+}
+
+impl Message {
+    /// The headers as they stand in the record. That saves librdkafka a list with several pieces of memory for each of them,
+    /// which cost as much as everything else that is done with a message at its admission.
+    ///
+    /// `None` unless they begin where the value ends, as they do in a record: that is what shows that the fields behind the
+    /// documented ones are where this version has them.
+    fn unread_headers(&self) -> Option<&[u8]> {
+        // SAFETY: a consumed message is the first member of a larger struct, which for this version of the library begins as
+        // `RawRecord` does; it lives as long as the message.
+        let record = unsafe { self.raw.cast::<RawRecord>().as_ref() };
+        let size = usize::try_from(record.unread_headers_size).ok()?;
+        let is_behind_value = std::ptr::eq(self.value()?.as_ptr_range().end, record.unread_headers);
+        if !is_behind_value || !record.headers.is_null() {
+            return None;
+        }
+        // SAFETY: as many bytes follow the value in the answer of the broker, which lives as long as the message.
+        Some(unsafe { std::slice::from_raw_parts(record.unread_headers, size) })
     }
 }
 

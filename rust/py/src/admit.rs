@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 
+use chio_client::Message;
 use chio_policy::{Decision, Reads, Request, Scratch};
 use chio_rulings::{Generation, Resolved, Ruling};
 
 use crate::clock;
 use crate::event::Event;
 use crate::gate::Gate;
-use crate::headers;
-use crate::layout::Fields;
 use crate::message::{Reader, check_content};
+use crate::original::{self, Original, Taken};
 use crate::place::{Partition, Place};
 use crate::read::Read;
+use crate::record::Header;
 use crate::untracked::untracked;
 
 /// What became of a list of messages.
@@ -30,15 +31,13 @@ pub struct Admitted<'py> {
     pub strays: Vec<Bound<'py, PyAny>>,
 }
 
-/// Decides every message of a list.
+/// Decides every message of a list of the client's.
 pub fn admit<'py>(
     gate: &Gate,
     messages: &Bound<'py, PyAny>,
     partitions: &Bound<'py, PyDict>,
 ) -> PyResult<Admitted<'py>> {
-    let (now, generation) = (clock::now(), gate.generation());
-    let mut out = Admitted::default();
-    let mut known: Option<(Arc<Place>, Arc<Resolved>)> = None;
+    let mut admission = Admission::new(gate, partitions);
     let mut reader = None;
     gate.with_scratch(|scratch| {
         for message in messages.try_iter()? {
@@ -49,32 +48,113 @@ pub fn admit<'py>(
             };
             let fields = reader.fields(&message)?;
             if fields.is_error {
-                out.errors.push(message);
+                admission.out.errors.push(message);
                 continue;
             }
-            if !is_at(known.as_ref(), &fields)? {
-                known = find(partitions, &fields)?.map(|place| {
-                    let resolved = place.resolved(&generation);
-                    (place, resolved)
-                });
-            }
-            let place = known.as_ref().filter(|(place, _)| place.progress.is_ahead(fields.offset));
-            let Some((place, resolved)) = place else {
-                out.strays.push(message);
-                continue;
+            let is_same = match (&admission.known, fields.topic.as_ref().map(Bound::cast::<PyString>)) {
+                (Some(known), Some(Ok(topic))) => {
+                    known.place.number == fields.partition && topic.to_str()? == known.place.topic
+                }
+                _ => false,
             };
+            if !is_same {
+                admission.known = match &fields.topic {
+                    Some(topic) => admission.find(topic, fields.partition)?,
+                    None => None,
+                };
+            }
+            if !admission.is_expected(fields.offset) {
+                admission.out.strays.push(message);
+                continue;
+            }
             check_content(fields.key.as_ref(), "key")?;
             check_content(fields.value.as_ref(), "value")?;
-            let offset = fields.offset;
-            let read = Read { key: fields.key, value: fields.value, offset, timestamp: fields.timestamp };
-            let decision = decide(&message, &read, place, resolved, now, scratch)?;
-            let ruling = Ruling::new(Arc::clone(&generation), decision, now);
-            place.progress.admit(offset);
+            let (offset, timestamp) = (fields.offset, fields.timestamp);
+            let read = Read { key: fields.key, value: fields.value, offset, timestamp };
             reader.untrack(&message);
-            out.events.push(untracked(message.py(), Event::new(&message, read, place, &gate.always, ruling))?);
+            admission.admit(Original::Client(message.unbind()), read, scratch)?;
         }
-        Ok(out)
+        Ok(admission.out)
     })
+}
+
+/// Decides every message that was taken from the client's library.
+pub fn admit_taken<'py>(gate: &Gate, taken: Vec<Message>, partitions: &Bound<'py, PyDict>) -> PyResult<Admitted<'py>> {
+    let py = partitions.py();
+    let mut admission = Admission::new(gate, partitions);
+    admission.out.events.reserve(taken.len());
+    let (mut at, mut headers) = (None, Vec::new());
+    gate.with_scratch(|scratch| {
+        for message in taken {
+            if message.error() != 0 {
+                admission.out.errors.push(original::message_of(py, &message)?);
+                continue;
+            }
+            let (here, offset) = ((message.topic_mark(), message.partition()), message.offset());
+            if at != Some(here) {
+                at = Some(here);
+                let topic = PyString::new(py, &String::from_utf8_lossy(message.topic()));
+                admission.known = admission.find(&topic, message.partition())?;
+            }
+            if !admission.is_expected(offset) {
+                admission.out.strays.push(original::message_of(py, &message)?);
+                continue;
+            }
+            let content = |bytes: Option<&[u8]>| bytes.map(|bytes| PyBytes::new(py, bytes).into_any());
+            let (key, value) = (content(message.key()), content(message.value()));
+            let rest = Taken::of(&message, &mut headers);
+            let read = Read { key, value, offset, timestamp: rest.time() };
+            admission.admit(Original::Taken(rest), read, scratch)?;
+        }
+        Ok(admission.out)
+    })
+}
+
+/// The partition of a message, which is mostly that of the next one too.
+struct Known {
+    place: Arc<Place>,
+    resolved: Arc<Resolved>,
+}
+
+/// The admission of one list.
+struct Admission<'a, 'py> {
+    gate: &'a Gate,
+    partitions: &'a Bound<'py, PyDict>,
+    now: i64,
+    generation: Arc<Generation>,
+    known: Option<Known>,
+    out: Admitted<'py>,
+}
+
+impl<'a, 'py> Admission<'a, 'py> {
+    fn new(gate: &'a Gate, partitions: &'a Bound<'py, PyDict>) -> Self {
+        let (now, generation) = (clock::now(), gate.generation());
+        Self { gate, partitions, now, generation, known: None, out: Admitted::default() }
+    }
+
+    fn find(&self, topic: &Bound<'py, PyAny>, number: i32) -> PyResult<Option<Known>> {
+        let Some(partition) = self.partitions.get_item((topic, number))? else { return Ok(None) };
+        let place = Arc::clone(&partition.cast::<Partition>()?.get().place);
+        let resolved = place.resolved(&self.generation);
+        Ok(Some(Known { place, resolved }))
+    }
+
+    /// Whether the partition is assigned, and the offset beyond what was admitted of it.
+    fn is_expected(&self, offset: i64) -> bool {
+        self.known.as_ref().is_some_and(|known| known.place.progress.is_ahead(offset))
+    }
+
+    /// Decides a message of the known partition.
+    fn admit(&mut self, original: Original, read: Read<'py>, scratch: &mut Scratch) -> PyResult<()> {
+        let Some(Known { place, resolved }) = &self.known else { return Ok(()) };
+        let (py, offset) = (self.partitions.py(), read.offset);
+        let headers = if needs_headers(resolved) { original.all_headers(py) } else { Some(Vec::new()) };
+        let decision = decide(headers.as_deref(), &read, place, resolved, self.now, scratch)?;
+        let ruling = Ruling::new(Arc::clone(&self.generation), decision, self.now);
+        place.progress.admit(offset);
+        self.out.events.push(untracked(py, Event::new(original, read, place, &self.gate.always, ruling))?);
+        Ok(())
+    }
 }
 
 /// Decides an admitted event again, under the policy in force.
@@ -86,7 +166,7 @@ pub fn decide_again(
     now: i64,
 ) -> PyResult<()> {
     let resolved = event.place.resolved(generation);
-    let headers = if needs_headers(&resolved) { event.headers.all(event.raw.bind(py)) } else { Some(Vec::new()) };
+    let headers = if needs_headers(&resolved) { event.all_headers(py) } else { Some(Vec::new()) };
     let decision = gate.with_scratch(|scratch| {
         scratch.reset();
         event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
@@ -106,34 +186,16 @@ fn needs_headers(resolved: &Resolved) -> bool {
 }
 
 fn decide(
-    message: &Bound<'_, PyAny>,
+    headers: Option<&[Header]>,
     read: &Read<'_>,
     place: &Place,
     resolved: &Resolved,
     now: i64,
     scratch: &mut Scratch,
 ) -> PyResult<Decision> {
-    let headers = if needs_headers(resolved) { headers::all(message) } else { Some(Vec::new()) };
     scratch.reset();
-    read.with_view(place, headers.as_deref().unwrap_or_default(), |view| {
+    read.with_view(place, headers.unwrap_or_default(), |view| {
         let request = Request { event: headers.is_some().then_some(view), ..place.question().request(now) };
         resolved.generation.policy.decide_route(&resolved.route, &request, scratch)
     })
-}
-
-/// Whether the message is of the same partition as the one before it, which is the rule in a batch.
-fn is_at(known: Option<&(Arc<Place>, Arc<Resolved>)>, fields: &Fields<'_>) -> PyResult<bool> {
-    let Some((place, _)) = known else { return Ok(false) };
-    match fields.topic.as_ref().map(Bound::cast::<PyString>) {
-        Some(Ok(topic)) => Ok(place.number == fields.partition && topic.to_str()? == place.topic),
-        _ => Ok(false),
-    }
-}
-
-fn find(partitions: &Bound<'_, PyDict>, fields: &Fields<'_>) -> PyResult<Option<Arc<Place>>> {
-    let Some(topic) = &fields.topic else { return Ok(None) };
-    match partitions.get_item((topic, fields.partition))? {
-        Some(partition) => Ok(Some(Arc::clone(&partition.cast::<Partition>()?.get().place))),
-        None => Ok(None),
-    }
 }

@@ -6,6 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
 use crate::headers;
+use crate::original::Original;
 use crate::record::Header;
 
 /// They stand in the message until somebody sets others, and are kept here from then on.
@@ -16,11 +17,11 @@ pub struct AdmittedHeaders {
 }
 
 impl AdmittedHeaders {
-    /// Keeps those of `message`, which is about to get others.
-    pub fn keep(&self, message: &Bound<'_, PyAny>) {
+    /// Keeps those of `original`, whose message is about to get others.
+    pub fn keep(&self, py: Python<'_>, original: &Original) {
         if self.former.get().is_none() {
             // Whoever was first has read them as they were admitted; nobody waits here, which reading may let others come to.
-            let _ = self.former.set(headers::all(message));
+            let _ = self.former.set(original.all_headers(py));
         }
     }
 
@@ -28,9 +29,14 @@ impl AdmittedHeaders {
     ///
     /// # Errors
     /// They are unreadable.
-    pub fn each(&self, message: &Bound<'_, PyAny>, mut each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
+    pub fn each(
+        &self,
+        py: Python<'_>,
+        original: &Original,
+        mut each: impl FnMut(&[u8], Option<&[u8]>),
+    ) -> PyResult<()> {
         match self.former.get() {
-            None => headers::each(message, each),
+            None => original.each_header(py, each),
             Some(former) => {
                 readable(former)?.iter().for_each(|(name, value)| each(name.as_bytes(), value.as_deref()));
                 Ok(())
@@ -39,18 +45,18 @@ impl AdmittedHeaders {
     }
 
     /// All of them; `None` if they are unreadable.
-    pub fn all(&self, message: &Bound<'_, PyAny>) -> Option<Vec<Header>> {
-        self.former.get().map_or_else(|| headers::all(message), Clone::clone)
+    pub fn all(&self, py: Python<'_>, original: &Original) -> Option<Vec<Header>> {
+        self.former.get().map_or_else(|| original.all_headers(py), Clone::clone)
     }
 
     /// As Python is given them, see `headers::given`.
     ///
     /// # Errors
     /// They are unreadable.
-    pub fn given<'py>(&self, message: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    pub fn given<'py>(&self, py: Python<'py>, original: &Original) -> PyResult<Bound<'py, PyAny>> {
         match self.former.get() {
-            None => headers::given(message),
-            Some(former) => Ok(headers::listing(message.py(), readable(former)?)?.into_any()),
+            None => original.given_headers(py),
+            Some(former) => Ok(headers::listing(py, readable(former)?)?.into_any()),
         }
     }
 }

@@ -3,15 +3,18 @@
 //! What lies where is written down for one version of the client with one of librdkafka, and is used only for exactly these.
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
 
 use chio_client::{Handle, HandleKind, Library};
 
-/// Versions of the client and of librdkafka whose layout this is.
+/// Version of the client whose layout this is.
 const CLIENT: &str = "2.16.1";
-const LIBRDKAFKA: &str = "2.16.0";
+
+/// `RD_KAFKA_RESP_ERR__FATAL`
+const FATAL: i32 = -150;
 
 /// Size of the client's consumers and producers, which share one struct.
 const HANDLE_SIZE: usize = 176;
@@ -33,7 +36,7 @@ pub fn library(py: Python<'_>) -> PyResult<&'static Library> {
         let client: String = py.import("confluent_kafka")?.getattr("__version__")?.extract()?;
         require(client == CLIENT, || format!("client {client} is not {CLIENT}"))?;
         let file: String = module(py)?.getattr("__file__")?.extract()?;
-        Library::loaded(&file, LIBRDKAFKA).map_err(|error| PyRuntimeError::new_err(error.to_string()))
+        Library::loaded(&file).map_err(|error| PyRuntimeError::new_err(error.to_string()))
     })
 }
 
@@ -67,6 +70,18 @@ pub fn handle(object: &Bound<'_, PyAny>, kind: HandleKind) -> PyResult<Handle> {
     let handle = handle.ok_or_else(|| PyRuntimeError::new_err(format!("the {name} was closed")))?;
     require(library.kind_of(handle) == Some(kind), || format!("a {name} has its handle elsewhere"))?;
     Ok(handle)
+}
+
+/// Whether a handle that was found in an object is still in it.
+pub fn is_open(object: &Bound<'_, PyAny>, handle: Handle) -> bool {
+    // SAFETY: whoever has found a handle in the object has made sure of its type; it is alive.
+    let rk = unsafe { (*object.as_ptr().cast::<RawHandle>()).rk };
+    rk == handle.as_ptr()
+}
+
+/// An error of the client's, by its code.
+pub fn error<'py>(py: Python<'py>, code: i32, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    module(py)?.getattr(intern!(py, "KafkaError"))?.call1((code, text, code == FATAL))
 }
 
 /// Fails, saying why, unless something holds.

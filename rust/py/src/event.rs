@@ -18,6 +18,7 @@ use crate::decision::{self, read_run};
 use crate::headers;
 use crate::letter::{self, Form, Letter};
 use crate::message::{Accessor, Reader};
+use crate::original::{Body, Original};
 use crate::place::Place;
 use crate::read::{self, Read};
 use crate::reader;
@@ -35,8 +36,8 @@ type Admitted<'a, 'py> = (&'a str, &'a Option<Py<PyAny>>, &'a Option<Py<PyAny>>,
 /// again and again while events come and go.
 #[pyclass(frozen, freelist = SPARE, module = "chio_fast._native")]
 pub struct Event {
-    /// The client's own message.
-    pub raw: Py<PyAny>,
+    /// The rest of the message.
+    original: Original,
     /// What the events of the partition share.
     pub place: Arc<Place>,
     /// Key as the client gave it: bytes, str, or absent.
@@ -56,21 +57,14 @@ pub struct Event {
     ruling: Mutex<Ruling>,
     /// A setter was called, so that what was read at admission is not what the message holds now.
     changed: AtomicBool,
-    /// Its headers.
-    pub headers: AdmittedHeaders,
+    headers: AdmittedHeaders,
 }
 
 impl Event {
     /// An event that was just decided.
-    pub fn new(
-        raw: &Bound<'_, PyAny>,
-        read: Read<'_>,
-        place: &Arc<Place>,
-        always: &Arc<[String]>,
-        ruling: Ruling,
-    ) -> Self {
+    pub fn new(original: Original, read: Read<'_>, place: &Arc<Place>, always: &Arc<[String]>, ruling: Ruling) -> Self {
         Self {
-            raw: raw.clone().unbind(),
+            original,
             place: Arc::clone(place),
             key: read.key.map(Bound::unbind),
             value: read.value.map(Bound::unbind),
@@ -125,17 +119,44 @@ impl Event {
                 found = value.map(|value| PyBytes::new(py, value));
             }
         };
-        self.headers.each(self.raw.bind(py), seek).ok()?;
+        self.each_header(py, seek).ok()?;
         found
     }
 
+    /// Calls `each` with name and value of every header, as the message came.
+    ///
+    /// # Errors
+    /// They are unreadable.
+    pub fn each_header(&self, py: Python<'_>, each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
+        self.headers.each(py, &self.original, each)
+    }
+
+    /// All headers, as the message came; `None` if they are unreadable.
+    pub fn all_headers(&self, py: Python<'_>) -> Option<Vec<Header>> {
+        self.headers.all(py, &self.original)
+    }
+
+    /// The client's message.
+    fn message<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.original.message(
+            py,
+            Body {
+                topic: &self.place.topic_object,
+                partition: self.place.number,
+                offset: self.offset,
+                key: &self.key,
+                value: &self.value,
+            },
+        )
+    }
+
     fn current(&self, py: Python<'_>, accessor: Accessor) -> PyResult<Py<PyAny>> {
-        let raw = self.raw.bind(py);
-        Ok(Reader::new(py, Some(raw))?.call(raw, accessor)?.unbind())
+        let message = self.message(py)?;
+        Ok(Reader::new(py, Some(&message))?.call(&message, accessor)?.unbind())
     }
 
     fn set(&self, py: Python<'_>, name: &str, value: Bound<'_, PyAny>) -> PyResult<()> {
-        self.raw.call_method1(py, name, (value,))?;
+        self.message(py)?.call_method1(name, (value,))?;
         self.changed.store(true, Ordering::Release);
         Ok(())
     }
@@ -144,8 +165,8 @@ impl Event {
 #[pymethods]
 impl Event {
     #[getter]
-    fn raw(&self, py: Python<'_>) -> Py<PyAny> {
-        self.raw.clone_ref(py)
+    fn raw<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.message(py)
     }
 
     #[getter]
@@ -193,7 +214,7 @@ impl Event {
 
     /// Topic, key, value and headers as the message came, whatever was set since.
     fn admitted<'py>(&self, py: Python<'py>) -> PyResult<Admitted<'_, 'py>> {
-        Ok((&self.place.topic, &self.key, &self.value, self.headers.given(self.raw.bind(py))?))
+        Ok((&self.place.topic, &self.key, &self.value, self.headers.given(py, &self.original)?))
     }
 
     #[getter]
@@ -272,7 +293,7 @@ impl Event {
             let ruling = self.ruling();
             (Arc::clone(&ruling.generation), ruling.now)
         };
-        let headers = self.headers.all(self.raw.bind(py));
+        let headers = self.all_headers(py);
         self.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
             let request =
                 Request { scope, event: headers.is_some().then_some(view), ..self.place.question().request(now) };
@@ -328,32 +349,35 @@ impl Event {
         self.current(py, Accessor::Error)
     }
 
-    fn headers(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        Ok(headers::given(self.raw.bind(py))?.unbind())
+    fn headers<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        if self.changed.load(Ordering::Acquire) {
+            return headers::given(&self.message(py)?);
+        }
+        self.original.given_headers(py)
     }
 
-    fn latency(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.raw.call_method0(py, intern!(py, "latency"))
+    fn latency<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.message(py)?.call_method0(intern!(py, "latency"))
     }
 
-    fn leader_epoch(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.raw.call_method0(py, intern!(py, "leader_epoch"))
+    fn leader_epoch<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.message(py)?.call_method0(intern!(py, "leader_epoch"))
     }
 
-    fn delivery_count(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.raw.call_method0(py, intern!(py, "delivery_count"))
+    fn delivery_count<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.message(py)?.call_method0(intern!(py, "delivery_count"))
     }
 
-    fn deserialized_key(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.raw.call_method0(py, intern!(py, "deserialized_key"))
+    fn deserialized_key<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.message(py)?.call_method0(intern!(py, "deserialized_key"))
     }
 
-    fn deserialized_value(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
-        self.raw.call_method0(py, intern!(py, "deserialized_value"))
+    fn deserialized_value<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.message(py)?.call_method0(intern!(py, "deserialized_value"))
     }
 
     fn set_headers(&self, py: Python<'_>, headers: Bound<'_, PyAny>) -> PyResult<()> {
-        self.headers.keep(self.raw.bind(py));
+        self.headers.keep(py, &self.original);
         self.set(py, "set_headers", headers)
     }
 
@@ -374,7 +398,7 @@ impl Event {
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.raw.bind(py).len()
+        self.message(py)?.len()
     }
 
     fn __repr__(&self) -> String {

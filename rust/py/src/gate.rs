@@ -18,6 +18,7 @@ use crate::check::{self, Asked, Check};
 use crate::clock;
 use crate::errors;
 use crate::event::Event;
+use crate::inlet::Inlet;
 use crate::issue::Effect;
 use crate::log::Log;
 use crate::matter::Matter;
@@ -164,8 +165,11 @@ impl Gate {
         messages: &Bound<'py, PyAny>,
         partitions: &Bound<'py, PyDict>,
     ) -> PyResult<(Bound<'py, PyList>, Bound<'py, PyList>, Bound<'py, PyList>)> {
-        let admitted = crate::admit::admit(self, messages, partitions)?;
         let py = messages.py();
+        let admitted = match messages.cast::<Inlet>() {
+            Ok(inlet) => crate::admit::admit_taken(self, inlet.get().taken(), partitions)?,
+            Err(_) => crate::admit::admit(self, messages, partitions)?,
+        };
         Ok((PyList::new(py, admitted.events)?, PyList::new(py, admitted.errors)?, PyList::new(py, admitted.strays)?))
     }
 

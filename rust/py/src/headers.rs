@@ -41,10 +41,12 @@ pub fn by_accessor(message: &Bound<'_, PyAny>, mut each: impl FnMut(&[u8], Optio
 /// All headers; `None` if they are unreadable.
 pub fn all(message: &Bound<'_, PyAny>) -> Option<Vec<Header>> {
     let mut headers = Vec::new();
-    let push = |name: &[u8], value: Option<&[u8]>| {
-        headers.push((String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec)));
-    };
-    each(message, push).is_ok().then_some(headers)
+    each(message, |name, value| headers.push(owned(name, value))).is_ok().then_some(headers)
+}
+
+/// A header as conditions see it: with U+FFFD in its name for what is not UTF-8.
+pub fn owned(name: &[u8], value: Option<&[u8]>) -> Header {
+    (String::from_utf8_lossy(name).into_owned(), value.map(<[u8]>::to_vec))
 }
 
 /// The headers as Python is given them: by the client, unless a name is not UTF-8, which stands there as conditions see it,

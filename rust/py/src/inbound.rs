@@ -45,7 +45,7 @@ impl Inbound {
         let (parents, text, kept) = (self.parents.len(), self.text.len(), self.headers.len());
         let mut rejected = 0;
         let mut rank = correlation.len();
-        let outcome = event.headers.each(event.raw.bind(py), |name, value| {
+        let outcome = event.each_header(py, |name, value| {
             if name == RECEIPT.as_bytes() {
                 match ReceiptId::parse(value.unwrap_or_default()) {
                     Ok(id) => self.parents.push(id),

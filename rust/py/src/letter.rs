@@ -68,7 +68,7 @@ fn original_headers(event: &Event, py: Python<'_>, form: Form) -> PyResult<Optio
     let mut list = vec![b'['];
     let mut is_text = true;
     if form.rest {
-        event.headers.each(event.raw.bind(py), |name, value| {
+        event.each_header(py, |name, value| {
             let (Ok(name), Ok(value)) = (str::from_utf8(name), utf8(value)) else {
                 is_text = false;
                 return;

@@ -6,7 +6,7 @@
 //! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
-//! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`admitted`], [`inbound`], [`outbound`], [`held`], [`record`] | reading what Python hands over |
+//! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`original`], [`inlet`], [`admitted`], [`inbound`], [`outbound`], [`held`], [`record`] | reading what Python hands over |
 //! | [`sender`] | handing outputs to a producer |
 //! | [`decision`], [`errors`], [`untracked`] | what Python gets back |
 
@@ -25,12 +25,14 @@ mod gate;
 mod headers;
 mod held;
 mod inbound;
+mod inlet;
 mod issue;
 mod layout;
 mod letter;
 mod log;
 mod matter;
 mod message;
+mod original;
 mod outbound;
 mod outcome;
 mod outlet;
@@ -60,6 +62,8 @@ mod _native {
     use super::gate::Gate;
     #[pymodule_export]
     use super::headers::given;
+    #[pymodule_export]
+    use super::inlet::Inlet;
     #[pymodule_export]
     use super::log::Log;
     #[pymodule_export]

@@ -254,7 +254,7 @@ impl Output {
         let base = Request { scope, output: Some(&output), ..self.question().request(now) };
         let Some(event) = self.event.as_ref().map(|event| event.bind(py).get()) else { return Ok(f(&base)) };
         // Unreadable headers make the whole event absent, so that every condition that looks at it errs.
-        let headers = if needs_headers { event.headers.all(event.raw.bind(py)) } else { Some(Vec::new()) };
+        let headers = if needs_headers { event.all_headers(py) } else { Some(Vec::new()) };
         event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
             f(&Request { event: headers.is_some().then_some(view), ..base })
         })

@@ -21,6 +21,7 @@
 
 mod decode;
 mod encode;
+mod lz4;
 mod meta;
 
 pub use decode::{Frame, FrameError, Signed, Slot, decode, length, signed, split};

@@ -1,6 +1,7 @@
 //! Writing frames.
 
 use super::decode::{Frame, Slot};
+use super::lz4;
 use super::{HEADER_LEN, MAGIC, WITHHELD};
 use crate::chain::Compression;
 use crate::lanes::BLOCK;
@@ -61,7 +62,7 @@ impl Writer {
             *slot = len.to_le_bytes();
         }
         let raw_len = u32::try_from(self.out.len() - HEADER_LEN).ok()?;
-        if let Some(compressed) = compress(compression, self.out.get(HEADER_LEN..)?)? {
+        if let Some(compressed) = compress(compression, self.out.get(HEADER_LEN..)?, &self.lens)? {
             // A new buffer, so that a frame that waits for the disk does not hold the room of its uncompressed records.
             let mut out = Vec::with_capacity(HEADER_LEN + compressed.len() + checkpoint.len() + attestation.len());
             out.resize(HEADER_LEN, 0);
@@ -88,7 +89,7 @@ impl Writer {
 }
 
 /// The records as they are stored; `Some(None)` if they are stored as they are, `None` if they cannot be compressed.
-fn compress(compression: Compression, records: &[u8]) -> Option<Option<Vec<u8>>> {
+fn compress(compression: Compression, records: &[u8], lens: &[u32]) -> Option<Option<Vec<u8>>> {
     match compression {
         Compression::None => Some(None),
         Compression::Zlib => {
@@ -96,7 +97,7 @@ fn compress(compression: Compression, records: &[u8]) -> Option<Option<Vec<u8>>>
             std::io::Write::write_all(&mut encoder, records).ok()?;
             encoder.finish().ok().map(Some)
         }
-        Compression::Lz4 => Some(Some(lz4_flex::block::compress(records))),
+        Compression::Lz4 => Some(Some(lz4::compress(records, lens))),
     }
 }
 

@@ -1,0 +1,55 @@
+"""How messages come from the client: past its Python objects where that is possible, else as it gives them."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from chio_fast._native import Inlet
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from confluent_kafka import Consumer, Message, TopicPartition
+
+log = logging.getLogger("chio_fast.kafka")
+
+
+class Inflow:
+    """The messages of one consumer, for the thread that uses it.
+
+    Where the client is one whose memory is known, the queues of its partitions lead into an inlet of ours, and the
+    client itself is entered for everything that calls back: rebalances, results of commits, errors. So whatever is
+    taken out of the inlet belongs to what is assigned after the last entry. Elsewhere the client gives everything.
+
+    Args:
+        raw: the client.
+
+    Attributes:
+        inlet: what `Gate.admit` takes messages out of; None where the client gives them.
+    """
+
+    def __init__(self, raw: Consumer) -> None:
+        self._raw = raw
+        self.inlet: Inlet | None = None
+        try:
+            self.inlet = Inlet(raw)
+        except (RuntimeError, TypeError) as reason:
+            log.info("messages come as Python objects of the client: %s", reason)
+
+    def lead_in(self, partitions: Iterable[TopicPartition]) -> None:
+        """Lead partitions into the inlet; called before the client assigns them, after which it would be too late."""
+        if self.inlet is not None:
+            for partition in partitions:
+                self.inlet.lead_in(partition.topic, partition.partition)
+
+    def enter(self, count: int, timeout: float) -> list[Message]:
+        """Enter the client for up to `timeout` seconds; give up to `count` messages that came as its own objects."""
+        if self.inlet is not None and self.inlet.has_news:
+            timeout = 0.0
+        return self._raw.consume(count, timeout)
+
+    def close(self) -> None:
+        """Take nothing any more; called before the client is closed."""
+        if self.inlet is not None:
+            self.inlet.close()

@@ -1,0 +1,96 @@
+//! A consumer's messages, taken from the client's library without its Python objects.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+
+use chio_client::{Handle, HandleKind, Message};
+
+use crate::client;
+
+/// Where the partitions of one consumer lead; for one thread at a time.
+#[pyclass(frozen, module = "chio_fast._native")]
+pub struct Inlet {
+    /// The client's consumer, which has to live as long as the queue.
+    consumer: Py<PyAny>,
+    handle: Handle,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    queue: Option<chio_client::Inlet>,
+    /// Taken, and not admitted yet.
+    taken: Vec<Message>,
+}
+
+impl Inlet {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What was taken, oldest first; it is not given again.
+    pub fn taken(&self) -> Vec<Message> {
+        std::mem::take(&mut self.state().taken)
+    }
+
+    /// Calls `f` with the queue, unless the client or this was closed.
+    fn with_queue<R>(&self, py: Python<'_>, f: impl FnOnce(&chio_client::Inlet) -> R) -> PyResult<R> {
+        if !client::is_open(self.consumer.bind(py), self.handle) {
+            return Err(PyRuntimeError::new_err("the Consumer was closed"));
+        }
+        match &self.state().queue {
+            Some(queue) => Ok(f(queue)),
+            None => Err(PyRuntimeError::new_err("the inlet was closed")),
+        }
+    }
+}
+
+#[pymethods]
+impl Inlet {
+    #[new]
+    fn new(consumer: Bound<'_, PyAny>) -> PyResult<Self> {
+        let handle = client::handle(&consumer, HandleKind::Consumer)?;
+        let library = client::library(consumer.py())?;
+        let queue = chio_client::Inlet::new(library, handle)
+            .ok_or_else(|| PyRuntimeError::new_err("the Consumer belongs to no group"))?;
+        let state = Mutex::new(State { queue: Some(queue), taken: Vec::new() });
+        Ok(Self { consumer: consumer.unbind(), handle, state })
+    }
+
+    fn lead_in(&self, py: Python<'_>, topic: &str, partition: i32) -> PyResult<()> {
+        let is_led_in = self.with_queue(py, |queue| queue.lead_in(topic, partition))?;
+        client::require(is_led_in, || format!("{topic}[{partition}] is no partition"))
+    }
+
+    #[getter]
+    fn has_news(&self, py: Python<'_>) -> bool {
+        self.with_queue(py, chio_client::Inlet::has_news).unwrap_or(false)
+    }
+
+    /// Gives how many messages were taken and the bytes of their values.
+    fn take(&self, py: Python<'_>, most: usize) -> PyResult<(usize, usize)> {
+        let taken = self.with_queue(py, |queue| queue.take(most))?;
+        let found = (taken.len(), taken.iter().map(|message| message.value().map_or(0, <[u8]>::len)).sum());
+        self.state().taken.extend(taken);
+        Ok(found)
+    }
+
+    fn close(&self, py: Python<'_>) {
+        let is_open = client::is_open(self.consumer.bind(py), self.handle);
+        let State { queue, taken } = std::mem::take(&mut *self.state());
+        if is_open {
+            drop((taken, queue));
+        } else {
+            // What they refer to went with the client, which somebody else has closed first.
+            std::mem::forget((taken, queue));
+        }
+    }
+}
+
+impl Drop for Inlet {
+    fn drop(&mut self) {
+        Python::attach(|py| self.close(py));
+    }
+}
