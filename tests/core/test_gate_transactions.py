@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -281,13 +282,14 @@ def test_malformed_outcomes_are_refused_before_anything_is_issued(enforcer: Enfo
 def test_what_cannot_be_attested_is_refused_whole(policy: Policy, enforcers: Make) -> None:
     enforcer = enforcers(policy, guards={"watch": Watch()})
     event, untaken = taken(enforcer, [0])[0], admitted(enforcer, [message(1)], assigned(enforcer, "tasks"))[0]
-    issued = produced(enforcer, event)
+    issued, fresh = produced(enforcer, event), produced(enforcer, event)
     enforcer.gate.issue_checks([issued])
     due = enforcer.gate.request("research-agents", "events:consume:watched", event={"topic": "watched", "value": b"{}"})
     refused: list[tuple[list[Event], list[Any], str]] = [
         ([event, untaken], [], "was not taken"),
-        ([event, event], [], "does not follow"),
+        ([event, event], [], "is given twice"),
         ([event], [issued], "has its receipt already"),
+        ([event], [fresh, fresh], "has its receipt already"),
         ([event], [due], "guards of a check have not run"),
     ]
     for events, checks, why in refused:
@@ -299,11 +301,58 @@ def test_what_cannot_be_attested_is_refused_whole(policy: Policy, enforcers: Mak
     with pytest.raises(ValueError, match="`group` is empty"):
         enforcer.gate.attest([event], [], group="", transactional_id="g-1", attestation=b"{}")
     assert enforcer.log.issued == 1
-    assert attest(enforcer, [event]) == [2]
+    assert (event.ordinal, fresh.ordinal, fresh.receipt_id) == (None, None, None)
+    assert attest(enforcer, [event], [fresh]) == [3]
+    assert (event.ordinal, fresh.ordinal) == (2, 3)
     with pytest.raises(ChioError, match="has its receipt already"):
         attest(enforcer, [event])
-    enforcer.log.wait_durable(2)
+    enforcer.log.wait_durable(3)
     assert [state for state, _, _ in kinds(enforcer.receipt_log)] == ["recorded", "prepared"]
+
+
+def test_of_threads_that_attest_the_same_events_one_does(enforcers: Make) -> None:
+    enforcer = enforcers()
+    threads, turns = 4, 20
+    together = threading.Barrier(threads)
+
+    def attests(events: list[Event], checks: list[Any]) -> bool:
+        together.wait()
+        try:
+            attest(enforcer, events, checks)
+        except ChioError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(threads) as pool:
+        for turn in range(turns):
+            events = taken(enforcer, range(turn * 50, turn * 50 + 50))
+            checks = [produced(enforcer, event) for event in events]
+            assert sorted(pool.map(attests, [events] * threads, [checks] * threads)) == [False, False, False, True]
+            assert all(each.ordinal is not None for each in (*events, *checks))
+    assert enforcer.log.issued == turns * 100
+    enforcer.log.wait_durable(enforcer.log.issued)
+    receipts = list(enforcer.receipt_log.query(state="prepared"))
+    assert len({receipt.id for receipt in receipts}) == len(receipts) == turns * 100
+
+
+def test_attempts_at_the_same_events_by_several_threads_are_on_record_once(enforcers: Make) -> None:
+    """A handler fails while its partition is given up."""
+    enforcer = enforcers()
+    threads, turns = 4, 20
+    together = threading.Barrier(threads)
+
+    def attempt(events: list[Event]) -> int | None:
+        together.wait()
+        return enforcer.gate.attempt(events)
+
+    with ThreadPoolExecutor(threads) as pool:
+        for turn in range(turns):
+            events = taken(enforcer, range(turn * 50, turn * 50 + 50))
+            assert max(filter(None, pool.map(attempt, [events, events[:1], events[25:], events]))) == turn * 50 + 50
+            assert [event.chio_receipt_id for event in events] == [None] * 50
+    assert enforcer.log.issued == enforcer.gate.counts()["allowed"] == turns * 50
+    enforcer.seal()
+    assert len(list(enforcer.receipt_log.query(state="attempt"))) == turns * 50
 
 
 @pytest.mark.parametrize("died", ["counted", "attested"])

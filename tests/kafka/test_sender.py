@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import KafkaError, Producer
 
-from chio_fast import Enforcer, Policy
-from chio_fast._native import Check, Sender
+from chio_fast import Enforcer
+from chio_fast._native import Sender
 from tests.kafka.broker import Broker
+from tests.kafka.outputs import TRACE, Outputs, enforcer, outputs, records
 from tests.kafka.topics import read
 
-POLICY = """
-chio: policy/v1
-identities:
-  writers:
-    capabilities: ["events:consume:*", "events:produce:*"]
-"""
-TRACE = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+__all__ = ["enforcer", "outputs"]
+
 OUTPUTS: list[dict[str, Any]] = [
     {"key": b"k", "value": b"v", "headers": None},
     {"key": None, "value": None, "headers": None},
@@ -45,45 +40,13 @@ OUTPUTS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def enforcer(tmp_path: Path) -> Iterator[Enforcer]:
-    """Somebody who may produce to every topic."""
-    with Enforcer(Policy.from_yaml(POLICY), receipt_log=tmp_path / "log", identity="writers") as made:
-        yield made
-
-
-@pytest.fixture
 def producer(broker: Broker) -> Producer:
     """A producer of the client's own."""
     return Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0})
 
 
-@pytest.fixture
-def outputs(enforcer: Enforcer) -> Callable[..., list[Check]]:
-    """Makes outputs to a topic, of an event that is part of a trace, with their receipts."""
-    partition = enforcer.gate.partition("source", 0, scope="events:consume:source", identity="writers", stamp=1)
-    message = Message(topic="source", partition=0, offset=5, headers=[("traceparent", TRACE)])
-    events, _, _ = enforcer.gate.admit([message], {("source", 0): partition})
-    [event], _ = enforcer.issue(events)
-
-    def make(topic: str, given: list[dict[str, Any]]) -> list[Check]:
-        scope = f"events:produce:{topic}"
-        outlet = enforcer.gate.outlet(topic, scope=scope, identity="writers", carries_trace=True)
-        checks = [enforcer.gate.output(outlet, **each, event=event) for each in given]
-        assert enforcer.gate.issue_checks(checks) == []
-        return checks
-
-    return make
-
-
-def records(broker: Broker, checks: list[Check]) -> list[Message]:
-    """What outputs to one topic have become, in their order."""
-    topic = str(checks[0].scope).rpartition(":")[2]
-    found = {dict(record.headers() or [])["X-Chio-Receipt"]: record for record in read(broker.bootstrap, topic)}
-    return [found.pop(str(check.receipt_id).encode()) for check in checks]
-
-
 def test_both_roads_lead_to_the_same_records(
-    broker: Broker, new_topic: Callable[..., str], producer: Producer, outputs: Callable[..., list[Check]]
+    broker: Broker, new_topic: Callable[..., str], producer: Producer, outputs: Outputs
 ):
     by_produce, by_sender = (outputs(new_topic(label, partitions=2), OUTPUTS) for label in ("produce", "sender"))
     for check in by_produce:
@@ -106,28 +69,26 @@ def test_both_roads_lead_to_the_same_records(
 
 
 def test_what_the_producer_refuses_stops_the_list_there(
-    broker: Broker, new_topic: Callable[..., str], producer: Producer, outputs: Callable[..., list[Check]]
+    broker: Broker, new_topic: Callable[..., str], producer: Producer, outputs: Outputs
 ):
     topic = new_topic()
-    given = [{"key": None, "value": value, "headers": None} for value in (b"1", b"2", b"x" * 2_000_000, b"3")]
+    given = [{"value": value} for value in (b"1", b"2", b"x" * 2_000_000, b"3")]
     checks = outputs(topic, given)
     sender = Sender(producer)
     assert sender.hand(checks) == (2, KafkaError.MSG_SIZE_TOO_LARGE)
     assert sender.hand(checks[3:]) == (1, 0)
     assert producer.flush(30) == 0
-    [nowhere] = outputs(topic, [{"key": None, "value": b"4", "headers": None, "partition": 7}])
+    [nowhere] = outputs(topic, [{"value": b"4", "partition": 7}])
     assert sender.hand([nowhere]) == (0, KafkaError._UNKNOWN_PARTITION)
     assert [record.value() for record in read(broker.bootstrap, topic)] == [b"1", b"2", b"3"]
 
 
-def test_a_full_queue_says_so_and_takes_the_rest_later(
-    broker: Broker, new_topic: Callable[..., str], outputs: Callable[..., list[Check]]
-):
+def test_a_full_queue_says_so_and_takes_the_rest_later(broker: Broker, new_topic: Callable[..., str], outputs: Outputs):
     topic = new_topic()
     # It keeps what it has until it is asked to flush.
     lingering = {"queue.buffering.max.messages": 10, "batch.num.messages": 10, "linger.ms": 100_000}
     producer = Producer({"bootstrap.servers": broker.bootstrap, "log_level": 0, **lingering})
-    given = [{"key": None, "value": b"%d" % i, "headers": None, "partition": 0} for i in range(25)]
+    given = [{"value": b"%d" % i, "partition": 0} for i in range(25)]
     rest, sender = outputs(topic, given), Sender(producer)
     while True:
         taken, code = sender.hand(rest)
@@ -141,7 +102,7 @@ def test_a_full_queue_says_so_and_takes_the_rest_later(
 
 
 def test_nobody_hears_of_what_was_handed_over_and_everybody_of_the_others(
-    new_topic: Callable[..., str], broker: Broker, outputs: Callable[..., list[Check]]
+    new_topic: Callable[..., str], broker: Broker, outputs: Outputs
 ):
     topic, heard = new_topic(), []
     producer = Producer({"bootstrap.servers": broker.bootstrap, "on_delivery": lambda *report: heard.append(report)})
@@ -157,7 +118,7 @@ def test_nothing_is_handed_over_unless_all_have_their_receipts(
     new_topic: Callable[..., str],
     producer: Producer,
     enforcer: Enforcer,
-    outputs: Callable[..., list[Check]],
+    outputs: Outputs,
 ):
     topic = new_topic()
     checks = outputs(topic, OUTPUTS[:1])
@@ -171,7 +132,7 @@ def test_nothing_is_handed_over_unless_all_have_their_receipts(
 
 
 def test_the_road_is_closed_where_the_client_is_not_what_is_known(
-    new_topic: Callable[..., str], producer: Producer, outputs: Callable[..., list[Check]]
+    new_topic: Callable[..., str], producer: Producer, outputs: Outputs
 ):
     class Own(Producer):
         """Somebody else's."""

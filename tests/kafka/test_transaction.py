@@ -16,9 +16,12 @@ from chio_fast.kafka.client_errors import backoff
 from chio_fast.kafka.config import processor_consumer_config, transactional_config
 from chio_fast.kafka.transaction import SLOW_COMMIT, Transaction
 from tests.kafka.broker import Broker
+from tests.kafka.outputs import Outputs, enforcer, outputs
 from tests.kafka.patience import patiently
 from tests.kafka.topics import values
 from tests.kafka.transactions import commit_one, ignore, write
+
+__all__ = ["enforcer", "outputs"]
 
 Start = Callable[..., Transaction]
 
@@ -163,6 +166,76 @@ def test_records_beyond_the_clients_queue_wait_for_room(start: Start, broker: Br
         transaction.produce(topic, value=str(n).encode())
     transaction.commit()
     assert values(broker.bootstrap, topic) == [str(n).encode() for n in range(200)]
+
+
+def test_outputs_are_committed_like_other_records(start: Start, broker: Broker, topic: str, outputs: Outputs):
+    transaction = start(queue_buffering_max_messages=10)
+    checks = outputs(topic, [{"value": str(n).encode()} for n in range(200)])
+    transaction.begin()
+    transaction.hand(checks, list)
+    transaction.produce(topic, value=b"last")
+    transaction.commit()
+    assert values(broker.bootstrap, topic) == [*(str(n).encode() for n in range(200)), b"last"]
+
+
+def test_an_output_that_the_client_refuses_is_charged_and_the_others_are_not(
+    start: Start, broker: Broker, topic: str, outputs: Outputs
+):
+    transaction = start()
+    large = b"1" * 2_000_000
+    checks = outputs(topic, [{"value": b"1"}, {"value": large}, {"value": b"1"}, {"value": large}])
+    transaction.begin()
+    transaction.hand(checks, lambda: [*range(4)])
+    with pytest.raises(DeliveryFailed) as raised:
+        transaction.flush()
+    too_large = KafkaError.MSG_SIZE_TOO_LARGE
+    assert [(charge, error.code()) for charge, error in raised.value.charges] == [(1, too_large), (3, too_large)]
+    transaction.abort()
+    commit_one(transaction, topic, b"good")
+    assert values(broker.bootstrap, topic) == [b"good"]
+
+
+@pytest.mark.parametrize("reason", ["size", "topic", "partition"])
+@pytest.mark.parametrize("road", ["fast", "ordinary"])
+def test_an_output_that_was_not_delivered_is_charged_by_the_next_transaction_at_the_latest(
+    start: Start, broker: Broker, new_topic: Callable[..., str], outputs: Outputs, road: str, reason: str
+):
+    """Nothing is seen of a transaction in which one was not, whatever road its records took."""
+    topic, narrow = new_topic(), new_topic(config={"max.message.bytes": 1_000})
+    elsewhere = "there-is-no-such-topic" if reason == "topic" else narrow
+    given = {"value": b"1", "partition": 7} if reason == "partition" else {"value": b"1" * 2_000}
+    good, refused = outputs(topic, [{"value": b"good"}]), outputs(elsewhere, [given])
+    transaction = start(topic_metadata_propagation_max_ms=500)
+    asked: list[str] = []
+
+    def charges(*found: str) -> Callable[[], tuple[str, ...]]:
+        return lambda: (asked.append(road), found)[1]
+
+    def failed(step: Callable[[], None]) -> list[Any]:
+        transaction.begin()
+        transaction.hand(good + refused, charges("good", "refused"))
+        with pytest.raises((DeliveryFailed, Unclean)) as raised:
+            step()
+        if isinstance(raised.value, Unclean):
+            transaction.renew()
+            return []
+        transaction.abort()
+        return [charge for charge, _ in raised.value.charges]
+
+    if road == "ordinary":
+        transaction._sender = None
+    else:
+        assert failed(transaction.commit) == []
+        assert asked == []
+    assert failed(transaction.flush) == ["refused"]
+    for _ in range(2):
+        transaction.begin()
+        transaction.hand(good, charges("good"))
+        transaction.commit()
+    # Once a transaction was committed, the fast road is taken again.
+    assert len(asked) == {"fast": 2, "ordinary": 3}[road]
+    assert values(broker.bootstrap, topic) == [b"good", b"good"]
+    assert values(broker.bootstrap, narrow) == []
 
 
 def test_offsets_that_the_client_would_leave_out_in_silence_are_refused(start: Start, topic: str, member: Consumer):

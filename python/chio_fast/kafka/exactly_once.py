@@ -8,8 +8,8 @@ the same numbers.
 3. begin
 4. send the offsets in one call, with the group metadata that was taken when the stamps were checked
 5. produce outputs, DLQ and error records, and last the checkpoint record
-6. flush, every delivery report good
-7. commit
+6. flush, no record is on its way any more
+7. commit, which the client refuses if a record was not delivered
 8. outcome `committed`
 
 While the records of one transaction are on their way, the batch of the next one is attested, if it is full already.
@@ -273,7 +273,7 @@ class ExactlyOnce:
             offsets = [TopicPartition(*stretch.run.key, stretch.next) for stretch in stretches]
             self._transaction.send_offsets(offsets, attested.metadata.wait())
             failpoint.reach(4)
-            self._produce(stretches)
+            self._produce(attested)
             self._produce_checkpoint(checkpoints)
             failpoint.reach(5)
             self._ahead = self._attest(self._runs.pick_ahead(self._retreat.limit))
@@ -308,15 +308,13 @@ class ExactlyOnce:
         if sought:
             self._errands.ask(lambda: self._rewind(sought))
 
-    def _produce(self, stretches: list[Stretch]) -> None:
+    def _produce(self, attested: Attested) -> None:
         """Step 5, but for the checkpoint record."""
-        send = self._transaction.send
-        for stretch in stretches:
-            for work in stretch.works:
-                for output in work.outputs:
-                    send(output.send, work)
-                if work.denied or work.failure is not None:
-                    self._produce_letter(work)
+        works = attested.works
+        self._transaction.hand(attested.outputs, lambda: [work for work in works for _ in work.outputs])
+        for work in works:
+            if work.denied or work.failure is not None:
+                self._produce_letter(work)
 
     def _produce_letter(self, work: Work) -> None:
         """Produce the record of an event that was denied, or whose handler failed."""

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use chio_receipts::{Attempt, Mode, PushError, ReceiptId, jcs};
-use chio_rulings::{Generation, Issued};
+use chio_receipts::{Attempt, Mode, PushError, jcs};
+use chio_rulings::{Generation, Issued, Resolved};
 use chio_store::BatchSpec;
 
 use crate::check::Check;
@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::gate::{Gate, wait_for_room};
 use crate::inbound::Inbound;
 use crate::issue::{self, Handed, Reading};
+use crate::place::Place;
 
 /// Gives ids to the events whose stamp still holds.
 pub fn take<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Event>>) -> PyResult<Handed<'py>> {
@@ -75,26 +76,15 @@ pub fn attest(
 ) -> PyResult<Vec<u64>> {
     let mode = transaction.mode()?;
     wait_for_room(gate, py)?;
-    let mut work = Work::default();
-    for (place, event) in events.iter().map(Bound::get).enumerate() {
-        let taken = Taken::of(event).map_err(|error| errors::push(&error))?;
-        work.add(gate, py, place, taken);
-    }
+    let mut work = Work::of(gate, py, events)?;
     for check in checks.iter().map(Bound::get) {
         let generation = undecided(check).map_err(|error| errors::push(&error))?;
-        work.batch(&generation).checks.push(check);
+        work.batch(&generation).checks.push(Entrant { check, generation, issued: None });
     }
-    let last = work.seal(gate, py, &mode, Some(transaction.attestation), false)?;
-    for (batch, ordinals) in work.with_ordinals(&last) {
-        let mut ordinals = ordinals;
-        for (entry, ordinal) in batch.entries.iter().zip(&mut ordinals) {
-            entry.reading.event.ruling().issued = Some(Issued { ordinal: Some(ordinal), ..entry.issued });
-            gate.counts.add(entry.reading.event.ruling().verdict());
-        }
-        for ((check, id), ordinal) in batch.checks.iter().zip(&batch.check_ids).zip(ordinals) {
-            check.ruling().issued = Some(Issued::sealed(*id, ordinal));
-            gate.counts.add(check.ruling().verdict());
-        }
+    let last = work.seal(gate, py, &mode, Some(transaction.attestation), Receipts::Final)?;
+    for batch in work.batches.values() {
+        batch.entries.iter().for_each(|entry| gate.counts.add(entry.reading.event.ruling().verdict()));
+        batch.checks.iter().for_each(|entrant| gate.counts.add(entrant.check.ruling().verdict()));
     }
     Ok(last)
 }
@@ -107,11 +97,10 @@ pub fn attempt(gate: &Gate, py: Python<'_>, events: &[Bound<'_, Event>]) -> PyRe
     for (place, taken) in events.iter().filter_map(|event| Taken::of(event.get()).ok()).enumerate() {
         work.add(gate, py, place, taken);
     }
-    let last = work.seal(gate, py, &Mode::Attempt, None, false)?;
-    for entry in work.batches.values().flat_map(|batch| &batch.entries) {
-        let mut ruling = entry.reading.event.ruling();
-        ruling.issued = None;
-        gate.counts.add(ruling.verdict());
+    let last = work.seal(gate, py, &Mode::Attempt, None, Receipts::Abandoned)?;
+    let entries = work.batches.values().flat_map(|batch| &batch.entries);
+    for entry in entries.filter(|entry| entry.ordinal.is_some()) {
+        gate.counts.add(entry.reading.event.ruling().verdict());
     }
     Ok(last.last().copied())
 }
@@ -120,22 +109,38 @@ pub fn attempt(gate: &Gate, py: Python<'_>, events: &[Bound<'_, Event>]) -> PyRe
 /// in the order of the events.
 pub fn attempt_now(gate: &Gate, py: Python<'_>, events: &[Bound<'_, Event>]) -> PyResult<Vec<u64>> {
     wait_for_room(gate, py)?;
-    let mut work = Work::default();
-    for (place, event) in events.iter().map(Bound::get).enumerate() {
-        let taken = Taken::of(event).map_err(|error| errors::push(&error))?;
-        work.add(gate, py, place, taken);
-    }
-    let last = work.seal(gate, py, &Mode::Attempt, None, true)?;
+    let mut work = Work::of(gate, py, events)?;
+    work.seal(gate, py, &Mode::Attempt, None, Receipts::Further)?;
     let mut given = vec![0; events.len()];
-    for (batch, ordinals) in work.with_ordinals(&last) {
-        for (entry, ordinal) in batch.entries.iter().zip(ordinals) {
-            entry.reading.event.ruling().issued = Some(Issued { is_counted: true, ..entry.issued });
-            if let Some(slot) = given.get_mut(entry.place) {
-                *slot = ordinal;
-            }
+    for entry in work.batches.values().flat_map(|batch| &batch.entries) {
+        if let (Some(slot), Some(ordinal)) = (given.get_mut(entry.place), entry.ordinal) {
+            *slot = ordinal;
         }
     }
     Ok(given)
+}
+
+/// What the receipts of taken events are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Receipts {
+    /// The only ones; each has the id that was given.
+    Final,
+    /// Of attempts that lead nowhere; the events may be taken again. One that another thread has sealed meanwhile has its
+    /// receipt.
+    Abandoned,
+    /// Further ones with ids of their own: those of the ids that were given follow.
+    Further,
+}
+
+impl Receipts {
+    /// What an event has from then on.
+    fn leave(self, issued: Issued, ordinal: u64) -> Option<Issued> {
+        match self {
+            Self::Final => Some(Issued { ordinal: Some(ordinal), ..issued }),
+            Self::Abandoned => None,
+            Self::Further => Some(Issued { is_counted: true, ..issued }),
+        }
+    }
 }
 
 /// An event that has an id and no receipt.
@@ -172,98 +177,146 @@ fn undecided(check: &Check) -> Result<Arc<Generation>, PushError> {
 #[derive(Default)]
 struct Work<'a> {
     inbound: Inbound,
+    /// The place of the event before, under the policy that decided it.
+    known: Option<(&'a Arc<Place>, Arc<Resolved>)>,
     batches: BTreeMap<[u8; 32], Batch<'a>>,
 }
 
 #[derive(Default)]
 struct Batch<'a> {
     entries: Vec<Entry<'a>>,
-    checks: Vec<&'a Check>,
-    /// Ids of the checks, given while the receipts are issued.
-    check_ids: Vec<ReceiptId>,
+    checks: Vec<Entrant<'a>>,
 }
 
+/// A taken event.
 struct Entry<'a> {
     /// Position in the list that the caller gave.
     place: usize,
+    /// What it had before.
     issued: Issued,
+    /// That of its receipt, once it is pushed.
+    ordinal: Option<u64>,
     reading: Reading<'a>,
 }
 
+/// A check that is to have its receipt.
+struct Entrant<'a> {
+    check: &'a Check,
+    /// The policy that decided it.
+    generation: Arc<Generation>,
+    /// What it has, once its receipt is pushed.
+    issued: Option<Issued>,
+}
+
 impl<'a> Work<'a> {
-    fn add(&mut self, gate: &Gate, py: Python<'_>, place: usize, taken: Taken<'a>) {
+    /// Work with taken events.
+    fn of<'py: 'a>(gate: &Gate, py: Python<'py>, events: &'a [Bound<'py, Event>]) -> PyResult<Self> {
+        let mut work = Self::default();
+        for (place, event) in events.iter().map(Bound::get).enumerate() {
+            let taken = Taken::of(event).map_err(|error| errors::push(&error))?;
+            work.add(gate, py, place, taken);
+        }
+        Ok(work)
+    }
+
+    fn add(&mut self, gate: &Gate, py: Python<'a>, place: usize, taken: Taken<'a>) {
         let Taken { event, issued, generation } = taken;
-        let reading = Reading::new(gate, py, event, &event.place.resolved(&generation), &mut self.inbound);
-        self.batch(&generation).entries.push(Entry { place, issued, reading });
+        let of_the_same = |(place, known): &(&Arc<Place>, Arc<Resolved>)| {
+            Arc::ptr_eq(place, &event.place) && Arc::ptr_eq(&known.generation, &generation)
+        };
+        // Events of one partition follow each other.
+        let (_, resolved) = match self.known.take().filter(of_the_same) {
+            Some(same) => self.known.insert(same),
+            None => self.known.insert((&event.place, event.place.resolved(&generation))),
+        };
+        let reading = Reading::new(gate, py, event, resolved, &mut self.inbound);
+        self.batch(&generation).entries.push(Entry { place, issued, ordinal: None, reading });
     }
 
     fn batch(&mut self, generation: &Generation) -> &mut Batch<'a> {
         self.batches.entry(generation.policy.version()).or_default()
     }
 
-    /// Issues all batches, to be sealed at once and appended in one durable write; gives the last ordinal of each. With
-    /// `fresh_ids`, the receipts of events are further ones and take ids of their own.
+    /// Issues all batches, to be sealed at once and appended in one durable write; gives the last ordinal of each. Other
+    /// threads of Python run meanwhile.
     fn seal(
         &mut self,
         gate: &Gate,
         py: Python<'_>,
         mode: &Mode,
         attestation: Option<&[u8]>,
-        fresh_ids: bool,
+        receipts: Receipts,
     ) -> PyResult<Vec<u64>> {
-        let Self { inbound, batches } = self;
+        let Self { inbound, batches, .. } = self;
         let spec = |version: &[u8; 32]| BatchSpec {
             policy_version: *version,
             mode: mode.clone(),
             attestation: attestation.map(<[u8]>::to_vec),
         };
         let specs: Vec<BatchSpec> = batches.keys().map(spec).collect();
-        let mut batches: Vec<&mut Batch<'_>> = batches.values_mut().collect();
-        for batch in &mut batches {
-            batch.entries.sort_by_key(|entry| entry.issued.id);
-        }
-        let issued = gate.log.issue_batches(&specs, |index, issue| match batches.get_mut(index) {
-            Some(batch) => batch.push(py, issue, inbound, fresh_ids),
-            None => Ok(()),
+        let mut batches: Vec<&mut Batch<'a>> = batches.values_mut().collect();
+        let issued = py.detach(|| {
+            for batch in &mut batches {
+                batch.entries.sort_by_key(|entry| entry.issued.id);
+            }
+            let issued = gate.log.issue_batches(&specs, |index, issue| match batches.get_mut(index) {
+                Some(batch) => batch.push(issue, inbound, receipts),
+                None => Ok(()),
+            });
+            if issued.is_err() {
+                batches.iter().for_each(|batch| batch.take_back());
+            }
+            issued
         });
         issued.map_err(|error| errors::log(py, &error))
-    }
-
-    /// Each batch with the ordinals of its receipts, which follow each other.
-    fn with_ordinals(&self, last: &[u64]) -> impl Iterator<Item = (&Batch<'a>, std::ops::RangeInclusive<u64>)> {
-        let ordinals = |batch: &Batch<'_>, last: u64| {
-            let count = (batch.entries.len() + batch.checks.len()) as u64;
-            last + 1 - count..=last
-        };
-        self.batches.values().zip(last).map(move |(batch, last)| (batch, ordinals(batch, *last)))
     }
 }
 
 impl Batch<'_> {
-    /// Hands the receipts to the log; calls no Python.
+    /// Hands the receipts to the log, and notes each where it belongs before anybody else can look, so that no other thread
+    /// issues one for the same event or check.
     fn push(
         &mut self,
-        py: Python<'_>,
         issue: &mut chio_store::Issue<'_>,
         inbound: &Inbound,
-        fresh_ids: bool,
+        receipts: Receipts,
     ) -> Result<(), PushError> {
-        for Entry { issued, reading, .. } in &self.entries {
-            let ruling = reading.event.ruling();
-            // Reading may have let other threads of Python run.
+        for Entry { issued, reading, ordinal, .. } in &mut self.entries {
+            let mut ruling = reading.event.ruling();
+            // Other threads of Python may have run since it was read.
             if ruling.issued != Some(*issued) {
-                return Err(PushError::Kind("an event was sealed by another thread meanwhile"));
+                if receipts == Receipts::Abandoned {
+                    continue;
+                }
+                return Err(PushError::Kind("an event is given twice, or was sealed by another thread meanwhile"));
             }
-            let id = if fresh_ids { issue.next_id(ruling.now) } else { issued.id };
+            let id = if receipts == Receipts::Further { issue.next_id(ruling.now) } else { issued.id };
             let attempt = if issued.is_counted { Attempt::Again } else { Attempt::Ask };
-            reading.push(py, issue, inbound, &ruling, (id, attempt, None))?;
+            let pushed = reading.push(issue, inbound, &ruling, (id, attempt, None))?;
+            *ordinal = Some(pushed);
+            ruling.issued = receipts.leave(*issued, pushed);
         }
-        for check in &self.checks {
-            let ruling = check.ruling();
+        for Entrant { check, generation, issued } in &mut self.checks {
+            let mut ruling = check.ruling();
+            if ruling.issued.is_some() {
+                return Err(PushError::Kind("a check has its receipt already"));
+            }
+            issue::require_decided(&ruling, generation, &check.always)?;
             let id = issue.next_id(ruling.now);
-            check.push(issue, &ruling, id)?;
-            self.check_ids.push(id);
+            let ordinal = check.push(issue, &ruling, id)?;
+            *issued = Some(Issued::sealed(id, ordinal));
+            ruling.issued = *issued;
         }
         Ok(())
+    }
+
+    /// Forgets the receipts that were pushed: the log has taken them back.
+    fn take_back(&self) {
+        for entry in self.entries.iter().filter(|entry| entry.ordinal.is_some()) {
+            entry.reading.event.ruling().issued = Some(entry.issued);
+        }
+        for entrant in self.checks.iter().filter(|entrant| entrant.issued.is_some()) {
+            entrant.check.ruling().issued = None;
+        }
     }
 }

@@ -118,27 +118,29 @@ pub fn live<'py>(
 pub struct Reading<'a> {
     /// The event.
     pub event: &'a Event,
+    key: Option<&'a [u8]>,
+    value: Option<&'a [u8]>,
     resolved: Arc<Resolved>,
     part: Part,
 }
 
 impl<'a> Reading<'a> {
     /// Reads an event whose place was `resolved` under the policy that decided it.
-    pub fn new(gate: &Gate, py: Python<'_>, event: &'a Event, resolved: &Arc<Resolved>, into: &mut Inbound) -> Self {
+    pub fn new(gate: &Gate, py: Python<'a>, event: &'a Event, resolved: &Arc<Resolved>, into: &mut Inbound) -> Self {
         let part = into.read(py, event, resolved.generation.policy.header_names(), &gate.correlation);
-        Self { event, resolved: Arc::clone(resolved), part }
+        let bytes = |content| record::checked_bytes(py, content);
+        Self { event, key: bytes(&event.key), value: bytes(&event.value), resolved: Arc::clone(resolved), part }
     }
 
-    /// Hands the receipt to the log; calls no Python.
+    /// Hands the receipt to the log; needs no Python.
     pub fn push(
         &self,
-        py: Python<'_>,
         issue: &mut chio_store::Issue<'_>,
         inbound: &Inbound,
         ruling: &Ruling,
         (id, attempt, evidence): (ReceiptId, Attempt, Option<Evidence>),
     ) -> Result<u64, PushError> {
-        let Self { event, resolved, part } = self;
+        let Self { event, key, value, resolved, part } = self;
         require_decided(ruling, &resolved.generation, &event.always)?;
         let template = &resolved.template(ruling, &event.place.question());
         let headers = inbound.headers(part);
@@ -146,11 +148,7 @@ impl<'a> Reading<'a> {
         issue.push(&Draft {
             offset: Some(event.offset),
             timestamp: event.timestamp,
-            content: Content::Event {
-                key: record::checked_bytes(py, &event.key),
-                headers: &headers,
-                value: record::checked_bytes(py, &event.value),
-            },
+            content: Content::Event { key: *key, headers: &headers, value: *value },
             parents: &parents,
             parents_rejected: part.rejected,
             attempt,
@@ -163,7 +161,7 @@ impl<'a> Reading<'a> {
 
 /// Reading may have let other threads of Python run: refuses what they decided again, by another policy or without the guards
 /// that are due then.
-fn require_decided(ruling: &Ruling, by: &Arc<Generation>, always: &[String]) -> Result<(), PushError> {
+pub fn require_decided(ruling: &Ruling, by: &Arc<Generation>, always: &[String]) -> Result<(), PushError> {
     if Arc::ptr_eq(&ruling.generation, by) && !ruling.is_due(always) {
         return Ok(());
     }
@@ -195,7 +193,7 @@ fn push_events(
                 continue;
             }
             let id = issue.next_id(ruling.now);
-            let ordinal = reading.push(py, issue, &inbound, &ruling, (id, Attempt::Ask, evidence))?;
+            let ordinal = reading.push(issue, &inbound, &ruling, (id, Attempt::Ask, evidence))?;
             reading.event.receipted(&mut ruling, Issued::sealed(id, ordinal));
             gate.counts.add(ruling.verdict());
         }

@@ -112,6 +112,10 @@ impl Log {
     fn wait_durable(&self, py: Python<'_>, ordinal: u64, timeout: Option<f64>) -> PyResult<bool> {
         let timeout = timeout.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        if self.inner.durable() >= ordinal {
+            // There is nothing to wait for; to get Python's lock back could take long.
+            return self.inner.wait_durable(ordinal, Some(Duration::ZERO)).map_err(|error| errors::log(py, &error));
+        }
         loop {
             let left = deadline.map_or(SLICE, |deadline| deadline.saturating_duration_since(Instant::now()).min(SLICE));
             let waited = py.detach(|| self.inner.wait_durable(ordinal, Some(left)));
