@@ -18,6 +18,7 @@ use crate::check::{self, Asked, Check};
 use crate::clock;
 use crate::errors;
 use crate::event::Event;
+use crate::inbound::Inbound;
 use crate::inlet::Inlet;
 use crate::issue::Effect;
 use crate::log::Log;
@@ -45,6 +46,7 @@ pub struct Gate {
     policy_object: Mutex<Py<Policy>>,
     /// In a box, because it is taken out and put back for every decision.
     scratch: Mutex<Option<Box<Scratch>>>,
+    inbound: Mutex<Option<Box<Inbound>>>,
 }
 
 /// Receipts by verdict, and decisions made again.
@@ -77,13 +79,17 @@ impl Gate {
         self.current.load_full()
     }
 
-    /// Calls `f` with scratch space; the gate keeps one, so that a single thread never allocates any.
+    /// Calls `f` with scratch space for decisions.
     pub fn with_scratch<R>(&self, f: impl FnOnce(&mut Scratch) -> R) -> R {
-        let slot = || self.scratch.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut scratch = slot().take().unwrap_or_default();
-        let result = f(&mut scratch);
-        *slot() = Some(scratch);
-        result
+        lend(&self.scratch, f)
+    }
+
+    /// Calls `f` with room for what is read of events.
+    pub fn with_inbound<R>(&self, f: impl FnOnce(&mut Inbound) -> R) -> R {
+        lend(&self.inbound, |inbound| {
+            inbound.clear();
+            f(inbound)
+        })
     }
 
     /// Decides on an output.
@@ -98,6 +104,15 @@ impl Gate {
         let ruling = output.ruling(generation, decision, now);
         untracked(outlet.py(), Check::new(Asked::Output(output), &self.always, ruling))
     }
+}
+
+/// Calls `f` with what is kept in `slot`, so that a single thread allocates it once; another one gets its own meanwhile.
+fn lend<T: Default, R>(slot: &Mutex<Option<Box<T>>>, f: impl FnOnce(&mut T) -> R) -> R {
+    let open = || slot.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut lent = open().take().unwrap_or_default();
+    let result = f(&mut lent);
+    *open() = Some(lent);
+    result
 }
 
 #[pymethods]
@@ -119,6 +134,7 @@ impl Gate {
             current: ArcSwap::from_pointee(Generation::new(Arc::clone(&policy.get().inner))),
             policy_object: Mutex::new(policy.clone().unbind()),
             scratch: Mutex::default(),
+            inbound: Mutex::default(),
         }
     }
 

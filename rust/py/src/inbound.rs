@@ -37,6 +37,13 @@ pub struct Part {
 }
 
 impl Inbound {
+    /// Forgets everything and keeps the memory.
+    pub fn clear(&mut self) {
+        self.parents.clear();
+        self.text.clear();
+        self.headers.clear();
+    }
+
     /// Reads the headers of one event; those that `names` has are kept for the digest, the first of `correlation` that
     /// is there gives the correlation text.
     ///

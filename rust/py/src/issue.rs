@@ -79,7 +79,7 @@ pub fn hand_out(gate: &Gate, py: Python<'_>, given: &Bound<'_, Event>) -> PyResu
     if !is_allowed || !event.is_current() {
         return Ok(false);
     }
-    push_events(gate, py, std::slice::from_ref(given), &generation, None)?;
+    push_event(gate, py, event, &generation)?;
     Ok(true)
 }
 
@@ -175,31 +175,49 @@ fn push_events(
     generation: &Arc<Generation>,
     evidence: Option<Evidence>,
 ) -> PyResult<()> {
-    let mut inbound = Inbound::default();
-    let mut ready = Vec::with_capacity(live.len());
-    let mut known: Option<(&Arc<Place>, Arc<Resolved>)> = None;
-    for event in live.iter().map(Bound::get) {
-        // Events of one partition follow each other.
-        let (_, resolved) = match known.take().filter(|(place, _)| Arc::ptr_eq(place, &event.place)) {
-            Some(same) => known.insert(same),
-            None => known.insert((&event.place, event.place.resolved(generation))),
-        };
-        ready.push(Reading::new(gate, py, event, resolved, &mut inbound));
-    }
-    issue(gate, py, generation, |issue| {
-        for reading in &ready {
-            let mut ruling = reading.event.ruling();
-            if ruling.issued.is_some() {
-                continue;
-            }
-            let id = issue.next_id(ruling.now);
-            let ordinal = reading.push(issue, &inbound, &ruling, (id, Attempt::Ask, evidence))?;
-            reading.event.receipted(&mut ruling, Issued::sealed(id, ordinal));
-            gate.counts.add(ruling.verdict());
+    gate.with_inbound(|inbound| {
+        let mut ready = Vec::with_capacity(live.len());
+        let mut known: Option<(&Arc<Place>, Arc<Resolved>)> = None;
+        for event in live.iter().map(Bound::get) {
+            // Events of one partition follow each other.
+            let (_, resolved) = match known.take().filter(|(place, _)| Arc::ptr_eq(place, &event.place)) {
+                Some(same) => known.insert(same),
+                None => known.insert((&event.place, event.place.resolved(generation))),
+            };
+            ready.push(Reading::new(gate, py, event, resolved, inbound));
         }
-        Ok(())
+        issue(gate, py, generation, |issue| {
+            ready.iter().try_for_each(|reading| give(gate, issue, inbound, reading, evidence))
+        })
+        .map(drop)
     })
-    .map(drop)
+}
+
+/// The same for one event.
+fn push_event(gate: &Gate, py: Python<'_>, event: &Event, generation: &Arc<Generation>) -> PyResult<()> {
+    gate.with_inbound(|inbound| {
+        let reading = Reading::new(gate, py, event, &event.place.resolved(generation), inbound);
+        issue(gate, py, generation, |issue| give(gate, issue, inbound, &reading, None)).map(drop)
+    })
+}
+
+/// Gives an event its receipt, unless it has one.
+fn give(
+    gate: &Gate,
+    issue: &mut chio_store::Issue<'_>,
+    inbound: &Inbound,
+    reading: &Reading<'_>,
+    evidence: Option<Evidence>,
+) -> Result<(), PushError> {
+    let mut ruling = reading.event.ruling();
+    if ruling.issued.is_some() {
+        return Ok(());
+    }
+    let id = issue.next_id(ruling.now);
+    let ordinal = reading.push(issue, inbound, &ruling, (id, Attempt::Ask, evidence))?;
+    reading.event.receipted(&mut ruling, Issued::sealed(id, ordinal));
+    gate.counts.add(ruling.verdict());
+    Ok(())
 }
 
 /// Gives receipts to checks; returns those with guards that have not run, and then issues none.
