@@ -192,6 +192,18 @@ def _produce_natively(servers: str, headers: list[tuple[bytes, bytes | None]]) -
         reader.close()
 
 
+def test_what_was_taken_and_not_admitted_is_given_up(consumer: Consumer, enforcer: Enforcer) -> None:
+    """An exception may come in between; what was lost is sought then, and must not come twice."""
+    inlet = _led_in(consumer)
+    while inlet.take(5)[0] < 5:
+        consumer.consume(1, 0.1)
+    consumer.seek(TopicPartition(TOPIC, 0, 0))
+    reader = Reader(consumer, inlet, enforcer)
+    reader.read(lambda: len(reader.events) > 10)
+    inlet.close()
+    assert [event.offset() for event in reader.events[:10]] == list(range(10))
+
+
 def test_a_seek_makes_what_waits_void(consumer: Consumer, enforcer: Enforcer) -> None:
     inlet = _led_in(consumer)
     reader = Reader(consumer, inlet, enforcer)

@@ -67,11 +67,6 @@ impl Inlet {
         Some(Self { library, consumer, queue, wake })
     }
 
-    /// The consumer whose messages come in here.
-    pub fn consumer(&self) -> Handle {
-        self.consumer
-    }
-
     /// Leads a partition in, before the client assigns it: what is fetched earlier stays in the consumer's own queue. False
     /// if there can be no such partition.
     pub fn lead_in(&self, topic: &str, partition: i32) -> bool {

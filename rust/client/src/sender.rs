@@ -81,11 +81,6 @@ impl Sender {
         Self { library, producer }
     }
 
-    /// The producer.
-    pub fn producer(&self) -> Handle {
-        self.producer
-    }
-
     /// Hands a record over; its bytes are copied.
     ///
     /// # Errors

@@ -73,7 +73,8 @@ impl Inlet {
     fn take(&self, py: Python<'_>, most: usize) -> PyResult<(usize, usize)> {
         let taken = self.with_queue(py, |queue| queue.take(most))?;
         let found = (taken.len(), taken.iter().map(|message| message.value().map_or(0, <[u8]>::len)).sum());
-        self.state().taken.extend(taken);
+        // What is still there was given up: an exception came before its admission, and it is fetched again.
+        self.state().taken = taken;
         Ok(found)
     }
 
