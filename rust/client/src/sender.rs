@@ -49,13 +49,6 @@ pub struct Refusal {
     pub code: c_int,
 }
 
-impl Refusal {
-    /// Whether the producer takes it later, when others have left its queue.
-    pub fn is_for_now(self) -> bool {
-        self.code == QUEUE_FULL
-    }
-}
-
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "the client refuses the record with code {}", self.code)
