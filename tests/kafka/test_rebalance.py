@@ -6,9 +6,10 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
-from confluent_kafka import OFFSET_INVALID, TopicPartition
+from confluent_kafka import OFFSET_INVALID, ConsumerGroupState, KafkaException, TopicPartition
 
 from chio_fast import Event
 from chio_fast.errors import ChioRevoked
@@ -90,6 +91,22 @@ def test_a_revoke_waits_for_the_commits_that_were_asked_for(scenario: Scenario):
         key: offset for key, offset in seen.items() if offset >= 0
     }
     assert seen
+
+
+@pytest.mark.usefixtures("either_road")
+def test_what_is_assigned_while_a_consumer_is_closed_does_no_harm(scenario: Scenario):
+    told: list[int] = []
+    consumer = scenario.consumer(on_assign=lambda _, partitions: told.append(len(partitions)))
+    for _ in patiently("the broker to assign"):
+        asked = scenario.broker.admin.describe_consumer_groups([scenario.group])[scenario.group]
+        with suppress(KafkaException):  # nobody coordinates the group yet
+            if asked.result(10).state == ConsumerGroupState.STABLE:
+                break
+        time.sleep(0.1)
+    time.sleep(1)  # the member has to hear of it; nobody serves its callbacks until it is closed
+    assert told == []
+    consumer.close()
+    assert sum(told) > 0
 
 
 @pytest.mark.parametrize("strategy", STRATEGIES[:2])

@@ -50,6 +50,7 @@ class Inflow:
         return self._raw.consume(count, timeout)
 
     def close(self) -> None:
-        """Take nothing any more; called before the client is closed."""
+        """Take nothing any more; called before the client is closed, which may still assign what it takes nothing of."""
         if self.inlet is not None:
             self.inlet.close()
+            self.inlet = None
