@@ -26,22 +26,28 @@ pub(crate) const fn is_escaped(byte: u8) -> bool {
 /// How many bytes at the start of `bytes` stand for themselves within a JSON string.
 #[inline]
 pub(crate) fn plain_len(bytes: &[u8]) -> usize {
-    let (words, _) = bytes.as_chunks::<8>();
-    let skipped = 8 * words.iter().take_while(|word| !may_escape(u64::from_le_bytes(**word))).count();
-    let rest = bytes.get(skipped..).unwrap_or_default();
-    skipped + rest.iter().take_while(|byte| !is_escaped(**byte)).count()
+    let (words, rest) = bytes.as_chunks::<8>();
+    for (index, word) in words.iter().enumerate() {
+        let escaped = escaped_in(u64::from_le_bytes(*word));
+        if escaped != 0 {
+            return 8 * index + escaped.trailing_zeros() as usize / 8;
+        }
+    }
+    8 * words.len() + rest.iter().take_while(|byte| !is_escaped(**byte)).count()
 }
 
-/// Whether any of eight bytes may need an escape; says yes for some that need none, never no for one that does.
+/// Which of eight bytes need an escape: the lowest one has its high bit set and those below it have not. Above it others
+/// may have theirs set too.
 #[inline]
-const fn may_escape(word: u64) -> bool {
+const fn escaped_in(word: u64) -> u64 {
     const LOW: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    // A byte minus n borrows into its high bit exactly where it is below n; bytes above 0x7f are masked out.
+    // A byte minus n borrows into its high bit exactly where it is below n, if no byte below it has borrowed; bytes above
+    // 0x7f are masked out.
     let control = word.wrapping_sub(LOW * 0x20) & !word;
     let quote = word ^ (LOW * b'"' as u64);
     let backslash = word ^ (LOW * b'\\' as u64);
-    (control | (quote.wrapping_sub(LOW) & !quote) | (backslash.wrapping_sub(LOW) & !backslash)) & HIGH != 0
+    (control | (quote.wrapping_sub(LOW) & !quote) | (backslash.wrapping_sub(LOW) & !backslash)) & HIGH
 }
 
 /// The text that `spelled`, a canonical string without its quotes, stands for.
@@ -387,6 +393,27 @@ fn ecmascript_number(number: f64) -> String {
             let (first, rest) = split(1);
             let dot = if rest.is_empty() { "" } else { "." };
             format!("{sign}{first}{dot}{rest}e{}{}", if point > 0 { "+" } else { "-" }, (point - 1).abs())
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::indexing_slicing, reason = "a panic is how a test fails")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_bytes_are_counted_up_to_the_first_that_needs_an_escape() {
+        for byte in 0..=255 {
+            for place in 0..20 {
+                let mut text = [[b'a', 0x7f, 0x80, 0xff, b' ', b'!', b'#', b'['][place % 8]; 24];
+                text[place] = byte;
+                let naive = text.iter().take_while(|byte| !is_escaped(**byte)).count();
+                assert_eq!(plain_len(&text), naive, "{byte} at {place}");
+                // What comes after the first one does not matter, whatever it borrows.
+                text[place + 1..].fill(0);
+                assert_eq!(plain_len(&text), naive.min(place + 1), "{byte} at {place}");
+            }
         }
     }
 }

@@ -16,6 +16,8 @@ use crate::tree::Hash;
 const ZLIB_MAX_EXPANSION: usize = 1032;
 /// An LZ4 block cannot expand by more: a byte adds at most 255 to the length of a match.
 const LZ4_MAX_EXPANSION: usize = 255;
+/// What bodies are padded with.
+const PADDING: [u8; BLOCK] = [b' '; BLOCK];
 /// Bytes of the fields before the signature.
 const FIELDS_LEN: usize = 32;
 
@@ -229,7 +231,7 @@ fn check_records(records: &[u8], count: usize) -> Result<(), FrameError> {
         let padded = padded_len(entry).ok_or(wrong("empty or oversized body"))?;
         let (bytes, tail) = rest.split_at_checked(padded).ok_or(wrong("records are cut off"))?;
         let padding = if entry == WITHHELD { &[] } else { bytes.get(entry as usize..).unwrap_or_default() };
-        if padding.iter().any(|byte| *byte != b' ') {
+        if PADDING.get(..padding.len()) != Some(padding) {
             return Err(wrong("a body is not padded with spaces"));
         }
         rest = tail;
