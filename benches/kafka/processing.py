@@ -26,6 +26,7 @@ class Processing:
     Args:
         is_async: the handler is async.
         calls_tool: the handler calls one tool per event, journalled.
+        tracks: producers that commit side by side.
     """
 
     def __init__(
@@ -39,6 +40,7 @@ class Processing:
         is_async: bool = False,
         calls_tool: bool = False,
         max_batch_ms: int = 100,
+        tracks: int = 1,
         on_first: Callable[[], None] = lambda: None,
     ) -> None:
         self.topic = topic
@@ -63,7 +65,8 @@ class Processing:
             signer=self.signer,
             dlq_topic=broker.create_topic(f"{target}-dlq"),
             batch_size=batch,
-            max_in_flight=4 * batch,
+            max_in_flight=4 * tracks * batch,
+            tracks=tracks,
             max_batch_ms=max_batch_ms,
             # A tool call waits for the disk three times; many wait together, those of one lane one after the other.
             concurrency=64 if calls_tool else 1,

@@ -48,6 +48,7 @@ class ProcessorSettings(msgspec.Struct):
         batch_size: events of one transaction at most.
         max_batch_ms: how long finished events wait for company.
         max_in_flight: events in hand at most.
+        tracks: producers that commit side by side.
         slow_n: number of the one input whose handler takes until the file `release` is there.
         release: path.
         failpoint: where the process kills itself, see `chio_fast.kafka.failpoint`.
@@ -71,6 +72,7 @@ class ProcessorSettings(msgspec.Struct):
     batch_size: int = 200
     max_batch_ms: int = 50
     max_in_flight: int = 1000
+    tracks: int = 1
     slow_n: int = -1
     release: str = ""
     failpoint: str = ""
@@ -97,6 +99,7 @@ def build(settings: ProcessorSettings) -> ChioTransactionalProcessor:
         batch_size=settings.batch_size,
         max_batch_ms=settings.max_batch_ms,
         max_in_flight=settings.max_in_flight,
+        tracks=settings.tracks,
     )
     calls = os.open(settings.calls, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
 

@@ -19,6 +19,7 @@ from chio_fast.kafka.dispatcher import Dispatcher
 from chio_fast.kafka.failures import Failures
 from chio_fast.kafka.frontier import NOTHING
 from chio_fast.kafka.handler_context import Boundaries
+from chio_fast.kafka.in_flight import InFlight
 from chio_fast.kafka.proving import Proving
 from chio_fast.kafka.runs import Runs
 from chio_fast.kafka.sample import sample_message
@@ -42,7 +43,7 @@ class Table:
     def __init__(self, enforcer: Enforcer) -> None:
         self.gate = enforcer.gate
         self.trouble = Trouble()
-        self.runs = Runs(1000, 3600.0, 1000)
+        self.runs = InFlight([Runs(1000, 3600.0)], 1000)
         tools = ToolCaller(enforcer, "workers", None, stop=self.trouble.stop)
         outlet = self.gate.outlet("results", scope="events:produce:results", identity="workers")
         failures = Failures("retry", None, 2)

@@ -67,30 +67,35 @@ def test_kill_9_right_after_each_step_leaves_the_books_balanced(factory: Factory
 
 
 @volumes({"events": 3_000, "kills": 3}, {"events": 100_000, "kills": 100})
+@pytest.mark.parametrize("tracks", [[1], [3, 1, 2]])
 def test_kill_9_at_steps_and_at_random_leaves_the_books_balanced(
-    factory: Factory, start: Start, volume: Volume, drill_report: Report
+    factory: Factory, start: Start, volume: Volume, tracks: list[int], drill_report: Report
 ):
+    """`tracks`: of the processors, one start after the other. What one leaves open, another has to end."""
     seed = 200
     generator = random.Random(seed)
+    turns = itertools.cycle(tracks)
     factory.produce(volume["events"], seed=seed)
     for kill in range(volume["kills"]):
         if kill % 2:
             step = generator.randrange(1, STEPS + 1)
-            worker = start(failpoint=f"{step}:kill@{generator.randrange(1, 6)}", is_async=bool(kill % 4 == 1))
+            failpoint = f"{step}:kill@{generator.randrange(1, 6)}"
+            worker = start(failpoint=failpoint, is_async=bool(kill % 4 == 1), tracks=next(turns))
             worker.await_end_or(lambda: factory.done() == len(factory.inputs), 120)
         else:
-            worker = start(is_async=bool(kill % 4))
+            worker = start(is_async=bool(kill % 4), tracks=next(turns))
             begun, pause = factory.done(), generator.uniform(0.0, 0.3)
             for _ in patiently("some progress", 60):
                 if factory.done() > begun or factory.done() == len(factory.inputs):
                     break
             time.sleep(pause)
         worker.kill9()
-    worker = start()
+    worker = start(tracks=next(turns))
     factory.await_done(worker, timeout=600)
     worker.stop()
     found = factory.audit(unknown_calls=True, kills=volume["kills"])
-    drill_report("exactly once: kill -9 of the processor", seed=seed, kills=volume["kills"], **found)
+    name = "exactly once: kill -9 of the processor" + (", with several tracks" if tracks != [1] else "")
+    drill_report(name, seed=seed, kills=volume["kills"], **found)
 
 
 @volumes({"events": 3_000, "kills": 1}, {"events": 60_000, "kills": 8})
@@ -124,13 +129,14 @@ def test_members_come_and_go(factory: Factory, start: Start, volume: Volume, pro
     if protocol == "consumer":
         conf = {"group.protocol": "consumer"}
     names = [chr(ord("a") + number) for number in range(volume["members"])]
-    members = {name: start(member=name, conf=conf) for name in names}
+    tracks = 1 if protocol == "range" else 2
+    members = {name: start(member=name, conf=conf, tracks=tracks) for name in names}
     for turn in range(2 * volume["members"]):
         wanted = (turn + 1) * volume["events"] // (2 * volume["members"] + 2)
         factory.await_done(*members.values(), count=wanted, timeout=90)
         name = generator.choice(names)
         members[name].kill9() if turn % 2 else members[name].stop()
-        members[name] = start(member=name, conf=conf)
+        members[name] = start(member=name, conf=conf, tracks=tracks)
     factory.await_done(members[names[0]], timeout=300)
     for member in members.values():
         member.stop()

@@ -143,15 +143,15 @@ def test_who_is_no_member_any_longer_commits_nothing(world: World) -> None:
     processor = world.processor(handle)
     with running(processor):
         assert entered.wait(60)
-        exactly_once = processor._processing.exactly_once
-        member, exactly_once._raw = exactly_once._raw, stranger
+        [track] = processor._processing.exactly_once.tracks
+        member, track._raw = track._raw, stranger
         go_on.set()
         for _ in patiently("the transaction to be refused"):
-            if exactly_once.aborts:
+            if track.aborts:
                 break
-            assert not exactly_once.transactions
+            assert not track.transactions
             time.sleep(0.01)
-        exactly_once._raw = member
+        track._raw = member
         assert world.await_outputs(1) == [{"n": 0}]
     stranger.close()
     world.assert_processed_once(1)

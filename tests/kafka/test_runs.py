@@ -10,6 +10,7 @@ import pytest
 from chio_fast import Enforcer, Event, Policy
 from chio_fast.kafka.assignment import Assigned
 from chio_fast.kafka.frontier import NOTHING
+from chio_fast.kafka.in_flight import InFlight
 from chio_fast.kafka.runs import Runs, Stretch
 from chio_fast.kafka.sample import sample_message
 from chio_fast.kafka.work import FINISHED, RUNNING, Run, Work
@@ -23,7 +24,8 @@ class Table:
     def __init__(
         self, enforcer: Enforcer, *, batch_size: int = 100, max_batch_s: float = 0.0, room: int = 1000
     ) -> None:
-        self.runs = Runs(batch_size, max_batch_s, room)
+        self.runs = Runs(batch_size, max_batch_s)
+        self.in_flight = InFlight([self.runs], room)
         self._gate = enforcer.gate
 
     def begin(self, topic: str) -> Run:
@@ -31,7 +33,7 @@ class Table:
         run = Run(
             Assigned((topic, 0), native, None), lambda *_: None, NOTHING, is_async=False, unproven=0, generation=1
         )
-        self.runs.begin(run)
+        self.in_flight.begin(run)
         return run
 
     def admit(self, run: Run, offsets: range) -> list[Event]:
@@ -41,7 +43,7 @@ class Table:
 
     def take(self, run: Run, offsets: range, *, lane: object = None) -> list[Work]:
         works = [Work(event, run, lane) for event in self.admit(run, offsets)]
-        self.ready = self.runs.add(works)
+        self.ready = self.in_flight.add(works)
         return works
 
     def finish(self, *works: Work) -> None:
@@ -163,18 +165,18 @@ def test_a_run_that_ended_commits_nothing_and_makes_room(table: Table) -> None:
     table.finish(finished)
     assert table.runs.end([("a", 0)]) == [begun, finished]
     assert waiting.state != FINISHED
-    assert (table.runs.room, table.runs.unfinished, table.runs.is_settled) == (1000, 0, True)
+    assert (table.in_flight.room, table.runs.unfinished, table.runs.is_settled) == (1000, 0, True)
     table.finish(begun)
     table.runs.committed(stretches or [])
-    assert (table.runs.room, table.runs.unfinished) == (1000, 0)
+    assert (table.in_flight.room, table.runs.unfinished) == (1000, 0)
 
 
 def test_runs_set_aside_leave_room_for_others(table: Table) -> None:
     run = table.begin("a")
     table.take(run, range(600))
-    assert table.runs.room == 400
-    table.runs.set_aside([run])
-    assert table.runs.room == 1000
+    assert table.in_flight.room == 400
+    table.in_flight.set_aside([run])
+    assert table.in_flight.room == 1000
 
 
 def test_after_stop_there_is_nothing_to_pick(table: Table) -> None:

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from chio_fast._native import Check, Gate, SignedCheckpoint
     from chio_fast.kafka.checkpoints import Checkpoints
     from chio_fast.kafka.errands import Errand
-    from chio_fast.kafka.member import Member
     from chio_fast.kafka.runs import Stretch
     from chio_fast.kafka.work import Work
 
@@ -51,11 +50,14 @@ class Attesting:
         checkpoints: the topic that will show what became of the transaction.
         cluster: id of the cluster.
         group: the consumer group.
-        member: this instance.
+        member: name of this instance.
+        transactional_id: that of the transactions.
     """
 
-    def __init__(self, gate: Gate, checkpoints: Checkpoints, *, cluster: str, group: str, member: Member) -> None:
-        self.partition = checkpoints.partition_of(member.transactional_id)
+    def __init__(
+        self, gate: Gate, checkpoints: Checkpoints, *, cluster: str, group: str, member: str, transactional_id: str
+    ) -> None:
+        self.partition = checkpoints.partition_of(transactional_id)
         self._gate = gate
         self._log = gate.log
         self._checkpoints = checkpoints
@@ -63,6 +65,7 @@ class Attesting:
         self._cluster = cluster
         self._group = group
         self._member = member
+        self._transactional_id = transactional_id
         self._high_watermark: int | None = None
         self._asked_at = 0.0
 
@@ -79,7 +82,7 @@ class Attesting:
             [work.event for work in works],
             outputs,
             group=self._group,
-            transactional_id=self._member.transactional_id,
+            transactional_id=self._transactional_id,
             attestation=self._attestation(stretches).to_json(),
         )
         return Attested(stretches, works, outputs, ordinals, metadata)
@@ -98,8 +101,8 @@ class Attesting:
             cluster=self._cluster,
             group=self._group,
             generation=max(stretch.run.generation for stretch in stretches),
-            member=self._member.name,
-            transactional_id=self._member.transactional_id,
+            member=self._member,
+            transactional_id=self._transactional_id,
             ranges=Attestation.ranges_of({stretch.run.key: (stretch.first, stretch.next) for stretch in stretches}),
             checkpoint_topic=self._checkpoints.topic,
             checkpoint_topic_id=self._topic_id,

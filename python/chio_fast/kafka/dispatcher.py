@@ -21,8 +21,8 @@ from chio_fast.kafka.workers import Loop, Threads
 if TYPE_CHECKING:
     from chio_fast._native import Event
     from chio_fast.kafka.failures import Failures
+    from chio_fast.kafka.in_flight import InFlight
     from chio_fast.kafka.proving import Proving
-    from chio_fast.kafka.runs import Runs
     from chio_fast.kafka.trouble import Trouble
 
 log = logging.getLogger("chio_fast.kafka")
@@ -53,7 +53,7 @@ class Dispatcher:
     def __init__(
         self,
         *,
-        runs: Runs,
+        runs: InFlight,
         failures: Failures,
         proving: Proving,
         boundaries: Boundaries,
@@ -137,7 +137,7 @@ class Dispatcher:
         if (work.is_suspect or work.attempts or not work.run.alive) and not self._may_begin(work):
             return None
         if work.attempts and not self._take_again(work):
-            return self._runs.finish(work) if work.denied else None
+            return work.run.runs.finish(work) if work.denied else None
         work.state = RUNNING
         event = work.event
         ctx = HandlerContext(event, (), work, self._boundaries, work.attempts)
@@ -150,14 +150,14 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
             if not self._failed(work, error):
                 return None
-        return self._runs.finish(work)
+        return work.run.runs.finish(work)
 
     async def _handle_async(self, work: Work) -> Work | None:
         """Run an async handler; give the next work of the lane."""
         if (work.is_suspect or work.attempts or not work.run.alive) and not self._may_begin(work):
             return None
         if work.attempts and not await asyncio.to_thread(self._take_again, work):
-            return self._runs.finish(work) if work.denied else None
+            return work.run.runs.finish(work) if work.denied else None
         work.state = RUNNING
         event = work.event
         ctx = HandlerContext(event, (), work, self._boundaries, work.attempts)
@@ -168,7 +168,7 @@ class Dispatcher:
         except Exception as error:  # noqa: BLE001 - as above
             if not self._failed(work, error):
                 return None
-        return self._runs.finish(work)
+        return work.run.runs.finish(work)
 
     def _may_begin(self, work: Work) -> bool:
         """Whether a handler may begin now; a suspect waits for its turn."""

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from confluent_kafka import TopicPartition
 
 if TYPE_CHECKING:
+    from chio_fast.kafka.in_flight import InFlight
     from chio_fast.kafka.partitions import Partitions
-    from chio_fast.kafka.runs import Runs
     from chio_fast.kafka.work import Run, Work
 
 STALLED = 0.1
@@ -27,7 +27,7 @@ class Fairness:
         partitions: pauses and resumes.
     """
 
-    def __init__(self, runs: Runs, partitions: Partitions) -> None:
+    def __init__(self, runs: InFlight, partitions: Partitions) -> None:
         self._runs = runs
         self._partitions = partitions
         self._aside: dict[Run, int] = {}

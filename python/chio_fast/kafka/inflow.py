@@ -50,7 +50,7 @@ class Inflow:
         return self._raw.consume(count, timeout)
 
     def close(self) -> None:
-        """Take nothing any more; called before the client is closed, which may still assign what it takes nothing of."""
+        """Take nothing any more; called before the client is closed, which may assign partitions until it is."""
         if self.inlet is not None:
             self.inlet.close()
             self.inlet = None

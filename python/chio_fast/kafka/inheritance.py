@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from chio_fast.kafka.assignment import Key
+    from chio_fast.kafka.in_flight import InFlight
     from chio_fast.kafka.recovery import Recovery
-    from chio_fast.kafka.runs import Runs
     from chio_fast.kafka.trouble import Trouble
 
 log = logging.getLogger("chio_fast.kafka")
@@ -45,7 +45,7 @@ class Inheritance:
         trouble: hears what must not be.
     """
 
-    def __init__(self, conf: Mapping[str, Any], recovery: Recovery, runs: Runs, trouble: Trouble) -> None:
+    def __init__(self, conf: Mapping[str, Any], recovery: Recovery, runs: InFlight, trouble: Trouble) -> None:
         # Not by an admin client: its requests to coordinators end the process when a broker dies (assertion in
         # rd_kafka_enq_once_del_source_return of librdkafka 2.16.0).
         self._observer = Consumer(config.observer_config(conf, lambda error: log.debug("committed offsets: %s", error)))

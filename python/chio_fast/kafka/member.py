@@ -47,6 +47,10 @@ class Member:
             self.name = f"{socket.gethostname()}-{self._slot(group, folder or _shared_folder())}"
         self.transactional_id = transactional_id or f"{group}-{self.name}"
 
+    def transactional_ids(self, tracks: int) -> list[str]:
+        """Give the transactional id of each track; that of the first one is the member's."""
+        return [self.transactional_id, *(f"{self.transactional_id}/{track}" for track in range(1, tracks))]
+
     def release(self) -> None:
         """Give the name up."""
         if self._lock is not None:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 500
 BATCHES_IN_FLIGHT = 3
-"""One is committed, the next one attested, and another one handled meanwhile."""
+"""Of each track: one is committed, the next one attested, and another one handled meanwhile."""
+MAX_TRACKS = 16
+"""Each has a producer and a thread of its own."""
 
 
 class ProcessorSettings(TypedDict, total=False):
@@ -40,11 +42,14 @@ class ProcessorSettings(TypedDict, total=False):
         max_attempts: how often a handler is tried, attempts that ended the process included; by default 5.
         batch_size: events of one transaction at most; by default 500.
         max_batch_ms: milliseconds after which what is finished is committed, however little it is; by default 100.
-        max_in_flight: events that may be taken and not committed; by default three batches.
+        max_in_flight: events that may be taken and not committed; by default three batches for each track.
+        tracks: producers that share the partitions out and commit side by side; by default 1. A second one is worth it
+            where transactions wait for the cluster: it hides what each of them waits for.
         concurrency: handlers of either kind, sync and async, that run at the same time; by default 16.
         order: events of the same `key`, the default, or of the same `partition`, are handled one after the other.
         member: name of this instance, the same after a restart; see `chio_fast.kafka.member`.
-        transactional_id: instead of `{group}-{member}`; no other instance may have it.
+        transactional_id: instead of `{group}-{member}`; no other instance may have it. Further tracks append `/1`, `/2`
+            and so on.
         checkpoint_topic: where the signed checkpoints go that make commits visible; created if it is missing.
         journal: file of the tool calls, shared by the members of a host; by default beside the receipt log, False for
             none, so that calls of events that come again are made again.
@@ -63,6 +68,7 @@ class ProcessorSettings(TypedDict, total=False):
     batch_size: int
     max_batch_ms: int
     max_in_flight: int | None
+    tracks: int
     concurrency: int
     order: Order
     member: str | None
@@ -96,6 +102,7 @@ class Options:
     batch_size: int = BATCH_SIZE
     max_batch_ms: int = 100
     max_in_flight: int | None = None
+    tracks: int = 1
     concurrency: int = 16
     order: Order = "key"
     member: str | None = None
@@ -122,6 +129,8 @@ class Options:
         for topic in self.produce_scopes:
             if topic in own:
                 raise ChioConfigError(f"`{topic}` is written by the processor itself; leave it out of the scope map")
+        if not 1 <= self.tracks <= MAX_TRACKS:
+            raise ChioConfigError(f"`tracks` is {self.tracks}; write 1 to {MAX_TRACKS}")
         if not 1 <= self.batch_size <= self.in_flight:
             raise ChioConfigError(
                 f"`batch_size` is {self.batch_size} and `max_in_flight` {self.in_flight}; write at least 1, and no "
@@ -138,7 +147,8 @@ class Options:
     @property
     def in_flight(self) -> int:
         """How many events may be taken and not committed."""
-        return BATCHES_IN_FLIGHT * self.batch_size if self.max_in_flight is None else self.max_in_flight
+        default = BATCHES_IN_FLIGHT * self.tracks * self.batch_size
+        return default if self.max_in_flight is None else self.max_in_flight
 
     @property
     def written(self) -> list[str]:

@@ -27,6 +27,7 @@ from chio_fast.kafka.failures import Failures
 from chio_fast.kafka.fairness import Fairness
 from chio_fast.kafka.guarding import OwnLoop
 from chio_fast.kafka.handler_context import Boundaries
+from chio_fast.kafka.in_flight import InFlight
 from chio_fast.kafka.inflow import Inflow
 from chio_fast.kafka.inheritance import Inheritance
 from chio_fast.kafka.intake import ENTER_EVERY, SLICE, Intake
@@ -40,6 +41,7 @@ from chio_fast.kafka.retreat import Retreat
 from chio_fast.kafka.runs import Runs
 from chio_fast.kafka.stats import PartitionStats, ProcessorStats
 from chio_fast.kafka.throttle import Throttle
+from chio_fast.kafka.track import Track
 from chio_fast.kafka.transaction import Transaction
 from chio_fast.kafka.work import Run
 
@@ -88,7 +90,7 @@ class Processing:
         """Make the parts, and see to it that they end, the last one first."""
         self._reach_cluster(options, enforcer, ear)
         self._build_handling(options, enforcer)
-        self._build_transactions(options, enforcer)
+        self._build_tracks(options, enforcer, ear)
         self._build_intake(options, enforcer, ear)
 
     def _reach_cluster(self, options: Options, enforcer: Enforcer, ear: ErrorEar) -> None:
@@ -105,15 +107,6 @@ class Processing:
         self._checkpoints.ensure(create=True)
         admin = AdminClient(config.admin_config(options.conf))
         self._limits = Limits(options.conf, admin, options.written)
-        self._transaction = Transaction(self._limits.producer_settings(), self._member.transactional_id, on_error=ear)
-        self._at_end(self._transaction.close)
-        self._recovery = Recovery(
-            enforcer.receipt_log,
-            enforcer.gate,
-            self._checkpoints,
-            group=options.group,
-            transactional_id=self._member.transactional_id,
-        )
         topics = self._raw.list_topics(timeout=metadata.TIMEOUT)
         self._warn_of_missing(topics.topics)
         self._cluster = metadata.Cluster(topics, admin)
@@ -130,9 +123,8 @@ class Processing:
 
     def _build_handling(self, options: Options, enforcer: Enforcer) -> None:
         """Make what knows the events in flight, and runs their handlers."""
-        self.runs = Runs(options.batch_size, options.max_batch_ms / 1000, options.in_flight)
-        self._inheritance = Inheritance(options.conf, self._recovery, self.runs, self.trouble)
-        self._at_end(self._inheritance.stop)
+        self._runs = [Runs(options.batch_size, options.max_batch_ms / 1000) for _ in range(options.tracks)]
+        self.runs = InFlight(self._runs, options.in_flight)
         self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
         journal = options.open_journal(enforcer.receipt_log)
         if journal is not None:
@@ -154,30 +146,69 @@ class Processing:
             order=options.order,
         )
 
-    def _build_transactions(self, options: Options, enforcer: Enforcer) -> None:
+    def _build_tracks(self, options: Options, enforcer: Enforcer, ear: ErrorEar) -> None:
         """Make what commits."""
         self._errands = Errands()
-        self.exactly_once = ExactlyOnce(
-            raw=self._raw,
-            gate=enforcer.gate,
-            runs=self.runs,
-            failures=self.failures,
-            errands=self._errands,
-            transaction=self._transaction,
-            checkpoints=self._checkpoints,
-            attesting=Attesting(
+        ids = self._member.transactional_ids(options.tracks)
+        recoveries = [
+            Recovery(
+                enforcer.receipt_log,
                 enforcer.gate,
                 self._checkpoints,
-                cluster=self._cluster.id or "",
                 group=options.group,
-                member=self._member,
-            ),
-            recovery=self._recovery,
-            tools=self._tools,
+                transactional_id=own,
+                siblings=ids,
+            )
+            for own in ids
+        ]
+        self._inheritance = Inheritance(options.conf, recoveries[0], self.runs, self.trouble)
+        self._at_end(self._inheritance.stop)
+        self.exactly_once = ExactlyOnce(
+            [
+                self._build_track(options, enforcer, ear, own, recovery, runs)
+                for own, recovery, runs in zip(ids, recoveries, self._runs, strict=True)
+            ],
+            self.runs,
+            gate=enforcer.gate,
+            errands=self._errands,
             inheritance=self._inheritance,
-            retreat=Retreat(self._transaction, self._recovery, self.failures, self.trouble, options.batch_size),
             trouble=self.trouble,
             make_run=self._make_run,
+        )
+
+    def _build_track(  # noqa: PLR0917 - what differs from track to track comes last
+        self,
+        options: Options,
+        enforcer: Enforcer,
+        ear: ErrorEar,
+        transactional_id: str,
+        recovery: Recovery,
+        runs: Runs,
+    ) -> Track:
+        """Make one of them."""
+        transaction = Transaction(self._limits.producer_settings(), transactional_id, on_error=ear)
+        self._at_end(transaction.close)
+        attesting = Attesting(
+            enforcer.gate,
+            self._checkpoints,
+            cluster=self._cluster.id or "",
+            group=options.group,
+            member=self._member.name,
+            transactional_id=transactional_id,
+        )
+        return Track(
+            raw=self._raw,
+            runs=runs,
+            failures=self.failures,
+            errands=self._errands,
+            transaction=transaction,
+            checkpoints=self._checkpoints,
+            attesting=attesting,
+            recovery=recovery,
+            retreat=Retreat(transaction, recovery, self.failures, self.trouble, options.batch_size),
+            receipts=enforcer.log,
+            tools=self._tools,
+            trouble=self.trouble,
             dlq_topic=options.dlq_topic,
         )
 
@@ -248,8 +279,6 @@ class Processing:
             KafkaException: the client cannot.
         """
         try:
-            self._transaction.start()
-            self._recovery.resolve_own()
             self.exactly_once.start()
             self.partitions.subscribe(self, list(self._options.consume_scopes), {})
             while not self._stopping.is_set():
@@ -290,7 +319,7 @@ class Processing:
             receipts_issued=self._enforcer.log.issued,
             receipts_durable=self._enforcer.log.durable,
             policy_version=self._enforcer.policy.version,
-            transactional_id=self._transaction.transactional_id,
+            transactional_id=self._member.transactional_id,
             partitions=[PartitionStats.of(held) for held in self.assignments],
         )
 

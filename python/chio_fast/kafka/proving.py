@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from chio_fast._native import Gate
     from chio_fast.kafka.failures import Failures
-    from chio_fast.kafka.runs import Runs
+    from chio_fast.kafka.in_flight import InFlight
     from chio_fast.kafka.work import Run, Work
     from chio_fast.log import ReceiptLog
 
@@ -46,7 +46,7 @@ class Proving:
         runs: commit what was proven at once.
     """
 
-    def __init__(self, gate: Gate, receipt_log: ReceiptLog, failures: Failures, runs: Runs) -> None:
+    def __init__(self, gate: Gate, receipt_log: ReceiptLog, failures: Failures, runs: InFlight) -> None:
         self._gate = gate
         self._receipt_log = receipt_log
         self._failures = failures

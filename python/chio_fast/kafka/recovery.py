@@ -56,21 +56,30 @@ class Recovery:
         gate: issues outcome records into the same log.
         checkpoints: reads the checkpoint topic.
         group: the consumer group.
-        transactional_id: this instance's.
+        transactional_id: that whose batches are its own.
+        siblings: those of the other tracks of this instance, which resolve theirs.
     """
 
     def __init__(
-        self, receipt_log: ReceiptLog, gate: Gate, checkpoints: Checkpoints, *, group: str, transactional_id: str
+        self,
+        receipt_log: ReceiptLog,
+        gate: Gate,
+        checkpoints: Checkpoints,
+        *,
+        group: str,
+        transactional_id: str,
+        siblings: Collection[str] = (),
     ) -> None:
         self._receipt_log = receipt_log
         self._gate = gate
         self._checkpoints = checkpoints
         self._group = group
         self._transactional_id = transactional_id
+        self._of_this_instance = {transactional_id, *siblings}
         self._reported: set[str] = set()
 
     def resolve_own(self) -> list[Resolved]:
-        """Resolve the batches of this instance.
+        """Resolve the batches of its transactional id.
 
         To be called after `start`, `renew` or a clean `abort` of its `Transaction`: nothing can be written to
         an earlier transaction of the id any more, so the high watermark of now is above every record of them.
@@ -98,7 +107,7 @@ class Recovery:
         """
 
         def is_taken_over(attested: Attestation) -> bool:
-            is_foreign = attested.transactional_id != self._transactional_id
+            is_foreign = attested.transactional_id not in self._of_this_instance
             is_older = attested.generation < generation != UNKNOWN_GENERATION
             return is_foreign and is_older and attested.covers(partitions)
 

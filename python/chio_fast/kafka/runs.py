@@ -1,4 +1,4 @@
-"""Per partition the events that are being handled, in order, and which of them a transaction may cover."""
+"""Per partition of a track the events that are being handled, in order, and which of them a transaction may cover."""
 
 from __future__ import annotations
 
@@ -27,40 +27,34 @@ class Stretch(NamedTuple):
 
 
 class Runs:
-    """All runs, and how many events are in them; every change happens under one lock.
+    """The runs of one track, and how many events are in them; every change happens under one lock.
+
+    Attributes:
+        taken: events that were taken and are not committed.
+        unfinished: those of them whose handlers are not done with them.
 
     Args:
         batch_size: finished events that a transaction need not wait longer for.
         max_batch_s: seconds after which those that are finished are committed, however few they are.
-        max_in_flight: events that may be taken and not committed.
     """
 
-    def __init__(self, batch_size: int, max_batch_s: float, max_in_flight: int) -> None:
+    def __init__(self, batch_size: int, max_batch_s: float) -> None:
         self.lock = threading.Lock()
         self.taken = 0
         self.unfinished = 0
         self._changed = threading.Condition(self.lock)  # the transaction thread waits here
         self._batch_size = batch_size
         self._max_batch_s = max_batch_s
-        self._max_in_flight = max_in_flight
         self._runs: dict[Key, Run] = {}
         self._open: dict[Key, Run] = {}  # runs whose first work is finished and not picked
         self._open_since = 0.0
-        self._aside: tuple[Run, ...] = ()
         self._picked = 0
         self._awaited = 0  # by how many
         self._picking = False  # somebody waits for something to pick
         self._stopped = False
 
-    @property
-    def room(self) -> int:
-        """How many more events may be taken."""
-        return self._max_in_flight - self.taken + sum(len(run.works) for run in self._aside)
-
-    @property
-    def share(self) -> int:
-        """How many events each partition may have in flight when all have as many."""
-        return max(1, self._max_in_flight // max(1, len(self._runs)))
+    def __len__(self) -> int:
+        return len(self._runs)
 
     @property
     def is_settled(self) -> bool:
@@ -75,6 +69,7 @@ class Runs:
         """Begin a run; that of the same partition before it must have ended."""
         with self.lock:
             self._runs[run.key] = run
+            run.runs = self
 
     def begins_at(self, offsets: Mapping[Key, int]) -> None:
         """Note up to where runs were committed before they began, unless they are beyond that already."""
@@ -193,10 +188,6 @@ class Runs:
         """Give the runs whose first work is unfinished, each with that work."""
         with self.lock:
             return {run: run.works[0] for run in self._runs.values() if run.works and run.works[0].state != FINISHED}
-
-    def set_aside(self, runs: Iterable[Run]) -> None:
-        """Have the events of `runs`, and of no others, not count where there is asked for room."""
-        self._aside = tuple(runs)
 
     def not_begun(self, run: Run) -> list[Work]:
         """Give the works of a run whose handlers have not begun, in order."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection
 
     from chio_fast.kafka.assignment import Assigned
+    from chio_fast.kafka.runs import Runs
 
 WAITING, RUNNING, FINISHED, DROPPED = range(4)
 """States of a work: its handler has not begun, runs, is done with it; nothing of it will be committed."""
@@ -39,6 +40,7 @@ class Run:
     Attributes:
         key: topic and number of the partition.
         held: its assignment.
+        runs: those of its track, once it has begun.
         handler: what handles its events.
         is_async: whether the handler is awaited.
         works: in the order of their offsets, picked ones included.
@@ -53,7 +55,18 @@ class Run:
     """
 
     __slots__ = (
-        "alive", "begun", "generation", "handler", "held", "is_async", "key", "lanes", "next", "picked", "unproven",
+        "alive",
+        "begun",
+        "generation",
+        "handler",
+        "held",
+        "is_async",
+        "key",
+        "lanes",
+        "next",
+        "picked",
+        "runs",
+        "unproven",
         "works",
     )  # fmt: skip
 
@@ -69,6 +82,7 @@ class Run:
     ) -> None:
         self.key = held.key
         self.held = held
+        self.runs: Runs
         self.handler = handler
         self.is_async = is_async
         self.works: deque[Work] = deque()

@@ -1,0 +1,114 @@
+"""Several producers that share a processor's partitions out and commit side by side."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from chio_fast import Enforcer, Policy
+from chio_fast.errors import ChioConfigError
+from chio_fast.kafka.assignment import Assigned
+from chio_fast.kafka.frontier import NOTHING
+from chio_fast.kafka.in_flight import InFlight
+from chio_fast.kafka.runs import Runs
+from chio_fast.kafka.sample import sample_message
+from chio_fast.kafka.transaction import Transaction
+from chio_fast.kafka.work import Run, Work
+from tests.kafka.processor_world import World, forward, running, world
+from tests.kafka.scenario import OPEN_POLICY
+
+__all__ = ["world"]
+
+
+class Table:
+    """Two tracks, and runs with real events."""
+
+    def __init__(self, enforcer: Enforcer) -> None:
+        self.tracks = [Runs(100, 0.0), Runs(100, 0.0)]
+        self.in_flight = InFlight(self.tracks, 100)
+        self._gate = enforcer.gate
+
+    def begin(self, topic: str) -> Run:
+        native = self._gate.partition(topic, 0, scope="events:consume:x", identity="workers", stamp=1)
+        held = Assigned((topic, 0), native, None)
+        run = Run(held, lambda *_: None, NOTHING, is_async=False, unproven=0, generation=1)
+        self.in_flight.begin(run)
+        return run
+
+    def works(self, run: Run, offsets: range) -> list[Work]:
+        messages = [sample_message(b"{}", topic=run.key[0], offset=offset) for offset in offsets]
+        events, _, _ = self._gate.admit(messages, {run.key: run.held.native})
+        return [Work(event, run, None) for event in events]
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Iterator[Table]:
+    with Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer:
+        yield Table(enforcer)
+
+
+def test_partitions_are_shared_out_evenly_and_keep_their_track(table: Table) -> None:
+    first, second, third = (table.begin(topic) for topic in "abc")
+    assert [run.runs for run in (first, second, third)] == [table.tracks[0], table.tracks[1], table.tracks[0]]
+    table.in_flight.end([("a", 0), ("c", 0)])
+    assert table.in_flight.get(("a", 0)) is None
+    # The track that lost two has the fewest now; what was on the other one goes back to it all the same.
+    table.in_flight.end([("b", 0)])
+    assert table.begin("d").runs is table.tracks[0]
+    assert table.begin("b").runs is table.tracks[1]
+    assert table.begin("a").runs is table.tracks[0]
+
+
+def test_a_hand_out_is_shared_out_and_counted_as_one(table: Table) -> None:
+    runs = [table.begin("a"), table.begin("b")]
+    works = [work for run in runs for work in table.works(run, range(30))]
+    # Of one partition, all are in one lane here: the first of each may begin.
+    assert table.in_flight.add(works) == [works[0], works[30]]
+    assert [track.taken for track in table.tracks] == [30, 30]
+    assert (table.in_flight.taken, table.in_flight.unfinished, table.in_flight.room) == (60, 60, 40)
+    assert table.in_flight.share == 50
+    table.in_flight.set_aside(runs[:1])
+    assert table.in_flight.room == 70
+    for work in works:
+        work.run.runs.finish(work)
+    assert not table.in_flight.is_settled
+    for track in table.tracks:
+        track.committed(track.pick(100) or [])
+    assert table.in_flight.is_settled
+    assert (table.in_flight.taken, table.in_flight.room) == (0, 100)
+
+
+def test_a_track_that_waits_does_not_hold_the_other_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    held, go_on = threading.Event(), threading.Event()
+    begin, ids = Transaction.begin, set[str]()
+
+    def begin_late(self: Transaction) -> None:
+        ids.add(self.transactional_id)
+        if self.transactional_id.endswith("/1"):
+            held.set()
+            assert go_on.wait(60)
+        begin(self)
+
+    monkeypatch.setattr(Transaction, "begin", begin_late)
+    for partition in (0, 1):
+        world.produce(*({"n": n, "partition": partition} for n in range(50)), partition=partition)
+    with running(world.processor(forward(world.target), tracks=2)):
+        assert held.wait(60)
+        committed = world.await_outputs(50)
+        [partition] = {value["partition"] for value in committed}
+        assert [value["n"] for value in committed] == list(range(50))
+        go_on.set()
+        late = [value for value in world.await_outputs(100) if value["partition"] != partition]
+        assert [value["n"] for value in late] == list(range(50))
+    world.assert_processed_once(100)
+    [own] = [own for own in ids if not own.endswith("/1")]
+    assert ids == {own, f"{own}/1"}
+
+
+def test_a_processor_has_at_least_one_track_and_not_too_many(world: World) -> None:
+    for tracks in (0, 17):
+        with pytest.raises(ChioConfigError, match=f"`tracks` is {tracks}; write 1 to 16"):
+            world.processor(forward(world.target), tracks=tracks)
