@@ -22,24 +22,32 @@ GOALS = {500: 250, 1_000: 300}
 _targets = itertools.count(1)
 
 
+@pytest.mark.parametrize("tracks", [1, 2])
 @pytest.mark.parametrize("batch", [500, 1_000])
 def test_one_output_per_event(
-    benchmark: Any, figure: Callable[..., None], broker: Broker, filled: Callable[[int], str], disk: Path, batch: int
+    benchmark: Any,
+    figure: Callable[..., None],
+    broker: Broker,
+    filled: Callable[[int], str],
+    disk: Path,
+    batch: int,
+    tracks: int,
 ) -> None:
     count = volume(200_000, 40_000)
     topic = filled(count)
     by_hand = f"read-process-write by hand, {batch} a transaction"
     found = interleave(
         benchmark,
-        lambda: Processing(broker, topic, _target(broker), disk, batch).loop(count),
+        lambda: Processing(broker, topic, _target(broker), disk, batch, tracks=tracks).loop(count),
         {by_hand: lambda: transactional_loop(broker, topic, _target(broker), count, batch)},
         rounds=ROUNDS,
     )
     where = f"{count:,} events, {workload.SHAPE}; sync handler, one output, no tool; {found.processor()}"
-    figure(group="exactly once", **found.alone(by_hand), conditions=where)
+    if tracks == 1:
+        figure(group="exactly once", **found.alone(by_hand), conditions=where)
     figure(
         group="exactly once",
-        name=f"processor, batch {batch}",
+        name=f"processor, batch {batch}, {_spelled(tracks)}",
         conditions=where,
         **found.beside(by_hand, at_least=0.85),
     )
@@ -81,16 +89,20 @@ def test_beside_chio_streaming(
     topic, peer_topic = filled(count), filled(peer_count)
     found = interleave(
         benchmark,
-        lambda: Processing(broker, topic, _target(broker), disk, batch).loop(count),
+        lambda: Processing(broker, topic, _target(broker), disk, batch, tracks=2).loop(count),
         {PEER: lambda: peer_loop(broker, peer_topic, peer_count, transactional=True)},
         rounds=volume(3, 2),
     )
     figure(
         group="exactly once",
-        name=f"processor, batch {batch}",
+        name=f"processor, batch {batch}, {_spelled(2)}",
         conditions=f"{count:,} events beside {peer_count:,}, {workload.SHAPE}; peer {found.rate_of(PEER):.0f} events/s",
         **found.beside(PEER, at_least=GOALS[batch]),
     )
+
+
+def _spelled(tracks: int) -> str:
+    return "one track" if tracks == 1 else f"{tracks} tracks"
 
 
 def _target(broker: Broker) -> str:

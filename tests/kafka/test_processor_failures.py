@@ -15,7 +15,7 @@ import pytest
 
 from chio_fast import ChioRevoked, Event, Policy
 from chio_fast.errors import ChioDeadLetterError, ChioDeliveryError, ChioDenied, ChioError, ChioHandlerError
-from chio_fast.kafka import exactly_once, failpoint, roads, transaction
+from chio_fast.kafka import failpoint, roads, track, transaction
 from chio_fast.kafka.processor import ChioTransactionalProcessor
 from chio_fast.kafka.runs import Stretch
 from tests.kafka.patience import patiently
@@ -289,7 +289,7 @@ def test_a_call_that_does_not_return_keeps_its_thread_and_not_the_processor(
 
 
 def test_a_client_that_keeps_every_thread_stops_the_processor(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exactly_once, "MAX_KEPT", 0)
+    monkeypatch.setattr(track, "MAX_KEPT", 0)
     monkeypatch.setattr(transaction, "LATE", 0.5 - transaction.SEND_SLICE)
     monkeypatch.setattr(failpoint, "reach", lambda step: world.broker.freeze() if step == 3 else None)
     world.produce({"n": 0})

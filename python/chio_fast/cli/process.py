@@ -130,7 +130,7 @@ def run(output: Output, config: ProcessConfig, idle_exit: float | None) -> None:
             max_attempts=config.max_attempts,
             batch_size=config.batch_size,
             max_batch_ms=config.max_batch_ms,
-            max_in_flight=2 * config.batch_size,
+            tracks=config.tracks,
             concurrency=config.concurrency,
             order=config.order,
             member=config.member,

@@ -45,6 +45,7 @@ tools:
     on_unknown: escalate             # call again | escalate | stop: when nobody knows what became of a call
     result: full                     # full | digest | off: what the journal keeps of results
 concurrency: 16                      # handlers that run at the same time
+tracks: 1                            # producers that share the partitions out and commit side by side
 """
 
 
@@ -81,6 +82,7 @@ class ProcessConfig(RunConfig, forbid_unknown_fields=True, kw_only=True):
 
     member: str | None = None
     concurrency: int = 16
+    tracks: int = 1
     order: Literal["key", "partition"] = "key"
     batch_size: int = 500
     max_batch_ms: int = 100
