@@ -22,10 +22,11 @@ class Table:
     """Runs with real events, and nobody who runs handlers but the test."""
 
     def __init__(
-        self, enforcer: Enforcer, *, batch_size: int = 100, max_batch_s: float = 0.0, room: int = 1000
+        self, enforcer: Enforcer, *, batch_size: int = 100, max_batch_s: float = 0.0, room: int = 1000, tracks: int = 1
     ) -> None:
-        self.runs = Runs(batch_size, max_batch_s)
-        self.in_flight = InFlight([self.runs], room)
+        self.tracks = [Runs(batch_size, max_batch_s) for _ in range(tracks)]
+        self.runs = self.tracks[0]
+        self.in_flight = InFlight(self.tracks, room)
         self._gate = enforcer.gate
 
     def begin(self, topic: str) -> Run:

@@ -10,44 +10,19 @@ import pytest
 
 from chio_fast import Enforcer, Policy
 from chio_fast.errors import ChioConfigError
-from chio_fast.kafka.assignment import Assigned
-from chio_fast.kafka.frontier import NOTHING
-from chio_fast.kafka.in_flight import InFlight
-from chio_fast.kafka.runs import Runs
-from chio_fast.kafka.sample import sample_message
 from chio_fast.kafka.transaction import Transaction
-from chio_fast.kafka.work import Run, Work
+from chio_fast.kafka.work import Work
 from tests.kafka.processor_world import World, forward, running, world
 from tests.kafka.scenario import OPEN_POLICY
+from tests.kafka.test_runs import Table
 
 __all__ = ["world"]
-
-
-class Table:
-    """Two tracks, and runs with real events."""
-
-    def __init__(self, enforcer: Enforcer) -> None:
-        self.tracks = [Runs(100, 0.0), Runs(100, 0.0)]
-        self.in_flight = InFlight(self.tracks, 100)
-        self._gate = enforcer.gate
-
-    def begin(self, topic: str) -> Run:
-        native = self._gate.partition(topic, 0, scope="events:consume:x", identity="workers", stamp=1)
-        held = Assigned((topic, 0), native, None)
-        run = Run(held, lambda *_: None, NOTHING, is_async=False, unproven=0, generation=1)
-        self.in_flight.begin(run)
-        return run
-
-    def works(self, run: Run, offsets: range) -> list[Work]:
-        messages = [sample_message(b"{}", topic=run.key[0], offset=offset) for offset in offsets]
-        events, _, _ = self._gate.admit(messages, {run.key: run.held.native})
-        return [Work(event, run, None) for event in events]
 
 
 @pytest.fixture
 def table(tmp_path: Path) -> Iterator[Table]:
     with Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer:
-        yield Table(enforcer)
+        yield Table(enforcer, room=100, tracks=2)
 
 
 def test_partitions_are_shared_out_evenly_and_keep_their_track(table: Table) -> None:
@@ -64,7 +39,7 @@ def test_partitions_are_shared_out_evenly_and_keep_their_track(table: Table) -> 
 
 def test_a_hand_out_is_shared_out_and_counted_as_one(table: Table) -> None:
     runs = [table.begin("a"), table.begin("b")]
-    works = [work for run in runs for work in table.works(run, range(30))]
+    works = [Work(event, run) for run in runs for event in table.admit(run, range(30))]
     # Of one partition, all are in one lane here: the first of each may begin.
     assert table.in_flight.add(works) == [works[0], works[30]]
     assert [track.taken for track in table.tracks] == [30, 30]
