@@ -169,6 +169,23 @@ def test_a_topic_deleted_and_created_again_is_a_new_one(one: Scenario):
     assert all(attempts[event.chio_receipt_id or ""] == 1 for event in seen)
 
 
+def test_a_client_that_goes_back_by_itself_brings_nothing_twice(one: Scenario, caplog: pytest.LogCaptureFixture):
+    """As librdkafka does after a pause that comes while it asks where to begin."""
+    with one.consumer() as consumer:
+        first = one.take(consumer, 20)
+        consumer.raw.seek(TopicPartition(one.topic, 0, 0))
+        rest = one.take(consumer, 40)
+        for n in range(5):
+            one.fates[one.raw_produce(b"later %d" % n)] = False
+        later = one.take(consumer, 5)
+        assert [event.offset() for event in (*first, *rest, *later)] == list(range(65))
+        assert consumer.stats().recreated == 0
+        consumer.commit(asynchronous=False)
+    assert one.committed() == {(one.topic, 0): 65}
+    assert "the client went back" in caplog.text
+    one.audit()
+
+
 def test_an_end_of_partition_comes_only_if_asked_for_and_after_its_events(one: Scenario):
     with one.consumer(one.conf(enable_partition_eof=True)) as consumer:
         handed: list[Event | Message] = []

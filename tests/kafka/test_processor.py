@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer, TopicPartition
 
 from chio_fast import Enforcer, Event, Policy, ReceiptLog
 from chio_fast.errors import ChioConfigError, ChioError
@@ -117,6 +117,20 @@ def test_outputs_offsets_and_receipts_commit_together(world: World) -> None:
         assert [consumed[parent].batch.state for parent in receipt.parents] == ["committed"]
     assert processor.stats().committed == 20
     world.verify()
+
+
+def test_a_client_that_goes_back_by_itself_has_nothing_processed_twice(world: World) -> None:
+    world.produce(*({"n": n} for n in range(100)))
+    processor = world.processor(forward(world.target))
+    with running(processor):
+        world.await_outputs(100)
+        processing = processor._processing
+        assert processing is not None
+        processing._errands.ask(lambda: processing._raw.seek(TopicPartition(world.source, 0, 0)))
+        world.produce({"n": 100})
+        assert [value["n"] for value in world.await_outputs(101)] == list(range(101))
+        assert processor.stats().aborts == 0
+    world.assert_processed_once(101)
 
 
 def test_denied_events_go_to_the_dlq_in_the_same_transaction(world: World) -> None:

@@ -30,11 +30,11 @@ def test_partitions_are_shared_out_evenly_and_keep_their_track(table: Table) -> 
     assert [run.runs for run in (first, second, third)] == [table.tracks[0], table.tracks[1], table.tracks[0]]
     table.in_flight.end([("a", 0), ("c", 0)])
     assert table.in_flight.get(("a", 0)) is None
-    # The track that lost two has the fewest now; what was on the other one goes back to it all the same.
-    table.in_flight.end([("b", 0)])
     assert table.begin("d").runs is table.tracks[0]
-    assert table.begin("b").runs is table.tracks[1]
+    table.in_flight.end([("b", 0)])
+    # The second track has the fewest now; what was on the first one goes back there all the same.
     assert table.begin("a").runs is table.tracks[0]
+    assert table.begin("b").runs is table.tracks[1]
 
 
 def test_a_hand_out_is_shared_out_and_counted_as_one(table: Table) -> None:

@@ -92,9 +92,10 @@ class Assigned:
         current: False once the partition was given up; read and written under the commit lock.
         start: offset, absolute or logical, at which an assign or seek began; None if at the group's committed one.
         returned: with evidence before action, the offset after the last event that was handed out.
+        topic_id: of the topic when the partition was assigned; None where it is not known.
     """
 
-    __slots__ = ("current", "frontier", "key", "native", "returned", "start")
+    __slots__ = ("current", "frontier", "key", "native", "returned", "start", "topic_id")
 
     def __init__(self, key: Key, native: Partition, start: int | None) -> None:
         self.key = key
@@ -103,6 +104,7 @@ class Assigned:
         self.current = True
         self.start = start
         self.returned: int | None = None
+        self.topic_id: str | None = None
 
     @property
     def position(self) -> int:

@@ -235,16 +235,43 @@ class Partitions:
     def begin_again(self, strays: list[Message]) -> list[Message]:
         """Recognise topics that were created anew: their offsets go back although nobody sought.
 
+        Offsets of the same topic go back where the client fetches again what it has given already, and are passed over.
+        librdkafka 2.16.0 does so when a partition is paused and resumed while it asks where to begin: it asks once more
+        half a second later, and begins anew with the answer (`rd_kafka_toppar_handle_Offset`).
+
         Returns:
-            Those of `strays` that are to be admitted again; the others belong to partitions that were given up.
+            Those of `strays` that are to be admitted again.
         """
-        known = [message for message in strays if key_of_message(message) in self._assignments]
-        for key in dict.fromkeys(map(key_of_message, known)):
+        keys = {key: None for key in map(key_of_message, strays) if key in self._assignments}
+        self._cluster.refresh((topic for topic, _ in keys), METADATA_TIMEOUT)
+        anew = set()
+        for key in keys:
+            held = self._assignments.get(key)
+            if held is not None and self._goes_on(held):
+                log.warning("the client went back in %s[%d] by itself; it is sent to %s again", *key, held.next_fetch)
+                self._restart(held)
+                continue
             log.warning("offsets of %s[%d] went back without a seek: taken for a topic that was created anew", *key)
             self.recreated += 1
             self.drop(self._buffer.remove(key, keep_paused=True))
             self._begin([TopicPartition(*key, OFFSET_INVALID)])
-        return known
+            anew.add(key)
+        return [message for message in strays if key_of_message(message) in anew]
+
+    def _goes_on(self, held: Assigned) -> bool:
+        """Whether a partition is the one that was assigned, and as long as it has to be: not deleted and created anew.
+
+        Where topics have no ids it is not known, and the offsets that went back count.
+        """
+        if held.topic_id is None or held.topic_id != self._cluster.topic_id(held.key[0]):
+            return False
+        try:
+            # The brokers may disagree for a moment on which topic there is; this is asked of the partition's leader.
+            _, end = self._raw.get_watermark_offsets(held.at(OFFSET_INVALID), METADATA_TIMEOUT, cached=False)
+        except KafkaException as error:
+            log.info("the end of %s[%d] is not to be had: %s", *held.key, error)
+            return True  # nothing is given up: what is sought and not there comes from the beginning, and here again
+        return end >= held.native.admitted
 
     def drop(self, events: list[Event]) -> None:
         """Give up events that were not handed out; a receipt that says otherwise is taken back by another one."""
@@ -258,6 +285,7 @@ class Partitions:
         self._cluster.refresh((partition.topic for partition in partitions), METADATA_TIMEOUT)
         taken = self._assignments.take(partitions)
         for held in taken:
+            held.topic_id = self._cluster.topic_id(held.key[0])
             if held.key in self._touched:
                 self._touched[held.key] = "begun anew"
             self.drop(self._buffer.remove(held.key, keep_paused=True))
