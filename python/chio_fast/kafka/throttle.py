@@ -118,9 +118,9 @@ class Throttle:
         self._paused.clear()
 
     def _pause(self) -> None:
-        # Of those without any event yet, the client may still be asking where to begin. If it is paused meanwhile, it asks
-        # again later and begins anew with the answer, wherever it is then (see `Partitions.begin_again`): with the latest
-        # offset, that is beyond what was not fetched. What comes of them before the next pause is little.
+        # Of those without any event yet, the client may still be asking where to begin. If it is paused meanwhile, it
+        # asks again later and begins anew with the answer, wherever it is then (see `Partitions.begin_again`): with the
+        # latest offset, that is beyond what was not fetched. What comes of them before the next pause is little.
         fresh = [held for held in self._assignments if held.key not in self._paused and held.native.admitted != NOTHING]
         if fresh:
             self._paused.update(held.key for held in fresh)
