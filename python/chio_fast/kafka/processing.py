@@ -123,8 +123,8 @@ class Processing:
 
     def _build_handling(self, options: Options, enforcer: Enforcer) -> None:
         """Make what knows the events in flight, and runs their handlers."""
-        self._runs = [Runs(options.batch_size, options.max_batch_ms / 1000) for _ in range(options.tracks)]
-        self.runs = InFlight(self._runs, options.in_flight)
+        self._runs_by_track = [Runs(options.batch_size, options.max_batch_ms / 1000) for _ in range(options.tracks)]
+        self.runs = InFlight(self._runs_by_track, options.in_flight)
         self.failures = Failures(options.on_handler_error, options.error_topic, options.max_attempts)
         journal = options.open_journal(enforcer.receipt_log)
         if journal is not None:
@@ -166,7 +166,7 @@ class Processing:
         self.exactly_once = ExactlyOnce(
             [
                 self._build_track(options, enforcer, ear, own, recovery, runs)
-                for own, recovery, runs in zip(ids, recoveries, self._runs, strict=True)
+                for own, recovery, runs in zip(ids, recoveries, self._runs_by_track, strict=True)
             ],
             self.runs,
             gate=enforcer.gate,

@@ -55,19 +55,8 @@ class Run:
     """
 
     __slots__ = (
-        "alive",
-        "begun",
-        "generation",
-        "handler",
-        "held",
-        "is_async",
-        "key",
-        "lanes",
-        "next",
-        "picked",
-        "runs",
-        "unproven",
-        "works",
+        "alive", "begun", "generation", "handler", "held", "is_async", "key", "lanes", "next", "picked", "runs",
+        "unproven", "works",
     )  # fmt: skip
 
     def __init__(

@@ -1,10 +1,11 @@
 //! Lower-case hexadecimal, the spelling of every hash and key.
 
+use crate::digits;
+
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
 const PAIRS: [[u8; 2]; 256] = pairs();
-/// Values of digits by byte; [`NO_DIGIT`] for all other bytes.
-const VALUES: [u8; 256] = values();
-const NO_DIGIT: u8 = 0xff;
+/// Values of digits by byte.
+const VALUES: [u8; 256] = digits::values(DIGITS);
 
 /// Appends `bytes` in lower-case hexadecimal.
 pub(crate) fn push(out: &mut Vec<u8>, bytes: &[u8]) {
@@ -46,17 +47,6 @@ const fn pairs() -> [[u8; 2]; 256] {
     while byte < 256 {
         table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
         byte += 1;
-    }
-    table
-}
-
-#[allow(clippy::indexing_slicing)] // As above.
-const fn values() -> [u8; 256] {
-    let mut table = [NO_DIGIT; 256];
-    let mut value = 0;
-    while value < DIGITS.len() {
-        table[DIGITS[value] as usize] = value as u8;
-        value += 1;
     }
     table
 }

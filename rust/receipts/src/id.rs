@@ -3,6 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use crate::digits::{self, NO_DIGIT};
 use crate::hash;
 
 /// Every spelled id starts with this.
@@ -13,10 +14,8 @@ const ALPHABET: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
 const DIGITS: usize = 26;
 /// Length of a spelled id in bytes.
 pub const SPELLED_LEN: usize = PREFIX.len() + DIGITS;
-/// Marks a byte that is no digit in [`VALUES`].
-const NO_DIGIT: u8 = 0xff;
 /// Digit values by byte.
-const VALUES: [u8; 256] = digit_values();
+const VALUES: [u8; 256] = digits::values(ALPHABET);
 const LOW_48: u64 = (1 << 48) - 1;
 
 /// Id of a record: 48-bit Unix time in ms · 32-bit tag of issuer and epoch · 48-bit counter.
@@ -188,17 +187,6 @@ fn clamp_ms(ms: i64) -> u64 {
 /// The digit of the low five bits.
 fn spell(bits: u64) -> u8 {
     ALPHABET.get((bits & 31) as usize).copied().unwrap_or_default()
-}
-
-#[allow(clippy::indexing_slicing)] // Evaluated by the compiler, which refuses an index out of range.
-const fn digit_values() -> [u8; 256] {
-    let mut values = [NO_DIGIT; 256];
-    let mut digit = 0;
-    while digit < ALPHABET.len() {
-        values[ALPHABET[digit] as usize] = digit as u8;
-        digit += 1;
-    }
-    values
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod body;
 pub mod chain;
 pub mod checkpoint;
 pub mod digest;
+mod digits;
 mod document;
 pub mod draft;
 pub mod export;
