@@ -11,6 +11,8 @@ EXTENSION := $(VENV)/.extension
 RUST_SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -name Cargo.toml \) -print 2>/dev/null)
 REPORTS := target/reports
 FUZZ_SECONDS ?= 60
+# Tests mostly wait, for a broker or for a child to be killed. Each process has a broker of its own (0.5 GB).
+TEST_PROCESSES ?= 5
 
 # What these variables point at would change how Cargo builds for each caller, and so build everything twice.
 unexport VIRTUAL_ENV
@@ -57,9 +59,10 @@ test-rust: ## Run the tests of the Rust crates
 	cargo test --locked --quiet --features chio-store/postgres
 
 test-python: env ## Run the tests of the package, on a real broker
+	cargo build --locked --quiet --features chio-store/postgres --example verdicts
 	@mkdir -p $(REPORTS)
 	@$(BIN)/python -m tests.kafka.broker || true
-	$(BIN)/python tools/run_tests.py $(REPORTS)/python.xml
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist worksteal --junitxml=$(REPORTS)/python.xml
 
 lint: $(DEPENDENCIES) ## Check formatting, lints and types
 	cargo fmt --all --check

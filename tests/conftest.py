@@ -17,9 +17,10 @@ BROKER_FIXTURES = {"broker", "empty_broker", "new_topic", "cluster"}
 REQUIRE_BROKER = "CHIO_REQUIRE_BROKER"
 REQUIRE_POSTGRES = "CHIO_REQUIRE_POSTGRES"
 
+# What was not tested for want of these parts is told by the reports, which come from all processes of a run.
+PARTS = {"broker": BROKER_FIXTURES, "postgres": {"postgres"}}
+
 _unavailable = pytest.StashKey[str]()
-_without_postgres = pytest.StashKey[str]()
-_without_broker = pytest.StashKey[int]()
 _drills = pytest.StashKey[dict[str, dict[str, object]]]()
 
 
@@ -47,14 +48,13 @@ def broker(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def postgres(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+def postgres() -> Iterator[PostgresServer]:
     """One running PostgreSQL server for the whole session; each log has a schema of its own."""
     try:
         server = PostgresServer()
     except PostgresUnavailableError as error:
         if os.environ.get(REQUIRE_POSTGRES) == "1":
             pytest.fail(str(error), pytrace=False)
-        request.config.stash[_without_postgres] = str(error)
         pytest.skip(str(error))
     with server:
         yield server
@@ -72,17 +72,17 @@ def require_broker(config: pytest.Config) -> None:
         return
     if os.environ.get(REQUIRE_BROKER) == "1":
         pytest.fail(reason, pytrace=False)
-    config.stash[_without_broker] = config.stash.get(_without_broker, 0) + 1
     pytest.skip(reason)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test that uses the broker, in the report too: CI counts them there."""
+    """Marks every test that uses the broker, and notes in the report which real parts it needs: CI counts them there."""
     for item in items:
-        if BROKER_FIXTURES.intersection(getattr(item, "fixturenames", ())):
+        fixtures = getattr(item, "fixturenames", ())
+        item.user_properties += [(part, "real") for part, names in PARTS.items() if names.intersection(fixtures)]
+        if BROKER_FIXTURES.intersection(fixtures):
             item.add_marker(pytest.mark.broker)
-            item.user_properties.append(("broker", "real"))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -95,13 +95,11 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Says in red which promises were not tested for want of a broker or a database; writes the drills down."""
-    count = config.stash.get(_without_broker, 0)
-    if count:
-        terminalreporter.section("THE BROKER TESTS DID NOT RUN", red=True, bold=True)
-        terminalreporter.line(f"{count} tests were skipped: {config.stash[_unavailable]}", red=True)
-    if _without_postgres in config.stash:
-        terminalreporter.section("THE POSTGRES TESTS DID NOT RUN", red=True, bold=True)
-        terminalreporter.line(config.stash[_without_postgres], red=True)
+    for part in PARTS:
+        missed = [found for found in terminalreporter.stats.get("skipped", ()) if (part, "real") in found.user_properties]
+        if missed:
+            terminalreporter.section(f"THE {part.upper()} TESTS DID NOT RUN", red=True, bold=True)
+            terminalreporter.line(f"{len(missed)} tests were skipped: {missed[0].longrepr[2]}", red=True)
     found, document = config.stash.get(_drills, {}), config.getoption("drill_report")
     if found and document:
         drills.write_table(document, found)

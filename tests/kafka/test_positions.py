@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable
+from typing import NoReturn
 
 import pytest
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 
 from chio_fast import Event
 from chio_fast.errors import ChioError, ChioRevoked
+from chio_fast.kafka.intake import Intake
 from tests.kafka.patience import patiently
 from tests.kafka.scenario import OPEN_POLICY, Scenario
 from tests.kafka.topics import place
@@ -120,6 +122,42 @@ def test_a_seek_in_on_assign_decides_where_consumption_starts(one: Scenario):
 
     with one.consumer(on_assign=to_50) as consumer:
         assert [event.offset() for event in one.take(consumer, 10)] == list(range(50, 60))
+
+
+def test_what_is_held_can_be_assigned_again(one: Scenario):
+    def offsets(count: int) -> list[int]:
+        return [event.offset() for event in one.take(consumer, count)]
+
+    with one.consumer() as consumer:
+        consumer.unsubscribe()
+        consumer.assign([TopicPartition(one.topic, 0, 0)])
+        assert offsets(5) == list(range(5))
+        consumer.assign([TopicPartition(one.topic, 0, 50)])
+        assert offsets(10) == list(range(50, 60))
+        consumer.unassign()
+        consumer.assign([TopicPartition(one.topic, 0, 55)])
+        assert offsets(5) == list(range(55, 60))
+        consumer.incremental_unassign([TopicPartition(one.topic, 0)])
+        consumer.incremental_assign([TopicPartition(one.topic, 0, 58)])
+        assert offsets(2) == [58, 59]
+
+
+@pytest.mark.parametrize("strategy", ["range", "cooperative-sticky"])
+def test_what_is_lost_before_any_event_was_kept_is_fetched_again(
+    one: Scenario, strategy: str, monkeypatch: pytest.MonkeyPatch
+):
+    class Interrupted(Exception):  # noqa: N818 - it is no error
+        """What a signal handler may raise anywhere."""
+
+    def interrupt(*_: object) -> NoReturn:
+        raise Interrupted
+
+    with one.consumer(one.conf(partition_assignment_strategy=strategy)) as consumer:
+        with monkeypatch.context() as interrupted, pytest.raises(Interrupted):
+            interrupted.setattr(Intake, "_decide", interrupt)
+            consumer.poll(45)
+        one.take(consumer, 60)
+    assert [offset for (_, _, offset), _ in one.handed] == list(range(60))
 
 
 def test_pause_withholds_what_is_buffered_and_resume_gives_it_first(one: Scenario):

@@ -7,9 +7,22 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    Consumer,
+    IsolationLevel,
+    KafkaError,
+    KafkaException,
+    Message,
+    TopicPartition,
+)
+from confluent_kafka.admin import AdminClient, OffsetSpec  # type: ignore[attr-defined]
 
 from tests.kafka.patience import PATIENCE, patiently
+
+MARKERS = 15.0
+"""Seconds for which a reader of what is committed waits for transactions that are open. A broker that has just started
+writes the first end of one after 3 s."""
 
 Place = tuple[str, int, int]
 """Topic, partition and offset."""
@@ -33,6 +46,8 @@ def delivered(note: Callable[[Place], None]) -> Callable[[Any, Any], None]:
 def read(bootstrap: str, topic: str, isolation: str = "read_committed") -> Iterator[Message]:
     """Every record of a topic up to its end of now, in the order of each partition."""
     with _reader(bootstrap, topic, isolation) as reader:
+        if isolation == "read_committed":
+            _await_markers(bootstrap, reader.assignment())
         unread = {part.partition for part in reader.assignment()}
         for _ in patiently(f"the end of `{topic}`"):
             for message in _arrived(reader):
@@ -65,6 +80,20 @@ def await_records(bootstrap: str, topic: str, count: int) -> list[Message]:
 def _arrived(reader: Consumer, at_most: int = 1_000) -> list[Message]:
     """What is there as soon as anything is: `consume` waits until it has all that it was asked for."""
     return reader.consume(1, 0.2) + reader.consume(at_most - 1, 0)
+
+
+def _await_markers(bootstrap: str, partitions: list[TopicPartition]) -> None:
+    """Wait a moment for the end of transactions: brokers write it after they have answered a commit."""
+    admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
+    latest = dict.fromkeys(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+
+    def ends(isolation: IsolationLevel) -> list[int]:
+        asked = admin.list_offsets(latest, isolation_level=isolation, request_timeout=PATIENCE)
+        return [answer.result().offset for answer in asked.values()]
+
+    deadline = time.monotonic() + MARKERS
+    while ends(IsolationLevel.READ_COMMITTED) != ends(IsolationLevel.READ_UNCOMMITTED) and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 @contextmanager

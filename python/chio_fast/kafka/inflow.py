@@ -43,6 +43,18 @@ class Inflow:
             for partition in partitions:
                 self.inlet.lead_in(partition.topic, partition.partition)
 
+    def lead_in_again(self, partitions: Iterable[TopicPartition]) -> None:
+        """Lead partitions in that the client may have held when it was told to assign them.
+
+        What it held it stops first, on a thread of its own, which ends the way into the inlet, and it makes no way to
+        itself for a queue that ever had another (librdkafka 2.16.0, `rd_kafka_toppar_fetch_stop`, `_fetch_start`): such
+        a partition would be fetched and never seen. It does things in the order in which it is told, so what has to be
+        stopped is once it has answered what it holds.
+        """
+        if self.inlet is not None:
+            self._raw.assignment()
+            self.lead_in(partitions)
+
     def enter(self, count: int, timeout: float) -> list[Message]:
         """Enter the client for up to `timeout` seconds; give up to `count` messages that came as its own objects."""
         if self.inlet is not None and self.inlet.has_news:

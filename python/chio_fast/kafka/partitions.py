@@ -135,16 +135,14 @@ class Partitions:
             self._assignments.scope(partition.topic)
         keys = keys_of(partitions)
         self._leave([held.key for held in self._assignments if held.key not in keys])
-        self._inflow.lead_in(partitions)
-        self._raw.assign(partitions)
+        self._assign(self._raw.assign, partitions)
         self._begin(partitions)
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         """Take `partitions` in addition."""
         for partition in partitions:
             self._assignments.scope(partition.topic)
-        self._inflow.lead_in(partitions)
-        self._raw.incremental_assign(partitions)
+        self._assign(self._raw.incremental_assign, partitions)
         self._begin(partitions)
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
@@ -319,12 +317,19 @@ class Partitions:
         fresh = [held.at(OFFSET_INVALID)]
         try:
             self._raw.incremental_unassign(fresh)
-            self._raw.incremental_assign(fresh)
+            self._assign(self._raw.incremental_assign, fresh)
         except KafkaException:
             # The client takes incremental changes only under a cooperative protocol.
-            self._raw.assign(
+            self._assign(
+                self._raw.assign,
                 [
                     other.at(OFFSET_INVALID if other is held or other.next_fetch is None else other.next_fetch)
                     for other in self._assignments
-                ]
+                ],
             )
+
+    def _assign(self, assign: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition]) -> None:
+        """Have the client take `partitions` by its method `assign`, some of which it may hold already."""
+        self._inflow.lead_in(partitions)
+        assign(partitions)
+        self._inflow.lead_in_again(partitions)
