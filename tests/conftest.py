@@ -77,7 +77,7 @@ def require_broker(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks every test that uses the broker, and notes in the report which real parts it needs: CI counts them there."""
+    """Marks every test that uses the broker, and notes in the report which real parts each needs: CI counts them."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         item.user_properties += [(part, "real") for part, names in PARTS.items() if names.intersection(fixtures)]
@@ -96,7 +96,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Says in red which promises were not tested for want of a broker or a database; writes the drills down."""
     for part in PARTS:
-        missed = [found for found in terminalreporter.stats.get("skipped", ()) if (part, "real") in found.user_properties]
+        skipped = terminalreporter.stats.get("skipped", ())
+        missed = [report for report in skipped if (part, "real") in report.user_properties]
         if missed:
             terminalreporter.section(f"THE {part.upper()} TESTS DID NOT RUN", red=True, bold=True)
             terminalreporter.line(f"{len(missed)} tests were skipped: {missed[0].longrepr[2]}", red=True)

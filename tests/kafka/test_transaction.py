@@ -309,7 +309,7 @@ def test_after_an_error_neither_a_quick_commit_nor_the_producer_is_trusted(
     await_an_error(transaction)
     transaction.produce(topic, value=b"2")
     transaction.flush()
-    with pytest.raises(Unclean, match="had an error|Unknown broker error") as unclean:
+    with pytest.raises(Unclean, match=r"had an error|Unknown broker error") as unclean:
         transaction.commit()
     if "Unknown broker error" in str(unclean.value):
         return  # so says, now and then, a broker that has just started; it may have committed or not

@@ -85,7 +85,7 @@ def _arrived(reader: Consumer, at_most: int = 1_000) -> list[Message]:
 def _await_markers(bootstrap: str, partitions: list[TopicPartition]) -> None:
     """Wait a moment for the end of transactions: brokers write it after they have answered a commit."""
     admin = AdminClient({"bootstrap.servers": bootstrap, "log_level": 0})
-    latest = dict.fromkeys(partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
+    latest: dict[TopicPartition, OffsetSpec] = {part: OffsetSpec.latest() for part in partitions}  # type: ignore[no-untyped-call]
 
     def ends(isolation: IsolationLevel) -> list[int]:
         asked = admin.list_offsets(latest, isolation_level=isolation, request_timeout=PATIENCE)
