@@ -93,6 +93,8 @@ class Runs:
                 self._picked -= run.picked
                 self.unfinished -= sum(work.state != FINISHED for work in run.works)
                 left = list(run.works)[run.picked :]
+                run.works.clear()
+                run.lanes.clear()
                 begun += [work for work in left if work.state != WAITING and not work.denied]
             self._changed.notify()
         return begun

@@ -84,11 +84,12 @@ class Run:
         self.alive = True
 
 
-class Work(msgspec.Struct, eq=False):
+class Work(msgspec.Struct, eq=False, gc=False):
     """One event that is being handled.
 
     Written by the worker that runs its handler; from `FINISHED` on it is read by the transaction thread alone. There is
-    one for every event, so it is a struct: no line of Python runs to make one.
+    one for every event, so it is a struct: no line of Python runs to make one. And Python's garbage collector, which
+    would look at thousands of them again and again, does not see it: a run lets go of its works when it ends.
 
     Attributes:
         event: the event.
