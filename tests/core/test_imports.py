@@ -22,6 +22,11 @@ def test_importing_the_package_imports_neither_the_client_nor_the_extension() ->
     )
 
 
+def test_the_command_line_loads_what_a_command_needs_no_sooner_than_it() -> None:
+    heavy = ("asyncio", "chio_fast.verify", "confluent_kafka", "importlib.metadata", "nacl", "rich.progress")
+    assert run(f"import sys, chio_fast.cli.commands; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
 def test_enforcing_needs_no_client(tmp_path: Path) -> None:
     code = f"""
 import sys

@@ -12,7 +12,6 @@ from chio_fast.cli import config_files, options
 from chio_fast.cli.output import Output, clock
 from chio_fast.cli.run_config import client_settings
 from chio_fast.errors import ChioConfigError
-from chio_fast.verify import MalformedError, read_anchor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -31,6 +30,7 @@ def anchors(
     Example: `chio-fast anchors -b localhost:9092 --json > anchors.jsonl`
     """
     from chio_fast.kafka.anchors import read_topic
+    from chio_fast.verify import MalformedError, read_anchor
 
     output, rows = Output(as_json), []
     settings = client_settings(config_files.load_either(config_file).kafka, bootstrap, properties)
@@ -62,6 +62,8 @@ def read(source: str, settings: Mapping[str, Any] | None) -> Iterator[bytes]:
         ChioConfigError: there is no such topic, or a line of the file is no anchor.
         OSError: the file cannot be read.
     """
+    from chio_fast.verify import MalformedError, read_anchor
+
     if settings is None:
         for number, line in enumerate(Path(source).read_bytes().splitlines(), 1):
             try:

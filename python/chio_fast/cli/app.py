@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 import re
 import sys
@@ -151,7 +150,9 @@ def _is_of_a_setting(error: Exception) -> bool:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
-        Output().line(f"chio-fast {importlib.metadata.version('chio-fast')}")
+        from importlib.metadata import version
+
+        Output().line(f"chio-fast {version('chio-fast')}")
         raise typer.Exit
 
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
 from chio_fast.cli.enforce_config import EnforceConfig
-from chio_fast.cli.process_config import ProcessConfig
 from chio_fast.cli.run_config import RunConfig
 from chio_fast.errors import ChioConfigError
 from chio_fast.location import LogLocation
+
+if TYPE_CHECKING:
+    from chio_fast.cli.process_config import ProcessConfig
 
 Form = TypeVar("Form", bound=RunConfig)
 
@@ -44,6 +46,8 @@ def load_either(file: Path | None) -> EnforceConfig | ProcessConfig:
         OSError: it cannot be read.
     """
     if file is not None and _has_handlers(file):
+        from chio_fast.cli.process_config import ProcessConfig
+
         return load(file, ProcessConfig)
     return load(file, EnforceConfig)
 

@@ -12,10 +12,8 @@ import typer
 
 from chio_fast import diagnosis, settings, topics
 from chio_fast.cli import config_files, enforce_config, options
-from chio_fast.cli.enforce_config import EnforceConfig
 from chio_fast.cli.exits import ExitCode
 from chio_fast.cli.output import Output
-from chio_fast.cli.process_config import ProcessConfig
 from chio_fast.cli.run_config import QUIET
 from chio_fast.errors import ChioError, LogMissingError
 from chio_fast.location import LogLocation
@@ -23,10 +21,12 @@ from chio_fast.location import LogLocation
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from chio_fast.cli.enforce_config import EnforceConfig
+    from chio_fast.cli.process_config import ProcessConfig
     from chio_fast.cli.run_config import RunConfig
     from chio_fast.diagnosis import Diagnosis
 
-Config = EnforceConfig | ProcessConfig
+    Config = EnforceConfig | ProcessConfig
 
 SLOW_SYNC_MS = 50.0
 LOW_SPACE = 1 << 30

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any, TextIO
 import msgspec
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -121,6 +119,8 @@ class Output:
                 self.fields([pair for pair in zip(columns, row, strict=True) if "".join(map(str, pair)).strip()])
 
     def _draw(self, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+        from rich.table import Table
+
         table = Table(header_style="bold")
         for column in columns:
             table.add_column(column, no_wrap=column in WHOLE, overflow="fold")
@@ -134,6 +134,8 @@ class Output:
         if not self._err.is_terminal:
             yield lambda done: None
             return
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
         columns = (SpinnerColumn(), TextColumn(label), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._err, transient=True) as progress:
             task = progress.add_task(label, total=total)

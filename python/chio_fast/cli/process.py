@@ -5,13 +5,15 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chio_fast.cli import config_files, options, process_config
+from chio_fast.cli import config_files, options
 from chio_fast.cli.output import Output
-from chio_fast.cli.process_config import ProcessConfig
+
+if TYPE_CHECKING:
+    from chio_fast.cli.process_config import ProcessConfig
 
 log = logging.getLogger("chio_fast.process")
 
@@ -71,11 +73,13 @@ def process(
     Example: `chio-fast process -b localhost:9092 --group payments --identity payment-service --policy policy.yaml
     --dlq-topic denied --error-topic failed -t orders=payments.handlers:on_order --produce payments`
     """
+    from chio_fast.cli import process_config
+
     output = Output(as_json)
     if example:
         sys.stdout.write(process_config.EXAMPLE)
         return
-    config = config_files.load(config_file, ProcessConfig)
+    config = config_files.load(config_file, process_config.ProcessConfig)
     config.take_flags(
         bootstrap,
         properties,

@@ -17,10 +17,10 @@ from chio_fast.decision import Verdict
 from chio_fast.errors import ChioConfigError
 from chio_fast.keys import TrustFile
 from chio_fast.location import LogLocation
-from chio_fast.log import ReceiptLog
 from chio_fast.records import Direction, ReceiptKind, State
 
 if TYPE_CHECKING:
+    from chio_fast.log import ReceiptLog
     from chio_fast.records import Chain, Receipt
 
 app = typer.Typer(help="The receipt log: what was decided, why, and what led to what.", no_args_is_help=True)
@@ -270,6 +270,8 @@ def import_frames(
 
     Example: `chio-fast receipt import a.frames b.frames --into all.db --trust trust.json`
     """
+    from chio_fast.log import ReceiptLog
+
     output, trusted = Output(as_json), TrustFile.load(trust)
     for file in files:
         # Before anything is taken over, and before a log is created for it.
@@ -290,6 +292,8 @@ def open_log(location: LogLocation) -> ReceiptLog:
     Raises:
         ChioConfigError: there is no file.
     """
+    from chio_fast.log import ReceiptLog
+
     if not location.exists():
         raise ChioConfigError(f"there is no receipt log at `{location}`; write `--log PATH`, or set CHIO_RECEIPT_LOG")
     return ReceiptLog.open(location)

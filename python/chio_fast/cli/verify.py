@@ -18,15 +18,13 @@ from chio_fast.cli.receipt import open_log
 from chio_fast.cli.run_config import client_settings
 from chio_fast.errors import ChioConfigError, VerifyError
 from chio_fast.keys import Signer, TrustFile
-from chio_fast.log import verify_export
-from chio_fast.verify import AnchorCheck, Finding, LogVerifier, load_trust
-from chio_fast.verify.frames import MAGIC
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from chio_fast.location import LogLocation
     from chio_fast.log import ReceiptLog
+    from chio_fast.verify import AnchorCheck
 
 UNKNOWN = "unknown"
 SHOWN_FINDINGS = 20
@@ -144,6 +142,8 @@ def own_trust(output: Output, log: LogLocation) -> TrustFile:
 
 def read_anchors(values: Iterable[bytes], trust: TrustFile, log: ReceiptLog) -> AnchorCheck:
     """Take anchors, to hold a log to them."""
+    from chio_fast.verify import AnchorCheck, load_trust
+
     check = AnchorCheck(load_trust(trust.to_json()), log_id=log.log_id)
     for value in values:
         check.anchor(value)
@@ -176,6 +176,8 @@ def by_engine(
 
 
 def _not_led_to(log: ReceiptLog, check: AnchorCheck, batches: int) -> list[dict[str, Any]]:
+    from chio_fast.verify import Finding
+
     for batch in log.batches(last=batches):
         check.batch(batch.issuer, batch.running_count, bytes.fromhex(batch.checkpoint))
     return [
@@ -194,6 +196,8 @@ def independently(
     log: ReceiptLog, trust: TrustFile, advance: Callable[[int], None], check: AnchorCheck | None = None
 ) -> Summary:
     """Verify a log with the independent verifier; only its frames come from the engine."""
+    from chio_fast.verify import LogVerifier, load_trust
+
     verifier = LogVerifier(load_trust(trust.to_json()), anchors=check)
     done = 0
     for batch in log.batches():
@@ -256,6 +260,8 @@ def _verify_exports(output: Output, exports: list[Path], trust: TrustFile, *, in
 
 
 def _read_export(path: Path) -> bytes:
+    from chio_fast.verify.frames import MAGIC
+
     export = path.read_bytes()
     if export.startswith(MAGIC):
         raise ChioConfigError(
@@ -266,6 +272,8 @@ def _read_export(path: Path) -> bytes:
 
 
 def _engine_export(export: bytes, trust: TrustFile) -> dict[str, Any]:
+    from chio_fast.log import verify_export
+
     try:
         verified = verify_export(export, trust)
     except VerifyError as error:
