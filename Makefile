@@ -17,6 +17,8 @@ TEST_PROCESSES ?= 5
 # What these variables point at would change how Cargo builds for each caller, and so build everything twice.
 unexport VIRTUAL_ENV
 unexport PYTHONPATH
+# Tests start hundreds of Python programs, each of which would compile its modules anew.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use chio_client::{Handle, HandleKind, Message};
@@ -57,6 +58,11 @@ impl Inlet {
             .ok_or_else(|| PyRuntimeError::new_err("the Consumer belongs to no group"))?;
         let state = Mutex::new(State { queue: Some(queue), taken: Vec::new() });
         Ok(Self { consumer: consumer.unbind(), handle, state })
+    }
+
+    /// The consumer calls back, so what it is part of may hold it and this.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.consumer)
     }
 
     fn lead_in(&self, py: Python<'_>, topic: &str, partition: i32) -> PyResult<()> {

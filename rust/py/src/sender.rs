@@ -1,5 +1,6 @@
 //! Handing outputs to a producer of the client's without the client's `produce`, and without Python's lock.
 
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
 use chio_client::{HandleKind, Library};
@@ -24,6 +25,11 @@ impl Sender {
         let library = client::library(producer.py())?;
         client::handle(&producer, HandleKind::Producer)?;
         Ok(Self { producer: producer.unbind(), library })
+    }
+
+    /// The producer calls back, so what it is part of may hold it and this.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.producer)
     }
 
     fn hand(&self, py: Python<'_>, outputs: Vec<Bound<'_, Check>>) -> PyResult<(usize, i32)> {
