@@ -12,7 +12,7 @@ RUST_SOURCES := $(shell find rust -name target -prune -o \( -name '*.rs' -o -nam
 REPORTS := target/reports
 FUZZ_SECONDS ?= 60
 # Tests mostly wait, for a broker or for a child to be killed. Each process has a broker of its own (0.5 GB).
-TEST_PROCESSES ?= 5
+TEST_PROCESSES ?= 4
 
 # What these variables point at would change how Cargo builds for each caller, and so build everything twice.
 unexport VIRTUAL_ENV
