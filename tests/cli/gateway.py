@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 # A run that is idle so long has everything: the time counts from its assignment on, and what is there comes within
 # milliseconds. After a kill, transactions of the dead process are looked into first.
 WHEN_IDLE = ("--idle-exit", "2")
-WHEN_IDLE_AFTER_A_KILL = ("--idle-exit", "5")
+WHEN_IDLE_AFTER_A_KILL = ("--idle-exit", "8")
 EVENTS = 60
 LARGE = {5, 17, 29}
 SECRET = {7, 8}

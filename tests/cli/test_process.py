@@ -90,9 +90,11 @@ def config(tmp_path: Path, policy_file: Path, topics: dict[str, str], errors: st
         "kafka": {
             "bootstrap.servers": broker.bootstrap,
             "group.id": topics["source"],
-            # A member that was killed keeps its partitions until its session ends.
+            # A member that was killed keeps its partitions until its session ends, and the offsets of its running
+            # transaction are not told to others until that ends.
             "session.timeout.ms": 1000,
             "heartbeat.interval.ms": 300,
+            "transaction.timeout.ms": 3000,
         },
         "topics": {topics["source"]: "handlers:forward"},
         "produces": {topics["target"]: None},
