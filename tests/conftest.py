@@ -95,8 +95,8 @@ def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Says in red which promises were not tested for want of a broker or a database; writes the drills down."""
+    skipped = terminalreporter.stats.get("skipped", ())
     for part in PARTS:
-        skipped = terminalreporter.stats.get("skipped", ())
         missed = [report for report in skipped if (part, "real") in report.user_properties]
         if missed:
             terminalreporter.section(f"THE {part.upper()} TESTS DID NOT RUN", red=True, bold=True)

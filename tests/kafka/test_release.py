@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -69,7 +68,7 @@ def use_producer(scenario: Scenario) -> None:
 
 
 @pytest.mark.parametrize("use", [use_consumer, use_processor, use_producer])
-def test_no_client_is_left(scenario: Scenario, tmp_path: Path, use: Callable[[Scenario], None]):
+def test_no_client_is_left(scenario: Scenario, use: Callable[[Scenario], None]):
     scenario.policy = OPEN_POLICY.replace("]", ', "events:produce"]')
     for _ in range(3):
         scenario.raw_produce(b"x")

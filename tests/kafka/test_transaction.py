@@ -116,8 +116,8 @@ def test_a_second_producer_of_the_id_fences_the_first_at_every_step(
 
 def test_a_transaction_that_outlived_its_timeout_is_fenced_and_renewing_helps(start: Start, broker: Broker, topic: str):
     transaction = start(transaction_timeout_ms=1_000)
+    began = time.monotonic()
     write(transaction, topic, b"too late")
-    began = time.monotonic()  # a moment after the transaction began
 
     def go_on() -> None:
         # The broker refuses once the coordinator has raised the epoch, a second or two after the timeout.
@@ -128,7 +128,7 @@ def test_a_transaction_that_outlived_its_timeout_is_fenced_and_renewing_helps(st
     with pytest.raises(Fenced) as raised:
         go_on()
     assert raised.value.timed_out
-    assert time.monotonic() - began >= 0.9
+    assert time.monotonic() - began >= 1
     transaction.renew()
     commit_one(transaction, topic, b"in time")
     assert values(broker.bootstrap, topic) == [b"in time"]
