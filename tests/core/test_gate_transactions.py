@@ -227,6 +227,8 @@ def test_an_attempt_that_is_counted_before_the_handler_runs_is_counted_once(enfo
     receipts = [receipt for receipt in enforcer.receipt_log.query(kind="consume") if receipt.batch.state == "prepared"]
     assert [(receipt.target.offset, receipt.attempt) for receipt in receipts] == [(4, 1), (5, 1), (3, 2)]
     assert [receipt.id for receipt in receipts] == [event.chio_receipt_id for event in [*events[1:], events[0]]]
+    attempts = list(enforcer.receipt_log.query(kind="consume", state="attempt"))
+    assert [receipt.evidence for receipt in attempts] == [*3 * ["before_action"], None, "before_action"]
     verified(enforcer, tmp_path)
 
 

@@ -202,9 +202,13 @@ def test_a_missing_dlq_topic_stops_the_processor(world: World) -> None:
 
 
 def process_poison(arguments: dict[str, Any], source: str, target: str, policy: str) -> None:
-    """Process in a process of its own, which events of one kind kill."""
+    """Process in a process of its own, which events of two kinds kill."""
+    failed: set[int] = set()
 
     def handle(event: Event, ctx: Any) -> None:
+        if b"slow poison" in event.value() and event.offset() not in failed:
+            failed.add(event.offset())
+            raise LookupError("no such order")
         if b"poison" in event.value():
             os.kill(os.getpid(), signal.SIGKILL)
         ctx.produce(topic=target, value=event.value())
@@ -214,8 +218,10 @@ def process_poison(arguments: dict[str, Any], source: str, target: str, policy: 
     processor.run()
 
 
-def test_an_event_that_ends_the_process_is_given_up_and_those_beside_it_are_not(world: World) -> None:
-    world.produce(*({"n": n} for n in range(5)), {"n": 5, "poison": True}, *({"n": n} for n in range(6, 10)))
+@pytest.mark.parametrize("kind", ["poison", "slow poison"])
+def test_an_event_that_ends_the_process_is_given_up_and_those_beside_it_are_not(world: World, kind: str) -> None:
+    """At the first attempt of each life, or at the second, after one that failed."""
+    world.produce(*({"n": n} for n in range(5)), {"n": 5, "kind": kind}, *({"n": n} for n in range(6, 10)))
     arguments = world.arguments(max_attempts=4, config=SHORT_SESSION)
     del arguments["policy"]
     spawn = multiprocessing.get_context("spawn")

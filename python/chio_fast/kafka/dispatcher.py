@@ -180,12 +180,14 @@ class Dispatcher:
         return work.run.alive
 
     def _take_again(self, work: Work) -> bool:
-        """Give an event that failed its next id; False if it is denied this time, or not ours any longer."""
+        """Give an event that failed its next id, and count it; False if it is denied now, or not ours any longer."""
         while True:
             allowed, denied, due = self._gate.take([work.event])
             if not due:
                 work.denied = bool(denied)
-                return bool(allowed)
+                if allowed:
+                    self._proving.count_again(work)
+                return bool(allowed) and work.run.alive
             self._boundaries.enforcer.guards.run(due)
 
     def _failed(self, work: Work, error: Exception) -> bool:

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 
-use chio_receipts::{Attempt, Mode, PushError, jcs};
+use chio_receipts::{Attempt, Evidence, Mode, PushError, jcs};
 use chio_rulings::{Generation, Issued, Resolved};
 use chio_store::BatchSpec;
 
@@ -140,6 +140,11 @@ impl Receipts {
             Self::Abandoned => None,
             Self::Further => Some(Issued { is_counted: true, ..issued }),
         }
+    }
+
+    /// When they are durable: those that count an attempt are before its handler runs, which tells them from the others.
+    fn evidence(self) -> Option<Evidence> {
+        (self == Self::Further).then_some(Evidence::BeforeAction)
     }
 }
 
@@ -292,7 +297,7 @@ impl Batch<'_> {
             }
             let id = if receipts == Receipts::Further { issue.next_id(ruling.now) } else { issued.id };
             let attempt = if issued.is_counted { Attempt::Again } else { Attempt::Ask };
-            let pushed = reading.push(issue, inbound, &ruling, (id, attempt, None))?;
+            let pushed = reading.push(issue, inbound, &ruling, (id, attempt, receipts.evidence()))?;
             *ordinal = Some(pushed);
             ruling.issued = receipts.leave(*issued, pushed);
         }
