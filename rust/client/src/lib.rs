@@ -23,4 +23,4 @@ pub use headers::Headers;
 pub use inlet::Inlet;
 pub use library::{Handle, HandleKind, Library, LibraryError, VERSION};
 pub use message::Message;
-pub use sender::{Record, Refusal, Sender};
+pub use sender::{Record, Refusal, Sender, Series};

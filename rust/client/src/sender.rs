@@ -25,7 +25,7 @@ pub const QUEUE_FULL: c_int = -184;
 /// `RD_KAFKA_RESP_ERR__DESTROY`: the producer is being closed.
 pub const DESTROYED: c_int = -197;
 
-/// What is handed to a producer.
+/// What is handed to a producer, without its headers.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// Topic.
@@ -38,8 +38,6 @@ pub struct Record<'a> {
     pub value: Option<&'a [u8]>,
     /// Unix ms, 0 for now.
     pub timestamp: i64,
-    /// Headers, in order.
-    pub headers: &'a [(&'a CStr, Option<&'a [u8]>)],
 }
 
 /// Why a producer did not take a record: an error code of librdkafka.
@@ -74,18 +72,9 @@ impl Sender {
         Self { library, producer }
     }
 
-    /// Hands a record over; its bytes are copied.
-    ///
-    /// # Errors
-    /// [`Refusal`]: the producer did not take it.
-    pub fn send(&self, record: &Record<'_>) -> Result<(), Refusal> {
-        let Record { topic, partition, key, value, timestamp, headers } = *record;
-        let mut arguments = Vec::with_capacity(OTHERS + headers.len());
-        let topic = argument(TOPIC, ArgumentValue { text: topic.as_ptr() });
-        arguments.extend(others(topic, (partition, timestamp), key, value));
-        arguments.extend(headers.iter().map(|(name, value)| header(name.as_ptr(), *value)));
-        // SAFETY: what the arguments point to lives as long as the record.
-        unsafe { self.produce(&arguments) }
+    /// A series of records.
+    pub fn series(&self) -> Series<'_> {
+        Series { sender: self, topics: Vec::new(), arguments: Vec::new() }
     }
 
     /// Hands over the records of a bundle from `first` on; gives the number of the next one, and why it is refused unless
@@ -124,6 +113,44 @@ impl Sender {
             (functions.error_destroy)(error);
             Err(Refusal { code })
         }
+    }
+}
+
+/// Records that are handed over one after the other.
+pub struct Series<'a> {
+    sender: &'a Sender,
+    topics: Vec<Topic<'a>>,
+    /// Room that is used again.
+    arguments: Vec<Argument>,
+}
+
+impl<'a> Series<'a> {
+    /// Hands a record over, with its headers in order; its bytes are copied.
+    ///
+    /// # Errors
+    /// [`Refusal`]: the producer did not take it.
+    pub fn send<'h>(
+        &mut self,
+        record: &Record<'a>,
+        headers: impl Iterator<Item = (&'h CStr, Option<&'h [u8]>)>,
+    ) -> Result<(), Refusal> {
+        let Record { topic, partition, key, value, timestamp } = *record;
+        let topic = self.topic(topic);
+        self.arguments.clear();
+        self.arguments.extend(others(topic, (partition, timestamp), key, value));
+        self.arguments.extend(headers.map(|(name, value)| header(name.as_ptr(), value)));
+        // SAFETY: what the arguments point to lives as long as the record, its headers and the topics.
+        unsafe { self.sender.produce(&self.arguments) }
+    }
+
+    fn topic(&mut self, name: &'a CStr) -> Argument {
+        if let Some(known) = self.topics.iter().find(|known| known.name == name) {
+            return known.argument();
+        }
+        let topic = Topic::new(self.sender, name);
+        let argument = topic.argument();
+        self.topics.push(topic);
+        argument
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::RandomState;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
@@ -17,7 +18,7 @@ use crate::outlet::{Given, Outlet};
 #[derive(Debug)]
 pub struct Exits {
     gate: Py<Gate>,
-    by_topic: HashMap<String, Exit>,
+    by_topic: HashMap<String, Exit, RandomState>,
 }
 
 #[derive(Debug)]

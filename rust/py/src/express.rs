@@ -15,7 +15,7 @@ use chio_rulings::{Origin, Ruling};
 use crate::backlog::Backlog;
 use crate::clock;
 use crate::event::Event;
-use crate::inbound;
+use crate::inbound::HandedOn;
 use crate::offer::{Header, Offer};
 use crate::record;
 
@@ -83,7 +83,7 @@ impl Backlog {
                 origin.add_parent(issued.id);
             }
             if origin.correlation.is_none() {
-                origin.correlation = inbound::correlation_of(py, event.get(), &gate.correlation);
+                origin.correlation = HandedOn::read(py, event.get(), &gate.correlation, false).correlation;
             }
         }
         if !add_parents(&mut origin, given.parents, handling.as_ref())? {
@@ -114,7 +114,7 @@ impl Backlog {
         let own = [(RECEIPT.as_bytes(), Some(spelled.as_slice())), (SCOPE.as_bytes(), Some(outlet.scope.as_bytes()))];
         let sent = headers.iter().map(|(name, value)| (name.as_bytes(), *value)).chain(own);
         let (partition, timestamp) = (partition.unwrap_or(-1), given.timestamp);
-        let record = Record { topic: &address.topic, partition, key, value, timestamp, headers: &[] };
+        let record = Record { topic: &address.topic, partition, key, value, timestamp };
         Ok(self.line.put(address, &record, sent, (id, ordinal)))
     }
 

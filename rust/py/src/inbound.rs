@@ -3,19 +3,45 @@
 use std::ops::Range;
 
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 
 use chio_policy::HeaderNames;
 use chio_receipts::ReceiptId;
-use chio_rulings::headers::{RECEIPT, correlation_text, is_digested};
+use chio_rulings::headers::{RECEIPT, TRACE, correlation_text, is_digested};
 
 use crate::event::Event;
 use crate::record::Header;
 
-/// The correlation text of one event: of the first header of `names` that is there.
-pub fn correlation_of(py: Python<'_>, event: &Event, names: &[String]) -> Option<String> {
-    let mut inbound = Inbound::default();
-    let part = inbound.read(py, event, &HeaderNames::default(), names);
-    inbound.correlation(&part).map(str::to_owned)
+/// What an output takes along from the event that is handled.
+#[derive(Debug, Default)]
+pub struct HandedOn<'py> {
+    /// Its correlation text.
+    pub correlation: Option<String>,
+    /// The trace that it is part of.
+    pub trace: Option<Bound<'py, PyBytes>>,
+}
+
+impl<'py> HandedOn<'py> {
+    /// Reads the headers of an event once: the correlation text is that of the first header of `names` that is there.
+    pub fn read(py: Python<'py>, event: &Event, names: &[String], wants_trace: bool) -> Self {
+        let mut handed_on = Self::default();
+        let mut rank = names.len();
+        let outcome = event.each_header(py, |name, value| {
+            let Some(value) = value else { return };
+            if wants_trace && handed_on.trace.is_none() && name == TRACE.as_bytes() {
+                handed_on.trace = Some(PyBytes::new(py, value));
+            }
+            if let Some(found) = names.iter().take(rank).position(|known| known.as_bytes() == name) {
+                rank = found;
+                handed_on.correlation = Some(correlation_text(value).into_owned());
+            }
+        });
+        handed_on.correlation.take_if(|text| text.is_empty());
+        if outcome.is_err() {
+            handed_on.trace = None;
+        }
+        handed_on
+    }
 }
 
 /// What was read for a list of events, in few allocations.

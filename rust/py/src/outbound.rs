@@ -5,11 +5,10 @@ use std::ffi::{CStr, CString};
 
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyString, PyTuple};
 
 use chio_rulings::headers::{TRACE, TRACE_TERMINATED, correlation_text, is_stated_by_receipt};
 
-use crate::event::Event;
 use crate::held::{self, Held};
 use crate::outlet::ROLE;
 use crate::record;
@@ -24,6 +23,11 @@ pub struct OutboundHeader {
 }
 
 impl OutboundHeader {
+    /// The header of a trace.
+    pub fn trace(value: Bound<'_, PyBytes>) -> Self {
+        Self { name: TRACE_TERMINATED.into(), value: Some(Held::Bytes(value.into())) }
+    }
+
     /// The name as text.
     pub fn name(&self) -> &str {
         self.name.to_str().unwrap_or_default()
@@ -72,14 +76,9 @@ pub fn carried(given: &Bound<'_, PyAny>, names: &[String]) -> PyResult<(Vec<Outb
     Ok((kept, text))
 }
 
-/// Adds the trace of an event to headers that hold none.
-pub fn add_trace(headers: &mut Vec<OutboundHeader>, event: &Bound<'_, Event>) {
-    if headers.iter().any(|header| header.name() == TRACE) {
-        return;
-    }
-    if let Some(trace) = event.get().trace(event.py()) {
-        headers.push(OutboundHeader { name: TRACE_TERMINATED.into(), value: Some(Held::Bytes(trace.into())) });
-    }
+/// Whether the caller's headers say of what trace the output is part.
+pub fn hold_trace(headers: &[OutboundHeader]) -> bool {
+    headers.iter().any(|header| header.name() == TRACE)
 }
 
 /// The policy and the receipt would know another header than the topic.

@@ -8,7 +8,7 @@ use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyString};
 
-use chio_client::{Record, Refusal};
+use chio_client::{Record, Refusal, Series};
 use chio_conditions::Kind;
 use chio_policy::{Decision, Reads, Request, Scratch};
 use chio_receipts::{EventTarget, GuardVerdict, PushError, ReceiptId, TargetTemplate};
@@ -17,7 +17,7 @@ use chio_rulings::{Generation, Latest, Origin, Question, Ruling, Run};
 
 use crate::event::Event;
 use crate::held::{self, Held};
-use crate::inbound;
+use crate::inbound::HandedOn;
 use crate::offer::{self, Offer};
 use crate::outbound::{self, OutboundHeader};
 use crate::record;
@@ -182,11 +182,12 @@ impl Output {
             if let Some(issued) = issued {
                 origin.add_parent(issued.id);
             }
-            if origin.correlation.is_none() {
-                origin.correlation = inbound::correlation_of(event.py(), event.get(), correlation);
-            }
-            if outlet.get().carries_trace {
-                outbound::add_trace(&mut headers, event);
+            let names = if origin.correlation.is_none() { correlation } else { &[] };
+            let wants_trace = outlet.get().carries_trace && !outbound::hold_trace(&headers);
+            if wants_trace || !names.is_empty() {
+                let handed_on = HandedOn::read(event.py(), event.get(), names, wants_trace);
+                origin.correlation = origin.correlation.or(handed_on.correlation);
+                headers.extend(handed_on.trace.map(OutboundHeader::trace));
             }
         }
         if let Some(parents) = given.parents {
@@ -337,20 +338,20 @@ impl Output {
     }
 
     /// Hands it to a producer of the client's; needs no Python, and nobody hears of its delivery.
-    pub fn hand(&self, sender: &chio_client::Sender, receipt: ReceiptId) -> Result<(), Refusal> {
+    pub fn hand<'a>(&'a self, series: &mut Series<'a>, receipt: ReceiptId) -> Result<(), Refusal> {
         let outlet = self.outlet.get();
-        let receipt = receipt.to_string();
-        let mut headers = Vec::with_capacity(self.headers.len() + 2);
-        headers.extend(self.headers.iter().map(|header| (&*header.name, header.value.as_deref())));
-        headers.push((RECEIPT_TERMINATED, Some(receipt.as_bytes())));
-        headers.push((SCOPE_TERMINATED, Some(outlet.scope.as_bytes())));
-        sender.send(&Record {
+        let record = Record {
             topic: &outlet.address.topic,
             partition: self.partition.unwrap_or(-1),
             key: self.key.as_deref(),
             value: self.value.as_deref(),
             timestamp: self.timestamp,
-            headers: &headers,
-        })
+        };
+        let spelled = receipt.spelled();
+        let own = [
+            (RECEIPT_TERMINATED, Some(spelled.as_slice())),
+            (SCOPE_TERMINATED, Some(outlet.scope.as_bytes())),
+        ];
+        series.send(&record, self.headers.iter().map(|header| (&*header.name, header.value.as_deref())).chain(own))
     }
 }

@@ -37,8 +37,9 @@ impl Sender {
         let producer = client::handle(self.producer.bind(py), HandleKind::Producer)?;
         let sender = chio_client::Sender::new(self.library, producer);
         let hand = || {
+            let mut series = sender.series();
             for (place, (output, receipt)) in outgoing.iter().enumerate() {
-                if let Err(refusal) = output.hand(&sender, *receipt) {
+                if let Err(refusal) = output.hand(&mut series, *receipt) {
                     return (place, refusal.code);
                 }
             }

@@ -18,6 +18,8 @@ use crate::tree;
 
 /// Bytes that are compared at once, and the shortest match that is looked for.
 const WORD: usize = 8;
+/// Bytes that are compared at once within a match.
+const STRIDE: usize = 32;
 /// Bytes at the end of a block where no match may begin.
 const TAIL: usize = 12;
 /// Bytes at the end of a block that are literals.
@@ -89,6 +91,9 @@ impl Block<'_> {
                 continue;
             }
             let mut stop = here + WORD;
+            while self.is_same(stop, distance, end) {
+                stop += STRIDE;
+            }
             let last = loop {
                 match self.difference(stop, distance, end) {
                     Some(0) => stop += WORD,
@@ -106,6 +111,12 @@ impl Block<'_> {
     fn difference(&self, here: usize, distance: usize, end: usize) -> Option<u64> {
         let word = |at: usize| self.records.get(at..)?.first_chunk::<WORD>().copied().map(u64::from_le_bytes);
         if here + WORD > end { None } else { Some(word(here)? ^ word(here - distance)?) }
+    }
+
+    /// Whether the bytes of a stride from `here` on are those at a distance before them, and end before `end`.
+    fn is_same(&self, here: usize, distance: usize, end: usize) -> bool {
+        let stride = |at: usize| self.records.get(at..)?.first_chunk::<STRIDE>();
+        here + STRIDE <= end && stride(here).is_some() && stride(here) == stride(here - distance)
     }
 
     /// Writes the literals before a match, and the match.
