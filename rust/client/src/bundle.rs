@@ -159,7 +159,7 @@ mod tests {
                 let text = number.to_string();
                 let key = (number % 2 == 0).then_some(text.as_bytes());
                 let value = [None, Some(b"".as_slice()), Some(text.as_bytes())][number as usize % 3];
-                let record = Record { topic, partition: number - 1, key, value, timestamp: 7, headers: &[] };
+                let record = Record { topic, partition: number - 1, key, value, timestamp: 7 };
                 let repeated = headers.iter().cycle().take(number as usize % 12).copied();
                 bundle.push(topic, &record, repeated);
             }
