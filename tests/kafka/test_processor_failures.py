@@ -15,7 +15,7 @@ import pytest
 
 from chio_fast import ChioRevoked, Event, Policy
 from chio_fast.errors import ChioDeadLetterError, ChioDeliveryError, ChioDenied, ChioError, ChioHandlerError
-from chio_fast.kafka import failpoint, roads, track, transaction
+from chio_fast.kafka import config, failpoint, roads, track, transaction
 from chio_fast.kafka.processor import ChioTransactionalProcessor
 from chio_fast.kafka.runs import Stretch
 from tests.kafka.patience import patiently
@@ -164,8 +164,11 @@ def test_an_output_that_the_cluster_refuses_fails_its_event_and_no_other(
         ctx.produce(**more, value=event.value())
 
     scopes = {world.target: "events:produce:results", gone: "events:produce:results"}
+    began = time.monotonic()
     with running(world.processor(handle, produce_scope_map=scopes)):
         found = world.await_outputs(5)
+    # What waits beside the refused record, such as that of the checkpoint, would do so until it expires.
+    assert time.monotonic() - began < config.TUNED_TRANSACTION["transaction.timeout.ms"] / 1000
     assert [value["n"] for value in found] == [0, 1, 2, 4, 5]
     [failed] = world.outputs(world.errors)
     assert failed["original_offset"] == 3

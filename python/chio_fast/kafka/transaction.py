@@ -230,14 +230,15 @@ class Transaction:
         """Wait until no record of the transaction is on its way.
 
         Raises:
-            DeliveryFailed: records were refused; `charges` says which. Of those that took the fast road, `commit` says
-                that there were some.
+            DeliveryFailed: records were refused; `charges` says which, of those that did not take the fast road. Of a
+                few that did, only `commit` says that there were some.
             Aborted: records were not acknowledged in time, which is nobody's fault.
             Unclean, Fenced: the producer cannot go on.
         """
         # The client is done with every record within `delivery.timeout.ms`, which is no longer than a transaction's.
         deadline = time.monotonic() + self._timeout + PATIENCE
         while self._flushed < self._produced and self._call("flush", lambda: self.producer.flush(FLUSH_SLICE)):
+            self._raise_if_given_up()
             if time.monotonic() > deadline:
                 raise Unclean(f"`{self.transactional_id}`: {len(self.producer)} records are still on their way")
         self._flushed = self._produced
@@ -385,7 +386,7 @@ class Transaction:
         return error
 
     def _why(self) -> KafkaError | None:
-        """Ask the client why it cannot go on: a producer that failed for good answers every `begin_transaction` so."""
+        """Ask the client why it cannot go on, after a failure or within a transaction: `begin_transaction` says so."""
         try:
             self.producer.begin_transaction()
         except KafkaException as failure:
@@ -402,6 +403,19 @@ class Transaction:
         if error.code() in REFUSED:
             return ChioConfigError(f"{what}; grant Write on the transactional id, or lower `transaction.timeout.ms`")
         return Unclean(what)
+
+    def _raise_if_given_up(self) -> None:
+        """Raise if the client has given the transaction up because of a record.
+
+        Others, whose partition is no part of the transaction yet, would wait until they time out.
+        """
+        error = self._why()
+        if error is None or not error.txn_requires_abort():
+            return
+        if self._ear.refused:
+            raise self._refusal(self._ear.refused)
+        what = f"`{self.transactional_id}`: flush: {error.name()}: {error.str()}"
+        raise Aborted(what) if error.code() in NOT_ITS_FAULT else DeliveryFailed(what, [])
 
     def _refusal(self, refused: Sequence[tuple[Any, KafkaError]]) -> ChioError:
         """Say whose fault it is that records were not delivered."""
