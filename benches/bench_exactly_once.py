@@ -42,7 +42,7 @@ def test_one_output_per_event(
         {by_hand: lambda: transactional_loop(broker, topic, _target(broker), count, batch)},
         rounds=ROUNDS,
     )
-    where = f"{count:,} events, {workload.SHAPE}; sync handler, one output, no tool; {found.processor()}"
+    where = f"{count:,} events, {workload.SHAPE}; sync handler, one output, no tool, lz4; {found.processor()}"
     if tracks == 1:
         figure(group="exactly once", **found.alone(by_hand), conditions=where)
     figure(
@@ -75,7 +75,7 @@ def test_async_handler(
     figure(
         group="exactly once",
         name=f"processor, batch 500, async handler, {what}",
-        conditions=f"{count:,} events, {workload.SHAPE}; one output; {found.processor()}",
+        conditions=f"{count:,} events, {workload.SHAPE}; one output, lz4; {found.processor()}",
         **found.beside(by_hand),
     )
 

@@ -21,6 +21,7 @@ def transactional_producer(bootstrap: str, *, linger_ms: int = 5) -> Producer:
             # Without these every transaction but the first waits 100 ms for the one before it.
             "retry.backoff.ms": 1,
             "retry.backoff.max.ms": 2,
+            "compression.type": "lz4",
             "linger.ms": linger_ms,
             "queue.buffering.max.messages": 1_000_000,
             "error_cb": lambda _error: None,
