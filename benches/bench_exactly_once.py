@@ -33,7 +33,7 @@ def test_one_output_per_event(
     batch: int,
     tracks: int,
 ) -> None:
-    count = volume(200_000, 40_000)
+    count = volume(200_000, 100_000)
     topic = filled(count)
     by_hand = f"read-process-write by hand, {batch} a transaction"
     found = interleave(
@@ -85,7 +85,7 @@ def test_beside_chio_streaming(
     benchmark: Any, figure: Callable[..., None], broker: Broker, filled: Callable[[int], str], disk: Path, batch: int
 ) -> None:
     require_peer()
-    count, peer_count = volume(100_000, 40_000), volume(1_000, 300)
+    count, peer_count = volume(100_000, 60_000), volume(1_000, 300)
     topic, peer_topic = filled(count), filled(peer_count)
     found = interleave(
         benchmark,

@@ -86,7 +86,7 @@ class Processing:
         while not self._is_done(count):
             assert time.monotonic() < deadline, f"still not done: {self.processor.stats()}"
             assert thread.is_alive(), "the processor has ended"
-            time.sleep(0.05)  # asking takes the lock of the interpreter
+            time.sleep(0.02)  # asking takes the lock of the interpreter
         run = watch.stop(events=count, handed=count)
         self.processor.stop()
         thread.join()

@@ -120,7 +120,6 @@ def _exactly_once(config: EnforceConfig, enforcer: Enforcer, idle_exit: float | 
         duplicates=config.duplicates,
         anchor_topic=config.anchor_topic,
         batch_size=config.batch_size,
-        max_in_flight=2 * config.batch_size,
         order="partition",
         journal=False,  # nothing is called
         config=config.kafka,
