@@ -22,7 +22,7 @@ GOALS = {500: 250, 1_000: 300}
 _targets = itertools.count(1)
 
 
-@pytest.mark.parametrize("tracks", [1, 2])
+@pytest.mark.parametrize("tracks", [1, 2, workload.PARTITIONS])
 @pytest.mark.parametrize("batch", [500, 1_000])
 def test_one_output_per_event(
     benchmark: Any,
@@ -89,13 +89,13 @@ def test_beside_chio_streaming(
     topic, peer_topic = filled(count), filled(peer_count)
     found = interleave(
         benchmark,
-        lambda: Processing(broker, topic, _target(broker), disk, batch, tracks=2).loop(count),
+        lambda: Processing(broker, topic, _target(broker), disk, batch, tracks=workload.PARTITIONS).loop(count),
         {PEER: lambda: peer_loop(broker, peer_topic, peer_count, transactional=True)},
         rounds=volume(3, 2),
     )
     figure(
         group="exactly once",
-        name=f"processor, batch {batch}, {_spelled(2)}",
+        name=f"processor, batch {batch}, {_spelled(workload.PARTITIONS)}",
         conditions=f"{count:,} events beside {peer_count:,}, {workload.SHAPE}; peer {found.rate_of(PEER):.0f} events/s",
         **found.beside(PEER, at_least=GOALS[batch]),
     )
