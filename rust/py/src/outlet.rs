@@ -348,10 +348,7 @@ impl Output {
             timestamp: self.timestamp,
         };
         let spelled = receipt.spelled();
-        let own = [
-            (RECEIPT_TERMINATED, Some(spelled.as_slice())),
-            (SCOPE_TERMINATED, Some(outlet.scope.as_bytes())),
-        ];
+        let own = [(RECEIPT_TERMINATED, Some(spelled.as_slice())), (SCOPE_TERMINATED, Some(outlet.scope.as_bytes()))];
         series.send(&record, self.headers.iter().map(|header| (&*header.name, header.value.as_deref())).chain(own))
     }
 }
