@@ -450,9 +450,9 @@ class Gate:
     def attempt_now(self, events: Sequence[Event]) -> list[int]:
         """Count the attempts at taken events before their handlers run, by one more receipt for each.
 
-        They are of mode `attempt` with evidence `before_action`: once they are durable, a handler that kills the process
-        was counted. `Log.attempts` tells the numbers; the receipts that `attest` or `attempt` issue later for the same
-        events carry the same ones.
+        They are of mode `attempt`, with evidence `before_action`: once they are durable, a handler that ends the
+        process was counted. `Log.attempts` tells the numbers; the receipts that `attest` or `attempt` issue later for
+        the same events carry the same ones.
 
         Returns:
             Their ordinals, in the order of `events`.
