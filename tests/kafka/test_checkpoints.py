@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from chio_fast.errors import CheckpointsError, CheckpointsTrimmed, ChioConfigError
 from chio_fast.kafka import checkpoints as module
@@ -212,6 +212,25 @@ def test_what_was_committed_is_found_after_its_leader_died(cluster: Cluster):
     assert checkpoints.high_watermark(0) >= bound
     assert checkpoints.low_watermark(0) == 0
     assert find(checkpoints, ["aa", "zz"], 0, 0, bound) == {"aa": 0}
+
+
+def test_a_partition_that_has_no_leader_for_a_moment_is_asked_for_again(
+    checkpoints: Checkpoints, monkeypatch: pytest.MonkeyPatch
+):
+    ask = checkpoints._admin.list_offsets
+    asked: list[object] = []
+
+    def without_leader(wanted: dict[TopicPartition, Any], **options: Any) -> dict[TopicPartition, Future[Any]]:
+        asked.append(wanted)
+        if len(asked) > 1:
+            return ask(wanted, **options)
+        answer: Future[Any] = Future()
+        answer.set_exception(KafkaException(KafkaError(KafkaError._NOENT)))
+        return dict.fromkeys(wanted, answer)
+
+    monkeypatch.setattr(checkpoints, "_admin", SimpleNamespace(list_offsets=without_leader))
+    assert checkpoints.high_watermark(0) == 0
+    assert len(asked) == 2
 
 
 def test_a_topic_that_has_become_shorter_tells_nothing(checkpoints: Checkpoints):
