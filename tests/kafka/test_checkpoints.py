@@ -230,7 +230,7 @@ def test_a_partition_that_has_no_leader_for_a_moment_is_asked_for_again(
 
     monkeypatch.setattr(checkpoints, "_admin", SimpleNamespace(list_offsets=without_leader))
     assert checkpoints.high_watermark(0) == 0
-    assert len(asked) == 2
+    assert len(asked) >= 2
 
 
 def test_a_topic_that_has_become_shorter_tells_nothing(checkpoints: Checkpoints):
