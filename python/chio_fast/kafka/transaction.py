@@ -230,8 +230,8 @@ class Transaction:
         """Wait until no record of the transaction is on its way.
 
         Raises:
-            DeliveryFailed: records were refused; `charges` says which, of those that did not take the fast road. Of a
-                few that did, only `commit` says that there were some.
+            DeliveryFailed: records were refused; `charges` says which, of those that did not take the fast road. That
+                some of the others were is said here if something still waits beside them, else by `commit`.
             Aborted: records were not acknowledged in time, which is nobody's fault.
             Unclean, Fenced: the producer cannot go on.
         """
