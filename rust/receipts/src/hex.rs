@@ -3,17 +3,24 @@
 use crate::digits;
 
 const DIGITS: &[u8; 16] = b"0123456789abcdef";
-const PAIRS: [[u8; 2]; 256] = pairs();
 /// Values of digits by byte.
 const VALUES: [u8; 256] = digits::values(DIGITS);
 
 /// Appends `bytes` in lower-case hexadecimal.
 pub(crate) fn push(out: &mut Vec<u8>, bytes: &[u8]) {
     for byte in bytes {
-        // INVARIANT (pairs): the table has an entry for every byte.
-        #[allow(clippy::indexing_slicing)]
-        out.extend_from_slice(&PAIRS[usize::from(*byte)]);
+        out.extend_from_slice(&pair(*byte));
     }
+}
+
+/// A hash in lower-case hexadecimal, as an array of pairs of digits.
+pub(crate) fn pairs(hash: &[u8; 32]) -> [[u8; 2]; 32] {
+    hash.map(pair)
+}
+
+/// Without branches and tables, so that the compiler makes vectors of many.
+fn pair(byte: u8) -> [u8; 2] {
+    [byte >> 4, byte & 15].map(|value| value + if value < 10 { b'0' } else { b'a' - 10 })
 }
 
 /// `bytes` in lower-case hexadecimal.
@@ -38,17 +45,6 @@ pub fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
         seen |= high | low;
     }
     (seen < 16).then_some(out)
-}
-
-#[allow(clippy::indexing_slicing)] // Evaluated by the compiler, which refuses an index out of range.
-const fn pairs() -> [[u8; 2]; 256] {
-    let mut table = [[0; 2]; 256];
-    let mut byte = 0;
-    while byte < 256 {
-        table[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
-        byte += 1;
-    }
-    table
 }
 
 #[cfg(test)]

@@ -5,15 +5,14 @@ pub const MAX_SAFE: u64 = (1 << 53) - 1;
 
 /// Appends `number` in its canonical form.
 pub(crate) fn push(out: &mut Vec<u8>, number: u64) {
+    with_text(number, |text| out.extend_from_slice(text));
+}
+
+/// Calls `f` with the canonical form of `number`.
+pub(crate) fn with_text<R>(number: u64, f: impl FnOnce(&[u8]) -> R) -> R {
     let mut buffer = itoa::Buffer::new();
     let digits = buffer.format(number).as_bytes();
-    if number <= MAX_SAFE {
-        out.extend_from_slice(digits);
-    } else {
-        out.push(b'"');
-        out.extend_from_slice(digits);
-        out.push(b'"');
-    }
+    if number <= MAX_SAFE { f(digits) } else { f(&[b"\"", digits, b"\""].concat()) }
 }
 
 #[cfg(test)]

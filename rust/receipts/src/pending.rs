@@ -110,6 +110,12 @@ impl Pending {
         self.content.len() + self.text.len() + self.parents.len() * 16 + self.entries.len() * size_of::<Entry>()
     }
 
+    /// How many bytes it keeps, used or not.
+    pub fn capacity(&self) -> usize {
+        let listed = self.parents.capacity() * size_of::<ReceiptId>() + self.entries.capacity() * size_of::<Entry>();
+        self.content.capacity() + self.text.capacity() + listed
+    }
+
     /// Id of the last record pushed.
     pub fn last_id(&self) -> Option<ReceiptId> {
         self.entries.last().map(Entry::id)
@@ -178,6 +184,12 @@ impl Pending {
         let (before, after) = (span(start, middle), span(middle, self.text.len()));
         self.entries.push(Entry::Outcome { id: draft.id, before, after });
         Ok(())
+    }
+
+    /// The parents of a waiting receipt.
+    pub(crate) fn parents_of(&self, waiting: &Waiting) -> &[ReceiptId] {
+        let start = waiting.parents_start as usize;
+        self.parents.get(start..start + waiting.parents_len as usize).unwrap_or_default()
     }
 
     fn admit(&self, id: ReceiptId) -> Result<(), PushError> {

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::body::{self, Sealing};
+use crate::body::{self, Renderer, Sealing};
 use crate::chain::{Chain, Mode, SealContext, SealError};
 use crate::checkpoint::{self, BatchFacts};
 use crate::draft::{Attempt, AttemptQuery};
@@ -54,9 +54,10 @@ pub fn seal(
         .collect();
 
     let mut writer = Writer::new(count, pending.len() * 640);
+    let mut renderer = Renderer::default();
     for (place, (entry, (digest, attempt))) in pending.entries.iter().zip(digests.iter().zip(&attempts)).enumerate() {
         let sealing = Sealing { seq: chain.next_seq + place as u64, digest: *digest, attempt: *attempt };
-        writer.body(|out| body::render(out, pending, entry, &sealing));
+        writer.body(|out| renderer.render(out, pending, entry, &sealing));
     }
     let mut leaves = Vec::with_capacity(pending.len());
     tree::leaves_of_padded(&writer.padded(), &mut leaves);

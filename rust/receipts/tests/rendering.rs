@@ -110,7 +110,7 @@ impl Owned {
         if self.texts[1].is_empty() { "s".to_owned() } else { self.texts[1].clone() }
     }
 
-    fn push(&self, pending: &mut Pending, id: ReceiptId) -> Attempt {
+    fn templates(&self) -> (Arc<Template>, Arc<TargetTemplate>) {
         let errors: Vec<(&str, &str)> = self.errors.iter().map(|(a, b)| (a.as_str(), b.as_str())).collect();
         let guards: Vec<GuardRun<'_>> =
             self.guards.iter().map(|(name, verdict, reason)| GuardRun { name, verdict: *verdict, reason }).collect();
@@ -136,6 +136,19 @@ impl Owned {
         } else {
             TargetTemplate::tool(&self.places[0])
         });
+        (template, target)
+    }
+
+    fn push(&self, pending: &mut Pending, id: ReceiptId) -> Attempt {
+        self.push_as(pending, id, &self.templates())
+    }
+
+    fn push_as(
+        &self,
+        pending: &mut Pending,
+        id: ReceiptId,
+        (template, target): &(Arc<Template>, Arc<TargetTemplate>),
+    ) -> Attempt {
         let parents: Vec<ReceiptId> = self.parents.iter().map(|id| ReceiptId::from_u128(*id)).collect();
         let can_ask = target.partition_key().is_some() && self.offset.is_some_and(|offset| offset >= 0);
         let attempt = if self.attempt == Attempt::Ask && !can_ask { Attempt::None } else { self.attempt };
@@ -157,7 +170,7 @@ impl Owned {
                 evidence: self.evidence,
                 duration_ms: self.duration.filter(|_| effect),
                 error: self.error.as_deref().filter(|_| effect),
-                ..Draft::new(id, self.time, &template, &target)
+                ..Draft::new(id, self.time, template, target)
             })
             .unwrap();
         attempt
@@ -281,7 +294,71 @@ fn context(signer: &Signer) -> SealContext<'_> {
     }
 }
 
+/// What changes from receipt to receipt of one kind, and mostly keeps its length.
+#[derive(Clone, Debug)]
+struct Turn {
+    by: i64,
+    content: u8,
+    parent: u128,
+    other: Option<Owned>,
+}
+
+fn turn() -> impl Strategy<Value = Turn> {
+    let by = prop_oneof![4 => 0i64..20, 1 => Just(i64::MAX / 2)];
+    let other = prop::option::weighted(0.2, owned());
+    (by, any::<u8>(), any::<u128>(), other).prop_map(|(by, content, parent, other)| Turn { by, content, parent, other })
+}
+
+impl Owned {
+    fn turned(&self, turn: &Turn) -> Self {
+        let later = |number: Option<i64>| number.map(|number| number.saturating_add(turn.by));
+        Self {
+            offset: later(self.offset),
+            timestamp: later(self.timestamp),
+            time: self.time.saturating_add(turn.by),
+            value: self.value.as_ref().map(|value| value.iter().map(|byte| byte ^ turn.content).collect()),
+            parents: self.parents.iter().map(|parent| parent ^ turn.parent).collect(),
+            correlation: self.correlation.as_ref().map(|text| text.chars().rev().collect()),
+            evidence: self.evidence.filter(|_| turn.content > 9),
+            rejected: self.rejected + u32::from(turn.content == 7),
+            attempt: match self.attempt {
+                Attempt::Known(number) => Attempt::Known(number.saturating_add(turn.content.into())),
+                other => other,
+            },
+            ..self.clone()
+        }
+    }
+}
+
 proptest! {
+    #[test]
+    fn bodies_that_are_laid_out_alike_render_like_the_reference(draft in owned(), turns in prop::collection::vec(turn(), 1..20)) {
+        let signer = Signer::from_seed(&Zeroizing::new([1; 32]));
+        let mut ids = IdSource::new(ISSUER, 3);
+        let (mut pending, mut expected) = (Pending::new(), Vec::new());
+        let templates = draft.templates();
+        let mut last = draft;
+        for turn in &turns {
+            last = last.turned(turn);
+            let (id, seq) = (ids.next(last.time), 95 + expected.len() as u64);
+            let attempt = last.push_as(&mut pending, id, &templates);
+            expected.push(last.reference(id, seq, attempt));
+            if let Some(other) = &turn.other {
+                let (id, seq) = (ids.next(other.time), seq + 1);
+                let attempt = other.push(&mut pending, id);
+                expected.push(other.reference(id, seq, attempt));
+            }
+        }
+        let mut chain = Chain { next_seq: 95, epoch: 3, ..Chain::start(ISSUER) };
+        let sealed = seal(&mut pending, &mut chain, &context(&signer), &mut |_| 42).unwrap();
+        let decoded = frame::decode(&sealed.frame).unwrap();
+        prop_assert_eq!(decoded.slots().count(), expected.len());
+        for (slot, expected) in decoded.slots().zip(&expected) {
+            let Slot::Body(body) = slot else { panic!("a body") };
+            prop_assert_eq!(String::from_utf8_lossy(body), String::from_utf8_lossy(expected));
+        }
+    }
+
     #[test]
     fn a_batch_renders_exactly_like_the_reference_and_verifies(drafts in prop::collection::vec(owned(), 1..20), first_seq in any::<u32>()) {
         let signer = Signer::from_seed(&Zeroizing::new([1; 32]));

@@ -12,14 +12,16 @@
 //! Distances are little endian and count back from where the match goes. The last match begins at least 12 bytes before the
 //! end, and the last 5 bytes are literals.
 
+use wide::u8x16;
+
 use super::WITHHELD;
 use crate::lanes::BLOCK;
 use crate::tree;
 
-/// Bytes that are compared at once, and the shortest match that is looked for.
-const WORD: usize = 8;
-/// Bytes that are compared at once within a match.
-const STRIDE: usize = 32;
+/// Bytes that are compared at once.
+const CHUNK: usize = 64;
+/// The shortest match that is looked for.
+const WORTH: usize = 8;
 /// Bytes at the end of a block where no match may begin.
 const TAIL: usize = 12;
 /// Bytes at the end of a block that are literals.
@@ -42,7 +44,7 @@ pub(super) fn compress(records: &[u8], lens: &[u32]) -> Vec<u8> {
 
 /// The block, or `None` if it would be too long.
 fn by_place(records: &[u8], lens: &[u32]) -> Option<Vec<u8>> {
-    let mut block = Block { records, out: Vec::with_capacity(records.len() / TOO_MUCH + WORD), done: 0 };
+    let mut block = Block { records, out: Vec::with_capacity(records.len() / TOO_MUCH + WORTH), done: 0 };
     let end = records.len().checked_sub(TAIL)?;
     let table = LENGTH * lens.len();
     block.compare(LENGTH, 0, table.min(end));
@@ -83,40 +85,46 @@ impl Block<'_> {
         let Some(distance) = at.checked_sub(source).filter(|distance| (1..=FARTHEST).contains(distance)) else {
             return;
         };
+        let mut base = at;
+        let (mut same, mut next) = (self.same(base, distance, end), self.same(base + CHUNK, distance, end));
         let mut here = at;
-        while let Some(difference) = self.difference(here, distance, end) {
-            if difference != 0 {
-                // The match, if there is one, begins behind the last byte that differs.
-                here += WORD - difference.leading_zeros() as usize / 8;
+        while base < end {
+            let ahead = worth(same, next) >> (here - base);
+            if ahead == 0 {
+                base += CHUNK;
+                (same, next) = (next, self.same(base + CHUNK, distance, end));
+                here = base;
                 continue;
             }
-            let mut stop = here + WORD;
-            while self.is_same(stop, distance, end) {
-                stop += STRIDE;
-            }
-            let last = loop {
-                match self.difference(stop, distance, end) {
-                    Some(0) => stop += WORD,
-                    Some(difference) => break stop + difference.trailing_zeros() as usize / 8,
-                    None => break stop,
+            let start = here + ahead.trailing_zeros() as usize;
+            here = start + WORTH;
+            loop {
+                if here >= base + CHUNK {
+                    base += CHUNK;
+                    (same, next) = (next, self.same(base + CHUNK, distance, end));
                 }
-            };
-            self.sequence(here, last - here, distance);
-            here = last;
+                let more = (same >> (here - base)).trailing_ones() as usize;
+                here += more;
+                if here < base + CHUNK {
+                    break;
+                }
+            }
+            self.sequence(start, here - start, distance);
         }
     }
 
-    /// How the word at `here` differs from that at a distance before it, the first byte lowest; `None` if it does not end
-    /// before `end`.
-    fn difference(&self, here: usize, distance: usize, end: usize) -> Option<u64> {
-        let word = |at: usize| self.records.get(at..)?.first_chunk::<WORD>().copied().map(u64::from_le_bytes);
-        if here + WORD > end { None } else { Some(word(here)? ^ word(here - distance)?) }
-    }
-
-    /// Whether the bytes of a stride from `here` on are those at a distance before them, and end before `end`.
-    fn is_same(&self, here: usize, distance: usize, end: usize) -> bool {
-        let stride = |at: usize| self.records.get(at..)?.first_chunk::<STRIDE>();
-        here + STRIDE <= end && stride(here).is_some() && stride(here) == stride(here - distance)
+    /// Which bytes of the chunk at `base` are the same as those at a distance before them, the first one lowest; none from
+    /// `end` on.
+    fn same(&self, base: usize, distance: usize, end: usize) -> u64 {
+        let chunk = |at: usize| self.records.get(at..)?.first_chunk::<CHUNK>();
+        if base + CHUNK <= end
+            && let (Some(here), Some(there)) = (chunk(base), chunk(base - distance))
+        {
+            return equal(here, there);
+        }
+        let byte = |at: usize| self.records.get(at);
+        let bits = (base..end.min(base + CHUNK)).enumerate();
+        bits.fold(0, |same, (bit, at)| same | u64::from(byte(at) == byte(at - distance)) << bit)
     }
 
     /// Writes the literals before a match, and the match.
@@ -138,6 +146,24 @@ impl Block<'_> {
         self.out.extend_from_slice(literals);
         Some(self.out)
     }
+}
+
+/// Which bytes are equal, the first one lowest.
+fn equal(one: &[u8; CHUNK], other: &[u8; CHUNK]) -> u64 {
+    const LANES: usize = size_of::<u8x16>();
+    let pairs = one.as_chunks::<LANES>().0.iter().zip(other.as_chunks::<LANES>().0);
+    pairs.enumerate().fold(0, |equal, (place, (one, other))| {
+        let lanes = u8x16::from(*one).simd_eq(u8x16::from(*other)).to_bitmask();
+        equal | u64::from(lanes & 0xffff) << (LANES * place)
+    })
+}
+
+/// Where [`WORTH`] bytes or more begin that are the same.
+fn worth(same: u64, next: u64) -> u64 {
+    let both = u128::from(next) << u64::BITS | u128::from(same);
+    let two = both & both >> 1;
+    let four = two & two >> 2;
+    (four & four >> 4) as u64
 }
 
 /// A length as far as a token can say it.
