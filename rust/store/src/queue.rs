@@ -9,12 +9,13 @@ use crate::batch_store::OutcomeOf;
 use crate::error::LogError;
 use crate::options::{BatchSpec, LogOptions};
 
-/// Empty arenas that are kept for reuse, so that a busy log allocates none.
-const SPARE: usize = 32;
-
 /// Bytes of drafts that one durable write takes at least, if there are so many: enough to pay for a sync, little enough
 /// that those who wait for the first of them do not wait for long.
 const ROUND_BYTES: usize = 8 << 20;
+
+/// Bytes of empty arenas that are kept, so that a busy log allocates none: as much as one round takes, and what comes in
+/// meanwhile.
+const SPARE_BYTES: usize = 2 * ROUND_BYTES;
 
 /// Drafts that will be one batch.
 #[derive(Debug)]
@@ -29,6 +30,29 @@ pub(crate) struct OpenBatch {
     pub(crate) since: Instant,
     /// It becomes durable together with the batch before it, or neither does.
     pub(crate) joined: bool,
+}
+
+/// Empty arenas for the next batches.
+#[derive(Debug, Default)]
+struct Spare {
+    arenas: Vec<Pending>,
+    bytes: usize,
+}
+
+impl Spare {
+    fn take(&mut self) -> Pending {
+        let arena = self.arenas.pop().unwrap_or_default();
+        self.bytes -= arena.capacity();
+        arena
+    }
+
+    fn keep(&mut self, arena: Pending) {
+        let bytes = self.bytes + arena.capacity();
+        if bytes <= SPARE_BYTES {
+            self.bytes = bytes;
+            self.arenas.push(arena);
+        }
+    }
 }
 
 /// Where a queue stood before batches that are issued together, all or none.
@@ -66,7 +90,7 @@ pub(crate) struct Queue {
     pub(crate) failure: Option<LogError>,
     /// The last user has closed the log: the sealer ends when everything is sealed.
     pub(crate) closing: bool,
-    spare: Vec<Pending>,
+    spare: Spare,
 }
 
 impl Queue {
@@ -85,7 +109,7 @@ impl Queue {
             waiting: 0,
             failure: None,
             closing: false,
-            spare: Vec::new(),
+            spare: Spare::default(),
         }
     }
 
@@ -153,8 +177,7 @@ impl Queue {
 
     /// Gives back arenas after their drafts are durable.
     pub(crate) fn reuse(&mut self, arenas: impl Iterator<Item = Pending>) {
-        let room = SPARE.saturating_sub(self.spare.len());
-        self.spare.extend(arenas.take(room));
+        arenas.for_each(|arena| self.spare.keep(arena));
     }
 
     fn open_for(&mut self, spec: &BatchSpec) -> &mut OpenBatch {
@@ -166,7 +189,7 @@ impl Queue {
         }
         self.open.get_or_insert_with(|| OpenBatch {
             spec: spec.clone(),
-            pending: self.spare.pop().unwrap_or_default(),
+            pending: self.spare.take(),
             first: self.issued + 1,
             outcomes: Vec::new(),
             since: Instant::now(),

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     advanced: Condvar,
     /// Written by the sealer under `queue`, read by anybody.
     durable: AtomicU64,
+    /// Whether issuing would wait. Written under `queue`, read by anybody, because every receipt's issuer does.
+    is_full: AtomicBool,
     recent: Mutex<Recent>,
     counters: Mutex<LogStats>,
 }
@@ -89,6 +91,7 @@ impl Shared {
             room: Condvar::new(),
             advanced: Condvar::new(),
             durable: AtomicU64::new(0),
+            is_full: AtomicBool::new(false),
             recent: Mutex::new(Recent::after(head)),
             counters: Mutex::default(),
         }
@@ -101,6 +104,7 @@ impl Shared {
         }
         let was_idle = queue.open.is_none() && queue.closed.is_empty();
         drafts(&mut Issue { queue: &mut queue, spec });
+        self.note_room(&queue);
         let issued = queue.issued;
         let full = !queue.closed.is_empty()
             || queue.open.as_ref().is_some_and(|open| open.pending.len() >= self.options.max_batch);
@@ -134,6 +138,7 @@ impl Shared {
             last.push(queue.issued);
         }
         queue.join(&mark);
+        self.note_room(&queue);
         drop(queue);
         self.work.notify_one();
         Ok(last)
@@ -152,8 +157,13 @@ impl Shared {
     }
 
     pub(crate) fn has_room(&self) -> bool {
-        let queue = lock(&self.queue);
-        queue.has_room(&self.options) || queue.failure.is_some()
+        !self.is_full.load(Ordering::Acquire)
+    }
+
+    /// After a failure nobody waits for room: issuing says what failed.
+    fn note_room(&self, queue: &Queue) {
+        let is_full = !queue.has_room(&self.options) && queue.failure.is_none();
+        self.is_full.store(is_full, Ordering::Release);
     }
 
     pub(crate) fn wait_for_room(&self, timeout: Option<Duration>) -> Result<bool, LogError> {
@@ -309,6 +319,7 @@ impl Shared {
         queue.unsealed -= sizes.0;
         queue.unsealed_bytes -= sizes.1;
         queue.reuse(drafts.into_iter().map(|batch| batch.pending));
+        self.note_room(&queue);
         self.durable.store(last, Ordering::Release);
         drop(queue);
         self.advanced.notify_all();
@@ -317,7 +328,10 @@ impl Shared {
 
     /// Nothing more becomes durable: every waiting and every later call returns this.
     pub(crate) fn fail(&self, failure: LogError) {
-        lock(&self.queue).failure.get_or_insert(failure);
+        let mut queue = lock(&self.queue);
+        queue.failure.get_or_insert(failure);
+        self.note_room(&queue);
+        drop(queue);
         self.advanced.notify_all();
         self.room.notify_all();
     }
