@@ -1,6 +1,7 @@
 """The extension: converts, calls the Rust crates, maps their errors onto `chio_fast.errors`."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, final
@@ -8,6 +9,7 @@ from typing import Any, Literal, Self, TypeAlias, final
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 from chio_fast.decision import Decision, Explanation, GuardRun, Kind
+from chio_fast.kafka.trouble import Trouble
 from chio_fast.message import EventLike, Headers, MessageLike, OutputHeaders
 
 __all__ = [
@@ -16,6 +18,7 @@ __all__ = [
     "Event",
     "Exits",
     "Gate",
+    "Hatch",
     "Inlet",
     "Log",
     "Outlet",
@@ -384,13 +387,6 @@ class Gate:
 
         Raises:
             LogError: sealing failed, or the log is closed or was opened before a fork.
-        """
-
-    def hand_out(self, event: Event) -> bool:
-        """Give one event its receipt, as `issue` does, if that is all that its hand-out takes.
-
-        Returns:
-            False if the event is void, not allowed, or has guards due; then nothing was done, and `issue` tells which.
         """
 
     def take(self, events: Sequence[Event]) -> tuple[list[Event], list[Event], list[Event]]:
@@ -834,6 +830,44 @@ class Check:
 
     def has_scope(self, scope: str) -> bool:
         """Say whether the rules alone allow this identity another scope for the same request."""
+
+@final
+class Hatch:
+    """Hands out the events that are ready one at a time, with their receipts, as long as that is all it takes.
+
+    Args:
+        gate: decides, and gives receipts.
+        trouble: its attribute `waiting` says that the next hand-out has something to do before.
+        ready: the events.
+    """
+
+    is_shut: bool
+    """Whether nothing is handed out here."""
+
+    def __new__(cls, gate: Gate, trouble: Trouble, ready: deque[Event]) -> Self: ...
+    def open_for(self, seconds: float) -> None:
+        """Hand out for so long from now; nothing before the first call.
+
+        Raises:
+            ValueError: `seconds` is negative or no number.
+        """
+
+    @property
+    def is_over(self) -> bool:
+        """Whether that time is over."""
+
+    @property
+    def handed_out(self) -> int:
+        """How many events were handed out here."""
+
+    def next(self) -> Event | None:
+        """Take the next event out of `ready` and give it its receipt, as `Gate.issue` does.
+
+        Returns:
+            The event; None, and nothing was done, if there is none, if this is shut or its time is over, if there is
+            trouble, if the event is void, not allowed, to be decided again, or has guards due, and if the log has no
+            room or has failed. `Gate.issue` tells which.
+        """
 
 @final
 class Inlet:

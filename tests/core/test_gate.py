@@ -21,7 +21,7 @@ def message(offset: int, topic: str = "tasks", partition: int = 0, **members: An
     return Message(topic=topic, partition=partition, offset=offset, timestamp=(1, 1000 + offset), **members)
 
 
-def assigned(enforcer: Enforcer, *topics: str, number: int = 0, identity: str = IDENTITY) -> dict[tuple[str, int], Any]:
+def assigned(enforcer: Any, *topics: str, number: int = 0, identity: str = IDENTITY) -> dict[tuple[str, int], Any]:
     return {
         (topic, number): enforcer.gate.partition(
             topic,
@@ -37,7 +37,7 @@ def assigned(enforcer: Enforcer, *topics: str, number: int = 0, identity: str = 
     }
 
 
-def admitted(enforcer: Enforcer, messages: list[Message], partitions: dict[tuple[str, int], Any]) -> list[Event]:
+def admitted(enforcer: Any, messages: list[Message], partitions: dict[tuple[str, int], Any]) -> list[Event]:
     events, errors, strays = enforcer.gate.admit(messages, partitions)
     assert (errors, strays) == ([], [])
     return events

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, KafkaException
 
+from chio_fast._native import Hatch
 from chio_fast.errors import GuardError, LogError
 
 if TYPE_CHECKING:
@@ -74,8 +75,7 @@ class Intake:
         recognition: tells events what they repeat.
 
     Attributes:
-        handed_out: events given to the application.
-        denied: events that were not.
+        denied: events that were not handed out.
         client_errors: transient errors that the client reported.
     """
 
@@ -112,15 +112,20 @@ class Intake:
         self._before_action = before_action
         self._on_error = on_error
         self._recognition = recognition
-        self._enter_at = 0.0
-        # Set when a hand-out must not simply take the next event: evidence comes first, the DLQ is behind, or it may
-        # have been decided before.
-        self._careful = before_action
+        # Shut when a hand-out must not simply take the next event: evidence comes first, the DLQ is behind, or it may
+        # have been decided before. Open no longer than until the client is to be entered again.
+        self._hatch = Hatch(gate, trouble, buffer.ready)
+        self._hatch.is_shut = before_action
         self._ends: list[Message] = []
         self._in_hand: list[Event] = []  # taken out of the buffer, hand-out not finished
-        self.handed_out = 0
+        self._handed_out = 0
         self.denied = 0
         self.client_errors = 0
+
+    @property
+    def handed_out(self) -> int:
+        """How many events were given to the application."""
+        return self._handed_out + self._hatch.handed_out
 
     def poll(self, timeout: float | None = None) -> Event | Message | None:
         """Hand out the next allowed event.
@@ -132,23 +137,11 @@ class Intake:
             The event; None if there was none in time; the client's own message for an end of partition, which only
             comes if the configuration asks for it.
         """
-        if self._trouble.waiting:
-            self._trouble.deliver()
-        if self._ready and not self._careful:
-            if monotonic() >= self._enter_at:
-                self.keep_alive()
-                if self._careful or not self._ready:
-                    return self._first(timeout)
-            event = self._ready.popleft()
-            try:
-                if self._gate.hand_out(event):
-                    self.handed_out += 1
-                    return event
-            except LogError as error:
-                self._trouble.stop(error)
-                raise
-            self._ready.appendleft(event)
-        return self._first(timeout)
+        event = self._hatch.next()
+        if event is not None:
+            return event
+        events = self.consume(1, timeout)
+        return events[0] if events else None
 
     def consume(self, count: int, timeout: float | None = None) -> list[Event | Message]:
         """Hand out up to `count` allowed events: those that are there, without waiting to fill the list.
@@ -159,6 +152,7 @@ class Intake:
         """
         if self._trouble.waiting:
             self._trouble.deliver()
+        hatch = self._hatch
         deadline = None if timeout is None or timeout < 0 else monotonic() + timeout
         while True:
             wait = SLICE if deadline is None else min(SLICE, max(0.0, deadline - monotonic()))
@@ -167,17 +161,17 @@ class Intake:
                 with self._nothing_lost():
                     self._admit(self._enter(1, wait), 1)
             else:
-                self._careful = self._before_action or self._recognition.is_active
+                hatch.is_shut = self._before_action or self._recognition.is_active
                 if not self._ready:
                     self._fetch(count, wait)
-                elif monotonic() >= self._enter_at:
+                elif hatch.is_over:
                     self.keep_alive()
                 events = self._attested(count) if self._before_action else self._hand_out(count)
                 if events or self._ends:
                     return [*events, *self._take_ends()]
             if self._trouble.waiting:
                 self._trouble.deliver()
-            if deadline is not None and monotonic() >= deadline and (self._careful or not self._ready):
+            if deadline is not None and monotonic() >= deadline and (hatch.is_shut or not self._ready):
                 return []
 
     def keep_alive(self) -> None:
@@ -196,10 +190,6 @@ class Intake:
         """Take in nothing any more, and drop what was not handed out; called before the client is closed."""
         self._inflow.close()
         self._partitions.drop(self._buffer.clear())
-
-    def _first(self, timeout: float | None) -> Event | Message | None:
-        events = self.consume(1, timeout)
-        return events[0] if events else None
 
     def _fetch(self, count: int, wait: float) -> None:
         """Wait for one message, then take what else is there: a batch is never waited for."""
@@ -221,8 +211,8 @@ class Intake:
             timeout = BUSY_SLICE
         with self._commit.client:
             messages = self._inflow.enter(count, timeout)
-        self._enter_at = monotonic() + ENTER_EVERY
-        self._careful = self._careful or self._recognition.is_active
+        self._hatch.open_for(ENTER_EVERY)
+        self._hatch.is_shut |= self._recognition.is_active
         return self._partitions.settle(messages)
 
     @contextmanager
@@ -276,7 +266,7 @@ class Intake:
             raise
         finally:
             self._in_hand = []
-        self.handed_out += len(allowed)
+        self._handed_out += len(allowed)
         return allowed
 
     def _attested(self, count: int) -> list[Event]:
@@ -300,7 +290,7 @@ class Intake:
             if held is not None and event.is_current:
                 held.returned = event.offset() + 1
                 handed.append(event)
-        self.handed_out += len(handed)
+        self._handed_out += len(handed)
         return handed
 
     def _next(self, count: int) -> list[Event]:
@@ -336,7 +326,7 @@ class Intake:
     def _deny(self, events: list[Event]) -> None:
         self.denied += len(events)
         self._commit.deny(events)
-        self._careful = self._before_action or self._commit.is_full or self._recognition.is_active
+        self._hatch.is_shut = self._before_action or self._commit.is_full or self._recognition.is_active
 
     def _take_ends(self) -> list[Message]:
         """Give the ends of partition that are due: when everything before them was handed out."""

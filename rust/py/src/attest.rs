@@ -234,7 +234,7 @@ impl<'a> Work<'a> {
             Some(same) => self.known.insert(same),
             None => self.known.insert((&event.place, event.place.resolved(&generation))),
         };
-        let reading = Reading::new(gate, py, event, resolved, &mut self.inbound);
+        let reading = Reading::new(gate, py, event, Arc::clone(resolved), &mut self.inbound);
         self.batch(&generation).entries.push(Entry { place, issued, ordinal: None, reading });
     }
 

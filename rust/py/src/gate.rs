@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
@@ -44,9 +44,8 @@ pub struct Gate {
     log_object: Py<Log>,
     current: ArcSwap<Generation>,
     policy_object: Mutex<Py<Policy>>,
-    /// In a box, because it is taken out and put back for every decision.
-    scratch: Mutex<Option<Box<Scratch>>>,
-    inbound: Mutex<Option<Box<Inbound>>>,
+    scratch: Mutex<Scratch>,
+    inbound: Mutex<Inbound>,
 }
 
 /// Receipts by verdict, and decisions made again.
@@ -79,6 +78,11 @@ impl Gate {
         self.current.load_full()
     }
 
+    /// The same for one look at it, which costs less.
+    pub fn current(&self) -> Guard<Arc<Generation>> {
+        self.current.load()
+    }
+
     /// Calls `f` with scratch space for decisions.
     pub fn with_scratch<R>(&self, f: impl FnOnce(&mut Scratch) -> R) -> R {
         lend(&self.scratch, f)
@@ -106,13 +110,13 @@ impl Gate {
     }
 }
 
-/// Calls `f` with what is kept in `slot`, so that a single thread allocates it once; another one gets its own meanwhile.
-fn lend<T: Default, R>(slot: &Mutex<Option<Box<T>>>, f: impl FnOnce(&mut T) -> R) -> R {
-    let open = || slot.lock().unwrap_or_else(PoisonError::into_inner);
-    let mut lent = open().take().unwrap_or_default();
-    let result = f(&mut lent);
-    *open() = Some(lent);
-    result
+/// Calls `f` with what is kept in `slot`, so that a single thread allocates it once; another one, and a call within `f`, get
+/// their own meanwhile.
+fn lend<T: Default, R>(slot: &Mutex<T>, f: impl FnOnce(&mut T) -> R) -> R {
+    match slot.try_lock() {
+        Ok(mut kept) => f(&mut kept),
+        Err(_) => f(&mut T::default()),
+    }
 }
 
 #[pymethods]
@@ -209,10 +213,6 @@ impl Gate {
             _ => PyList::new(py, issued.allowed)?,
         };
         Ok((allowed, PyList::new(py, issued.denied)?, PyList::new(py, issued.due)?))
-    }
-
-    fn hand_out(&self, py: Python<'_>, event: &Bound<'_, Event>) -> PyResult<bool> {
-        crate::issue::hand_out(self, py, event)
     }
 
     fn take<'py>(

@@ -63,24 +63,24 @@ pub fn events<'py>(
     Ok(Handed::sort(live))
 }
 
-/// Gives the event its receipt if that is all that its hand-out takes; false, and nothing was done, if it is void, not
-/// allowed, or has guards due.
-pub fn hand_out(gate: &Gate, py: Python<'_>, given: &Bound<'_, Event>) -> PyResult<bool> {
-    wait_for_room(gate, py)?;
-    let (event, generation, now) = (given.get(), gate.generation(), clock::now());
-    let is_stale = event.ruling().is_stale(&generation, now);
-    if is_stale && event.is_current() {
-        admit::decide_again(gate, py, event, &generation, now)?;
-    }
-    let is_allowed = {
-        let ruling = event.ruling();
-        ruling.verdict() == Verdict::Allow && !ruling.is_due(&gate.always)
-    };
-    if !is_allowed || !event.is_current() {
+/// Gives the event its receipt if that is all that its hand-out at `now` takes; false, and nothing was done, if it is void,
+/// not allowed, has guards due or is to be decided again, or if the log has no room.
+pub fn hand_out(gate: &Gate, py: Python<'_>, event: &Event, now: i64) -> PyResult<bool> {
+    if !gate.log.has_room() {
         return Ok(false);
     }
-    push_event(gate, py, event, &generation)?;
-    Ok(true)
+    let generation = gate.current();
+    gate.with_inbound(|inbound| {
+        let reading = Reading::new(gate, py, event, event.place.resolved(&generation), inbound);
+        let mut is_simple = false;
+        issue(gate, py, &generation, |issue| {
+            let mut ruling = event.ruling();
+            let holds = event.is_current() && !ruling.is_stale(&generation, now);
+            is_simple = holds && ruling.verdict() == Verdict::Allow && !ruling.is_due(&gate.always);
+            if is_simple { give(gate, issue, inbound, &reading, &mut ruling, None) } else { Ok(()) }
+        })?;
+        Ok(is_simple)
+    })
 }
 
 /// The events whose stamp still holds, decided again where that is due, and those of them whose guards have not run.
@@ -126,10 +126,10 @@ pub struct Reading<'a> {
 
 impl<'a> Reading<'a> {
     /// Reads an event whose place was `resolved` under the policy that decided it.
-    pub fn new(gate: &Gate, py: Python<'a>, event: &'a Event, resolved: &Arc<Resolved>, into: &mut Inbound) -> Self {
+    pub fn new(gate: &Gate, py: Python<'a>, event: &'a Event, resolved: Arc<Resolved>, into: &mut Inbound) -> Self {
         let part = into.read(py, event, resolved.generation.policy.header_names(), &gate.correlation);
         let bytes = |content| record::checked_bytes(py, content);
-        Self { event, key: bytes(&event.key), value: bytes(&event.value), resolved: Arc::clone(resolved), part }
+        Self { event, key: bytes(&event.key), value: bytes(&event.value), resolved, part }
     }
 
     /// Hands the receipt to the log; needs no Python.
@@ -142,19 +142,20 @@ impl<'a> Reading<'a> {
     ) -> Result<u64, PushError> {
         let Self { event, key, value, resolved, part } = self;
         require_decided(ruling, &resolved.generation, &event.always)?;
-        let template = &resolved.template(ruling, &event.place.question());
         let headers = inbound.headers(part);
         let parents = ruling.parents(inbound.parents(part));
-        issue.push(&Draft {
-            offset: Some(event.offset),
-            timestamp: event.timestamp,
-            content: Content::Event { key: *key, headers: &headers, value: *value },
-            parents: &parents,
-            parents_rejected: part.rejected,
-            attempt,
-            correlation: inbound.correlation(part),
-            evidence,
-            ..Draft::new(id, ruling.now, template, &event.place.target)
+        resolved.with_template(ruling, &event.place.question(), |template| {
+            issue.push(&Draft {
+                offset: Some(event.offset),
+                timestamp: event.timestamp,
+                content: Content::Event { key: *key, headers: &headers, value: *value },
+                parents: &parents,
+                parents_rejected: part.rejected,
+                attempt,
+                correlation: inbound.correlation(part),
+                evidence,
+                ..Draft::new(id, ruling.now, template, &event.place.target)
+            })
         })
     }
 }
@@ -184,20 +185,14 @@ fn push_events(
                 Some(same) => known.insert(same),
                 None => known.insert((&event.place, event.place.resolved(generation))),
             };
-            ready.push(Reading::new(gate, py, event, resolved, inbound));
+            ready.push(Reading::new(gate, py, event, Arc::clone(resolved), inbound));
         }
         issue(gate, py, generation, |issue| {
-            ready.iter().try_for_each(|reading| give(gate, issue, inbound, reading, evidence))
+            ready
+                .iter()
+                .try_for_each(|reading| give(gate, issue, inbound, reading, &mut reading.event.ruling(), evidence))
         })
         .map(drop)
-    })
-}
-
-/// The same for one event.
-fn push_event(gate: &Gate, py: Python<'_>, event: &Event, generation: &Arc<Generation>) -> PyResult<()> {
-    gate.with_inbound(|inbound| {
-        let reading = Reading::new(gate, py, event, &event.place.resolved(generation), inbound);
-        issue(gate, py, generation, |issue| give(gate, issue, inbound, &reading, None)).map(drop)
     })
 }
 
@@ -207,15 +202,15 @@ fn give(
     issue: &mut chio_store::Issue<'_>,
     inbound: &Inbound,
     reading: &Reading<'_>,
+    ruling: &mut Ruling,
     evidence: Option<Evidence>,
 ) -> Result<(), PushError> {
-    let mut ruling = reading.event.ruling();
     if ruling.issued.is_some() {
         return Ok(());
     }
     let id = issue.next_id(ruling.now);
-    let ordinal = reading.push(issue, inbound, &ruling, (id, Attempt::Ask, evidence))?;
-    reading.event.receipted(&mut ruling, Issued::sealed(id, ordinal));
+    let ordinal = reading.push(issue, inbound, ruling, (id, Attempt::Ask, evidence))?;
+    reading.event.receipted(ruling, Issued::sealed(id, ordinal));
     gate.counts.add(ruling.verdict());
     Ok(())
 }

@@ -3,7 +3,7 @@
 //! | room | holds |
 //! |---|---|
 //! | [`policy`], [`signer`], [`log`], [`checkpoint`], [`reader`], [`upkeep`], [`exported`] | the crates' own objects |
-//! | [`gate`], [`admit`], [`issue`] | the hot path: decide a list of messages, give receipts to a list of events |
+//! | [`gate`], [`admit`], [`issue`], [`hatch`] | the hot path: decide a list of messages, give receipts to a list of events, or to one |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
 //! | [`together`], [`exits`] | a processor's handlers: their events by partition, what they may produce |
@@ -27,6 +27,7 @@ mod exits;
 mod exported;
 mod express;
 mod gate;
+mod hatch;
 mod headers;
 mod held;
 mod inbound;
@@ -73,6 +74,8 @@ mod _native {
     use super::exported::verify_export;
     #[pymodule_export]
     use super::gate::Gate;
+    #[pymodule_export]
+    use super::hatch::Hatch;
     #[pymodule_export]
     use super::headers::given;
     #[pymodule_export]

@@ -83,19 +83,20 @@ impl Offer<'_, '_> {
         resolved: &Resolved,
         id: ReceiptId,
     ) -> Result<u64, PushError> {
-        let template = resolved.template(ruling, &self.outlet.question());
         let names = ruling.generation.policy.header_names();
         let digested: Vec<_> = if names.is_empty() {
             Vec::new()
         } else {
             self.headers.iter().filter(|(name, _)| is_digested(names, name)).copied().collect()
         };
-        issue.push(&Draft {
-            content: Content::Event { key: self.key, headers: &digested, value: self.value },
-            parents: &self.origin.parents,
-            parents_rejected: self.origin.rejected,
-            correlation: self.origin.correlation.as_deref(),
-            ..Draft::new(id, ruling.now, &template, &self.outlet.address.target)
+        resolved.with_template(ruling, &self.outlet.question(), |template| {
+            issue.push(&Draft {
+                content: Content::Event { key: self.key, headers: &digested, value: self.value },
+                parents: &self.origin.parents,
+                parents_rejected: self.origin.rejected,
+                correlation: self.origin.correlation.as_deref(),
+                ..Draft::new(id, ruling.now, template, &self.outlet.address.target)
+            })
         })
     }
 }

@@ -22,21 +22,22 @@ pub struct Resolved {
 }
 
 impl Resolved {
-    /// The template of a ruling; rendered once for each outcome that nothing particular is part of.
-    pub fn template(&self, ruling: &Ruling, question: &Question<'_>) -> Arc<Template> {
+    /// Calls `f` with the template of a ruling; it is rendered once for each outcome that nothing particular is part of.
+    pub fn with_template<R>(&self, ruling: &Ruling, question: &Question<'_>, f: impl FnOnce(&Arc<Template>) -> R) -> R {
+        let render = || Arc::new(ruling.template(question));
         if ruling.is_particular() {
-            return Arc::new(ruling.template(question));
+            return f(&render());
         }
         let mut templates = self.templates.lock().unwrap_or_else(PoisonError::into_inner);
         let is_same = |known: &Decision| known.rule == ruling.decision.rule && known.verdict == ruling.decision.verdict;
         if let Some((_, template)) = templates.iter().find(|(known, _)| is_same(known)) {
-            return Arc::clone(template);
+            return f(template);
         }
-        let template = Arc::new(ruling.template(question));
+        let template = render();
         if templates.len() < TEMPLATES {
             templates.push((ruling.decision.clone(), Arc::clone(&template)));
         }
-        template
+        f(&template)
     }
 }
 

@@ -197,11 +197,11 @@ fn rulings_with_the_same_outcome_share_a_template_and_particular_ones_do_not() {
     let question = question("events:checked");
     let plain = || Ruling::new(Arc::clone(&generation), decided(&generation, "events:checked"), 1000);
     let resolved = latest.under(&generation, &question);
-    let shared = resolved.template(&plain(), &question);
-    assert!(Arc::ptr_eq(&shared, &resolved.template(&plain(), &question)));
+    let shared = resolved.with_template(&plain(), &question, Arc::clone);
+    assert!(Arc::ptr_eq(&shared, &resolved.with_template(&plain(), &question, Arc::clone)));
     let mut checked = plain();
     checked.record(vec![run("pii", GuardVerdict::Allow, "")], &[]);
-    assert!(!Arc::ptr_eq(&shared, &resolved.template(&checked, &question)));
+    assert!(!Arc::ptr_eq(&shared, &resolved.with_template(&checked, &question, Arc::clone)));
 }
 
 #[test]
