@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-from confluent_kafka import Consumer, Producer
-
 from benches.kafka import workload
 from benches.kafka.raw import BATCH, PATIENCE_S, check, read, settings
 from benches.kafka.run import Run, Watch, assert_ends
@@ -26,9 +24,8 @@ class Governed:
         self.dlq = broker.create_topic(f"{topic}-dlq-{time.monotonic_ns()}")
         self.signer = bench_signer(folder)
         self.conf = settings(broker.bootstrap)
-        self.consumer = ChioConsumerMiddleware(
-            consumer=Consumer(self.conf),
-            producer=Producer({"bootstrap.servers": broker.bootstrap, "acks": "all", "linger.ms": 5}),
+        self.consumer = ChioConsumerMiddleware.from_config(
+            self.conf,
             scope_map={topic: workload.SCOPE},
             identity=workload.IDENTITY,
             dlq_topic=self.dlq,

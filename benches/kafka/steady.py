@@ -10,8 +10,6 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from confluent_kafka import Consumer
-
 from benches.kafka import raw, workload
 from benches.kafka.governed import bench_signer
 from benches.machine import resident_mib
@@ -21,8 +19,8 @@ from chio_fast import ChioConsumerMiddleware
 def main() -> None:
     """Consumes COUNT events of TOPIC under a policy with a condition, and commits every batch."""
     bootstrap, topic, dlq_topic, folder, count = *sys.argv[1:5], int(sys.argv[5])
-    consumer = ChioConsumerMiddleware(
-        consumer=Consumer(raw.settings(bootstrap)),
+    consumer = ChioConsumerMiddleware.from_config(
+        raw.settings(bootstrap),
         scope_map={topic: workload.SCOPE},
         identity=workload.IDENTITY,
         dlq_topic=dlq_topic,

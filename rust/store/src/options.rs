@@ -51,7 +51,7 @@ impl Default for LogOptions {
             linger: Duration::from_millis(100),
             linger_waited: Duration::from_millis(5),
             max_unsealed: 100_000,
-            max_unsealed_bytes: 24 << 20,
+            max_unsealed_bytes: 32 << 20,
         }
     }
 }
