@@ -38,6 +38,9 @@ log = logging.getLogger("chio_fast.kafka")
 READ_SECONDS = 120.0
 """Seconds that `find` waits for the transactions of others to end, which hide all that follows them."""
 
+UNLISTED = 5.0
+"""Seconds after which a topic that is not listed is missing; a fresh one may not be known to every broker before."""
+
 WATERMARK_SECONDS = 2.0
 """Seconds that one question for a watermark takes at most; a leader that is gone is then looked for anew."""
 
@@ -317,22 +320,27 @@ class Checkpoints:
 
     def _ask(self, what: str, ask: Callable[[], Any], *, worth: Collection[int] = TRANSIENT) -> Any:
         """Give the answer to a question to the cluster, asked again while the error is worth it."""
-        deadline = time.monotonic() + PATIENCE
+        started = time.monotonic()
         attempt = 0
         while True:
             try:
                 return ask().result()
             except KafkaException as failure:
                 error = failure.args[0]
-                if error.code() not in worth or time.monotonic() > deadline:
+                waited = time.monotonic() - started
+                is_over = waited > PATIENCE or (waited > UNLISTED and self._is_missing(error))
+                if error.code() not in worth or is_over:
                     raise self._failure(what, error) from failure
             time.sleep(backoff(attempt))
             attempt += 1
 
+    def _is_missing(self, error: KafkaError) -> bool:
+        """Whether no leader was found because there is no such topic; it may just have none."""
+        return error.code() == KafkaError._NOENT and not self._look_up()
+
     def _failure(self, what: str, error: KafkaError) -> Exception:
         text = f"topic `{self.topic}`: {what}: {error.name()}: {error.str()}"
-        # That no leader was found says nothing of a topic: it may be missing, or just have none.
-        if error.code() in GONE or (error.code() == KafkaError._NOENT and not self._look_up()):
+        if error.code() in GONE or self._is_missing(error):
             return CheckpointsTrimmed(text)
         if error.code() in UNAUTHORIZED:
             return ChioConfigError(f"{text}; grant Create (or create it), Describe, DescribeConfigs, Read and Write")
