@@ -97,6 +97,7 @@ impl Renderer {
                 None => fits = false,
             }
         });
+        fits &= places.next().is_none();
         if fits {
             last.start = start;
         } else {

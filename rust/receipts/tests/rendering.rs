@@ -301,32 +301,54 @@ struct Turn {
     content: u8,
     parent: u128,
     other: Option<Owned>,
+    /// Another template and target, whose texts are as long.
+    mirrored: [bool; 2],
+    /// Whether offset, timestamp and attempt are left out.
+    without: [bool; 3],
 }
 
 fn turn() -> impl Strategy<Value = Turn> {
     let by = prop_oneof![4 => 0i64..20, 1 => Just(i64::MAX / 2)];
     let other = prop::option::weighted(0.2, owned());
-    (by, any::<u8>(), any::<u128>(), other).prop_map(|(by, content, parent, other)| Turn { by, content, parent, other })
+    let mirrored = prop::array::uniform2(prop::bool::weighted(0.2));
+    let without = prop::array::uniform3(prop::bool::weighted(0.2));
+    (by, any::<u8>(), any::<u128>(), other, mirrored, without).prop_map(
+        |(by, content, parent, other, mirrored, without)| Turn { by, content, parent, other, mirrored, without },
+    )
 }
 
 impl Owned {
     fn turned(&self, turn: &Turn) -> Self {
         let later = |number: Option<i64>| number.map(|number| number.saturating_add(turn.by));
+        let shown = |number: Option<i64>, at: usize| later(number).filter(|_| !turn.without[at]);
         Self {
-            offset: later(self.offset),
-            timestamp: later(self.timestamp),
+            offset: shown(self.offset, 0),
+            timestamp: shown(self.timestamp, 1),
             time: self.time.saturating_add(turn.by),
             value: self.value.as_ref().map(|value| value.iter().map(|byte| byte ^ turn.content).collect()),
             parents: self.parents.iter().map(|parent| parent ^ turn.parent).collect(),
             correlation: self.correlation.as_ref().map(|text| text.chars().rev().collect()),
             evidence: self.evidence.filter(|_| turn.content > 9),
-            rejected: self.rejected + u32::from(turn.content == 7),
+            rejected: self.rejected + u32::from(turn.content % 8 == 7),
             attempt: match self.attempt {
+                _ if turn.without[2] => Attempt::None,
                 Attempt::Known(number) => Attempt::Known(number.saturating_add(turn.content.into())),
                 other => other,
             },
-            ..self.clone()
+            ..self.mirrored(turn.mirrored)
         }
+    }
+
+    fn mirrored(&self, [template, target]: [bool; 2]) -> Self {
+        let mirror = |text: &String| text.chars().rev().collect::<String>();
+        let mut mirrored = self.clone();
+        if template {
+            mirrored.texts[2] = mirror(&self.texts[2]);
+        }
+        if target {
+            mirrored.places = self.places.each_ref().map(mirror);
+        }
+        mirrored
     }
 }
 
@@ -336,13 +358,14 @@ proptest! {
         let signer = Signer::from_seed(&Zeroizing::new([1; 32]));
         let mut ids = IdSource::new(ISSUER, 3);
         let (mut pending, mut expected) = (Pending::new(), Vec::new());
-        let templates = draft.templates();
-        let mut last = draft;
+        let (plain, mirrored) = (draft.templates(), draft.mirrored([true, true]).templates());
         for turn in &turns {
-            last = last.turned(turn);
-            let (id, seq) = (ids.next(last.time), 95 + expected.len() as u64);
-            let attempt = last.push_as(&mut pending, id, &templates);
-            expected.push(last.reference(id, seq, attempt));
+            let turned = draft.turned(turn);
+            let [template, target] = turn.mirrored.map(|is_mirrored| if is_mirrored { &mirrored } else { &plain });
+            let templates = (Arc::clone(&template.0), Arc::clone(&target.1));
+            let (id, seq) = (ids.next(turned.time), 95 + expected.len() as u64);
+            let attempt = turned.push_as(&mut pending, id, &templates);
+            expected.push(turned.reference(id, seq, attempt));
             if let Some(other) = &turn.other {
                 let (id, seq) = (ids.next(other.time), seq + 1);
                 let attempt = other.push(&mut pending, id);
