@@ -83,7 +83,11 @@ def measured(
         found.append(time.monotonic() - killed)
         factory.await_done(worker)
         worker.stop()
-        factory.audit(kills=1)
+        try:
+            factory.audit(kills=1)
+        except AssertionError as error:
+            error.add_note(f"the last process said:\n{worker.errors()}")
+            raise
 
     benchmark.pedantic(one_round, rounds=ROUNDS, iterations=1)
     return found
