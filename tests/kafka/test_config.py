@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka import Consumer, KafkaError, Producer
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaError, Producer
 from confluent_kafka.admin import AdminClient
 
 from chio_fast.errors import ChioConfigError
@@ -54,9 +54,21 @@ def test_a_callback_that_would_never_be_called_is_refused():
 
 
 def test_the_applications_own_choices_stay():
-    settings = config.consumer_config({**BASE, "fetch.queue.backoff.ms": 50, "auto.offset.reset": "latest"}, ignore)
+    settings = config.consumer_config({**BASE, "fetch.queue.backoff.ms": 50}, ignore)
     assert settings["fetch.queue.backoff.ms"] == 50
-    assert settings["auto.offset.reset"] == "latest"
+
+
+@pytest.mark.parametrize("word", ["earliest", "LATEST", "error", None])
+def test_the_client_never_chooses_where_to_begin(word: str | None):
+    conf = BASE if word is None else {**BASE, "auto.offset.reset": word}
+    assert config.consumer_config(conf, ignore)["auto.offset.reset"] == "error"
+    wanted = {"LATEST": OFFSET_END, "error": None}
+    assert config.reset_of(conf) == wanted.get(word or "", OFFSET_BEGINNING)
+
+
+def test_a_word_that_the_client_does_not_know_is_refused():
+    with pytest.raises(ChioConfigError, match=r"`auto\.offset\.reset` is `none`; write `earliest`, `latest` or `error`"):
+        config.consumer_config({**BASE, "auto.offset.reset": "none"}, ignore)
 
 
 def test_no_client_is_given_settings_of_another_kind(capfd: pytest.CaptureFixture[str]):

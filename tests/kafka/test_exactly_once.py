@@ -144,6 +144,23 @@ def test_members_come_and_go(factory: Factory, start: Start, volume: Volume, pro
     drill_report(f"exactly once: rebalances, {protocol}", seed=seed, members=volume["members"], **found)
 
 
+@pytest.mark.parametrize("strategy", ["cooperative-sticky", "range"])
+def test_a_member_that_comes_while_a_dead_ones_transaction_is_open_repeats_nothing(
+    factory: Factory, start: Start, strategy: str
+):
+    """A rebalance while offsets are undecided, which makes the client itself begin at the first event."""
+    factory.produce(1_000, seed=450)
+    conf = {"partition.assignment.strategy": strategy, "transaction.timeout.ms": 10_000, "socket.timeout.ms": 10_000}
+    start(member="a", conf=conf, failpoint="4:kill@2").await_death(60)
+    members = [start(member="b", conf=conf)]
+    time.sleep(5)  # a's session ends after 3 s, its transaction after 10
+    members.append(start(member="c", conf=conf))
+    factory.await_done(*members)
+    for member in members:
+        member.stop()
+    factory.audit(unknown_calls=True)
+
+
 @pytest.mark.parametrize("step", [3, 4, 5, 6])
 def test_a_processor_that_wakes_up_after_it_was_replaced_changes_nothing(factory: Factory, start: Start, step: int):
     factory.produce(2_000, seed=500 + step)

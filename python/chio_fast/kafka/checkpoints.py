@@ -238,7 +238,8 @@ class Checkpoints:
             consumer.close()
         raise CheckpointsError(
             f"`{self.topic}`[{partition}] could not be read up to offset {bound} within {READ_SECONDS:g} s: a "
-            "transaction on it is still open; it ends by `transaction.timeout.ms` at the latest"
+            "transaction on it is still open; it ends by `transaction.timeout.ms` at the latest, or else by "
+            "`kafka-transactions.sh find-hanging` and `abort`"
         )
 
     def _note(self, message: Any, signatures: Mapping[str, str], found: dict[str, int]) -> None:

@@ -18,12 +18,13 @@ REFUSED = frozenset({
 })  # fmt: skip
 
 # Worth asking again; errors of the admin client do not say so themselves. `_NOENT` is its word for partitions that have
-# no leader at the moment.
+# no leader at the moment; of the brokers' errors, those that the Java client takes for retriable (`Errors.java`).
 TRANSIENT = frozenset({
     KafkaError._NOENT, KafkaError._TIMED_OUT, KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN,
     KafkaError._WAIT_COORD, KafkaError.REQUEST_TIMED_OUT, KafkaError.LEADER_NOT_AVAILABLE,
     KafkaError.NOT_LEADER_FOR_PARTITION, KafkaError.NOT_CONTROLLER, KafkaError.BROKER_NOT_AVAILABLE,
     KafkaError.NETWORK_EXCEPTION, KafkaError.OFFSET_NOT_AVAILABLE, KafkaError.KAFKA_STORAGE_ERROR,
+    KafkaError.REPLICA_NOT_AVAILABLE, KafkaError.FENCED_LEADER_EPOCH, KafkaError.UNKNOWN_LEADER_EPOCH,
 })  # fmt: skip
 
 # Why a record may not be delivered although nothing is wrong with it.

@@ -29,6 +29,8 @@ class Clients:
         admin: asks for topic ids; None where it cannot be built.
         conf: settings by which further clients can be built; None where they are not known.
         reports: whether the consumer tells `ear` what became of its commits.
+        reset: where partitions begin of which nothing is committed, see `config.reset_of`; a consumer of the
+            application's begins by itself, and None stands for the error that it may report instead.
         ear: hears client-level errors.
         group: the consumer group, where it is known.
     """
@@ -40,6 +42,7 @@ class Clients:
     group: str | None
     conf: Mapping[str, Any] | None
     reports: bool = False
+    reset: int | None = None
 
 
 def clients_from(conf: Mapping[str, Any]) -> Clients:
@@ -49,10 +52,20 @@ def clients_from(conf: Mapping[str, Any]) -> Clients:
         ChioConfigError: a setting is unsafe; the message says what to write instead.
     """
     ear = ErrorEar()
+    reset = config.reset_of(conf)
     consumer_conf, producer_conf = config.consumer_config(conf, ear), config.producer_config(conf, ear)
     admin = AdminClient(config.admin_config(conf))
     consumer_conf["on_commit"] = ear.on_commit
-    return Clients(Consumer(consumer_conf), Producer(producer_conf), admin, ear, conf["group.id"], conf, reports=True)
+    return Clients(
+        consumer=Consumer(consumer_conf),
+        producer=Producer(producer_conf),
+        admin=admin,
+        ear=ear,
+        group=conf["group.id"],
+        conf=conf,
+        reports=True,
+        reset=reset,
+    )
 
 
 def clients_around(consumer: Consumer, producer: Producer | None, group_id: str | None, identity: str) -> Clients:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END
+
 from chio_fast.errors import ChioConfigError
 
 if TYPE_CHECKING:
@@ -34,9 +36,8 @@ PRODUCER_ONLY = frozenset({
 })  # fmt: skip
 
 # Defaults that a caller may override. `fetch.queue.backoff.ms` is 1,000 in librdkafka, which caps the draining of a
-# backlog; an offset that is out of range must not skip events in silence, hence `earliest`.
+# backlog.
 TUNED_CONSUMER: dict[str, Any] = {
-    "auto.offset.reset": "earliest",
     "fetch.queue.backoff.ms": 10,
     "isolation.level": "read_committed",
 }
@@ -74,6 +75,14 @@ FALSE_WORDS = (False, "false", "False", "FALSE", 0, "0")
 TRUE_WORDS = (True, "true", "True", "TRUE", 1, "1")
 
 
+RESETS: dict[str, int | None] = {
+    **dict.fromkeys(("earliest", "smallest", "beginning"), OFFSET_BEGINNING),
+    **dict.fromkeys(("latest", "largest", "end"), OFFSET_END),
+    "error": None,
+}
+"""Where to begin by the words of `auto.offset.reset`; None if that is an error."""
+
+
 def is_consumer_only(name: str) -> bool:
     """Say whether librdkafka knows setting `name` for consumers alone."""
     return name in CONSUMER_ONLY or name.startswith(CONSUMER_ONLY_PREFIXES)
@@ -84,6 +93,25 @@ def is_producer_only(name: str) -> bool:
     return name in PRODUCER_ONLY or name.startswith(PRODUCER_ONLY_PREFIXES)
 
 
+def reset_of(conf: Mapping[str, Any]) -> int | None:
+    """Give where to begin in a partition of which nothing is committed, or whose committed offset is not there.
+
+    Args:
+        conf: one confluent configuration. Without a word of it that is the beginning: an offset that is out of range
+            must not skip events in silence.
+
+    Returns:
+        `OFFSET_BEGINNING`, `OFFSET_END`, or None if that is an error.
+
+    Raises:
+        ChioConfigError: `auto.offset.reset` is none of the client's words.
+    """
+    word = conf.get("auto.offset.reset", "earliest")
+    if str(word).lower() not in RESETS:
+        raise ChioConfigError(f"`auto.offset.reset` is `{word}`; write `earliest`, `latest` or `error`")
+    return RESETS[str(word).lower()]
+
+
 def consumer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
     """Give the settings of a governed consumer.
 
@@ -92,7 +120,7 @@ def consumer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], No
         on_error: hears every client-level error; an `error_cb` of the configuration is called as well.
 
     Raises:
-        ChioConfigError: a setting would let an offset be committed that the application never saw.
+        ChioConfigError: a setting would let an offset be committed that the application never saw, or has no meaning.
     """
     if not conf.get("group.id"):
         raise ChioConfigError("the configuration has no `group.id`; write the name of the consumer group")
@@ -104,10 +132,13 @@ def consumer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], No
             )
     if "on_commit" in conf:
         raise ChioConfigError("`on_commit` in the configuration is never called; give `on_commit=` to the consumer")
+    reset_of(conf)
     mine = {name: value for name, value in conf.items() if not is_producer_only(name)}
     return {
         **TUNED_CONSUMER,
         **mine,
+        # It would reset positions that it has no reason to, see `Starts`; `reset_of` says where to begin.
+        "auto.offset.reset": "error",
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
         "error_cb": chain_error_callbacks(conf.get("error_cb"), on_error),

@@ -48,8 +48,8 @@ GUARDED_TOGETHER = 64
 RAISED = frozenset({
     KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._UNKNOWN_TOPIC, KafkaError._UNKNOWN_PARTITION,
     KafkaError.TOPIC_EXCEPTION, KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED,
-    KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError._AUTO_OFFSET_RESET, KafkaError.INCONSISTENT_GROUP_PROTOCOL,
-    KafkaError.INVALID_GROUP_ID, KafkaError.FENCED_INSTANCE_ID, KafkaError.UNSUPPORTED_VERSION,
+    KafkaError.CLUSTER_AUTHORIZATION_FAILED, KafkaError.INCONSISTENT_GROUP_PROTOCOL, KafkaError.INVALID_GROUP_ID,
+    KafkaError.FENCED_INSTANCE_ID, KafkaError.UNSUPPORTED_VERSION,
 })  # fmt: skip
 
 
@@ -206,6 +206,7 @@ class Intake:
     def _enter(self, count: int, timeout: float) -> list[Message]:
         """Call the client, and throw away what a change during the call makes doubtful."""
         self._commit.pump()
+        self._partitions.place_lost()
         self._partitions.expect_changes()
         if timeout > BUSY_SLICE and self._commit.is_busy:
             timeout = BUSY_SLICE
@@ -342,6 +343,8 @@ class Intake:
             return
         if error.code() == KafkaError._PARTITION_EOF:
             self._ends.append(message)
+        elif error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._partitions.lost(message)
         elif error.fatal():
             self._trouble.stop(KafkaException(error))
         elif error.code() in RAISED:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from chio_fast.kafka.committer import Committer
     from chio_fast.kafka.inflow import Inflow
     from chio_fast.kafka.metadata import Cluster
+    from chio_fast.kafka.starts import Start, Starts
     from chio_fast.kafka.throttle import Throttle
     from chio_fast.kafka.trouble import Trouble
 
@@ -44,6 +45,7 @@ class Partitions:
         gate: takes receipts back.
         cluster: learns the ids of topics.
         assignments: what is held.
+        starts: finds where partitions begin for which the client has no position.
         buffer: events that wait.
         throttle: what is paused because enough is prefetched.
         commit: finishes what is on its way before partitions are given up.
@@ -62,6 +64,7 @@ class Partitions:
         gate: Gate,
         cluster: Cluster,
         assignments: Assignments,
+        starts: Starts,
         buffer: Buffer,
         throttle: Throttle,
         commit: Committer,
@@ -72,6 +75,7 @@ class Partitions:
         self._gate = gate
         self._cluster = cluster
         self._assignments = assignments
+        self._starts = starts
         self._buffer = buffer
         self._throttle = throttle
         self._commit = commit
@@ -196,6 +200,39 @@ class Partitions:
         if self._touched:
             self._touched.clear()
 
+    def lost(self, message: Message) -> None:
+        """Note that the client has no position for a partition; `place_lost` has it begin."""
+        self._starts.lose(message)
+
+    def place_lost(self) -> None:
+        """Have the client begin where the partitions begin for which it has no position, as far as that shows."""
+        if not self._starts.is_due:
+            return
+        placed = [start for start in self._starts.find() if self._place(start)]
+        if not placed:
+            return
+        try:
+            self._fetch_anew([held for start in placed if (held := self._assignments.get(start.held.key))])
+        except KafkaException as error:
+            log.warning("the client does not begin in %s: %s", [start.held.key for start in placed], error.args[0])
+            self._starts.lose_again(placed)
+
+    def _place(self, start: Start) -> bool:
+        """Note where a partition begins or goes on; False if nobody knows, which the next call raises."""
+        held = start.held
+        if start.offset is None:
+            self._trouble.raise_once(KafkaException(start.error))
+            return False
+        if start.is_anew:
+            log.warning("offsets of %s[%d] went back to %d", *held.key, start.offset)
+            self._begin_anew(held.key, start.offset)
+        elif held.native.admitted == NOTHING:
+            log.info("%s[%d] begins at offset %d", *held.key, start.offset)
+            held.start = start.offset
+        else:
+            held.native.admitted = max(held.native.admitted, start.offset)
+        return True
+
     def settle(self, messages: list[Message]) -> list[Message]:
         """Give back those of `messages` that certainly belong to what is assigned now.
 
@@ -222,13 +259,11 @@ class Partitions:
             kept[key_of(event)] = max(kept.get(key_of(event), NOTHING), event.offset() + 1)
         for held in self._assignments:
             held.native.admitted = max(kept.get(held.key, NOTHING), held.native.position)
-            try:
-                reached = self._raw.position([held.at(OFFSET_INVALID)])[0].offset
-                if reached >= 0 and reached != held.next_fetch:
-                    log.info("going back from %d to %s in %s[%d]", reached, held.next_fetch, *held.key)
-                    self._restart(held)
-            except (KafkaException, RuntimeError) as error:
-                log.info("the position of %s[%d] is not to be had: %s", *held.key, error)
+        # Even those that seem to be where they should: what was lost may have been that the client has no position.
+        try:
+            self._fetch_anew(list(self._assignments))
+        except (KafkaException, RuntimeError) as error:
+            log.info("the client does not fetch anew: %s", error)
 
     def begin_again(self, strays: list[Message]) -> list[Message]:
         """Recognise topics that were created anew: their offsets go back although nobody sought.
@@ -250,9 +285,7 @@ class Partitions:
                 self._restart(held)
                 continue
             log.warning("offsets of %s[%d] went back without a seek: taken for a topic that was created anew", *key)
-            self.recreated += 1
-            self.drop(self._buffer.remove(key, keep_paused=True))
-            self._begin([TopicPartition(*key, OFFSET_INVALID)])
+            self._begin_anew(key, OFFSET_INVALID)
             anew.add(key)
         return [message for message in strays if key_of_message(message) in anew]
 
@@ -277,6 +310,12 @@ class Partitions:
         receipted = [event for event in events if event.ordinal is not None]
         if receipted:
             self._gate.rollback(receipted)
+
+    def _begin_anew(self, key: Key, offset: int) -> None:
+        """Begin with the topic that has the name now; what is buffered of the former one is dropped."""
+        self.recreated += 1
+        self.drop(self._buffer.remove(key, keep_paused=True))
+        self._begin([TopicPartition(*key, offset)])
 
     def _begin(self, partitions: Iterable[TopicPartition]) -> None:
         partitions = list(partitions)
@@ -311,25 +350,29 @@ class Partitions:
 
     def _restart(self, held: Assigned) -> None:
         """Have the client fetch a partition again from the first event that was not admitted."""
-        if held.next_fetch is not None:
+        if held.next_fetch is None:
+            self._fetch_anew([held])
+        else:
             self._raw.seek(held.at(held.next_fetch))
+
+    def _fetch_anew(self, fresh: Sequence[Assigned]) -> None:
+        """Have the client begin with partitions that it may not be fetching, which it does not seek in."""
+        if not fresh:
             return
-        fresh = [held.at(OFFSET_INVALID)]
+        places = [_next_place(held) for held in fresh]
         try:
-            self._raw.incremental_unassign(fresh)
-            self._assign(self._raw.incremental_assign, fresh)
+            self._raw.incremental_unassign(places)
+            self._assign(self._raw.incremental_assign, places)
         except KafkaException:
             # The client takes incremental changes only under a cooperative protocol.
-            self._assign(
-                self._raw.assign,
-                [
-                    other.at(OFFSET_INVALID if other is held or other.next_fetch is None else other.next_fetch)
-                    for other in self._assignments
-                ],
-            )
+            self._assign(self._raw.assign, [_next_place(held) for held in self._assignments])
 
     def _assign(self, assign: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition]) -> None:
         """Have the client take `partitions` by its method `assign`, some of which it may hold already."""
         self._inflow.lead_in(partitions)
         assign(partitions)
         self._inflow.lead_in_again(partitions)
+
+
+def _next_place(held: Assigned) -> TopicPartition:
+    return held.at(OFFSET_INVALID if held.next_fetch is None else held.next_fetch)

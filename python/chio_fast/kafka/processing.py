@@ -39,6 +39,7 @@ from chio_fast.kafka.recognition import Recognition
 from chio_fast.kafka.recovery import Recovery
 from chio_fast.kafka.retreat import Retreat
 from chio_fast.kafka.runs import Runs
+from chio_fast.kafka.starts import Starts
 from chio_fast.kafka.stats import PartitionStats, ProcessorStats
 from chio_fast.kafka.throttle import Throttle
 from chio_fast.kafka.track import Track
@@ -230,6 +231,7 @@ class Processing:
             gate=enforcer.gate,
             cluster=self._cluster,
             assignments=self.assignments,
+            starts=Starts(self._raw, self.assignments, self._cluster, config.reset_of(options.conf)),
             buffer=self.buffer,
             throttle=self.throttle,
             commit=self.exactly_once,

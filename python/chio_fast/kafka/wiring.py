@@ -18,6 +18,7 @@ from chio_fast.kafka.intake import Intake
 from chio_fast.kafka.landing import Landing
 from chio_fast.kafka.partitions import Partitions
 from chio_fast.kafka.recognition import Recognition
+from chio_fast.kafka.starts import Starts
 from chio_fast.kafka.stats import ConsumerStats, PartitionStats
 from chio_fast.kafka.throttle import Throttle
 from chio_fast.kafka.tripwire import Tripwire
@@ -125,6 +126,7 @@ class Pipeline:
             gate=gate,
             cluster=cluster,
             assignments=self.assignments,
+            starts=Starts(raw, self.assignments, cluster, clients.reset),
             buffer=self.buffer,
             throttle=self.throttle,
             commit=self.commit,
