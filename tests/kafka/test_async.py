@@ -191,15 +191,17 @@ async def test_guards_run_on_the_applications_loop(scenario: Scenario):
 
 
 @pytest.mark.asyncio
-async def test_slow_handlers_keep_their_membership(scenario: Scenario):
+@pytest.mark.parametrize("waiting", [0, 20])
+async def test_slow_handlers_keep_their_membership(scenario: Scenario, waiting: int):
     scenario.topics, scenario.policy = scenario.topics[:1], OPEN_POLICY
-    for n in range(20):
+    for n in range(1 + waiting):
         await asyncio.to_thread(scenario.raw_produce, b"%d" % n)
     lost: list[object] = []
     conf = scenario.conf(max_poll_interval_ms=6000, session_timeout_ms=6000)
     async with consuming(scenario, conf, on_lost=lambda _consumer, partitions: lost.append(partitions)) as consumer:
         assert await consumer.poll(20) is not None
         await asyncio.sleep(8)
+        await asyncio.to_thread(scenario.raw_produce, b"last")
         event = await consumer.poll(20)
         assert event is not None
         assert event.offset() == 1

@@ -134,11 +134,10 @@ class AsyncIntake:
     async def _keep_alive(self) -> None:
         while not self._stopped:
             await asyncio.sleep(HOP)
-            if self._waiting.ready or self._waiting.set_aside or self._arrived:
-                try:
-                    await self._call(self._intake.keep_alive)
-                except (ChioError, KafkaException) as error:
-                    self._trouble.raise_once(error)
+            try:
+                await self._call(self._intake.keep_alive)
+            except (ChioError, KafkaException) as error:
+                self._trouble.raise_once(error)
 
     # What runs in the thread.
 
