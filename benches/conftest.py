@@ -15,7 +15,7 @@ import pytest
 from benches.figures import Figure
 from benches.kafka import workload
 from tests.conftest import require_broker
-from tests.kafka.broker import Broker
+from tests.kafka.broker import SERVER_JVM, Broker
 
 ROOT = Path(__file__).resolve().parents[1]
 REDUCED = os.environ.get("CHIO_BENCH_REDUCED") == "1"
@@ -41,9 +41,9 @@ def disk() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest, disk: Path) -> Iterator[Broker]:
-    """One real broker for all benches."""
+    """One real broker for all benches, started as Kafka's own script does."""
     require_broker(request.config)
-    with Broker(disk / "kafka", heap_mb=768) as running:
+    with Broker(disk / "kafka", heap_mb=1024, jvm=SERVER_JVM) as running:
         yield running
 
 

@@ -36,6 +36,18 @@ CLIENT_TIMEOUT_S = 30.0
 # client's own connection attempt: TCP then connects to itself and the broker cannot come back.
 PORTS = range(20_000, 32_000)
 
+QUICK_JVM = ("-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1")
+"""Starts soon and needs little, but its code stays slow: for tests."""
+
+SERVER_JVM = (
+    "-server",
+    "-XX:+UseG1GC",
+    "-XX:MaxGCPauseMillis=20",
+    "-XX:InitiatingHeapOccupancyPercent=35",
+    "-XX:+ExplicitGCInvokesConcurrent",
+)
+"""As Kafka's own script starts its brokers (`kafka-run-class.sh`): for measurements."""
+
 
 @dataclass(frozen=True)
 class Node:
@@ -63,6 +75,7 @@ class Broker:
         cluster_id: str | None = None,
         overrides: Mapping[str, str | int] | None = None,
         heap_mb: int = 384,
+        jvm: Sequence[str] = QUICK_JVM,
     ) -> None:
         """Prepares a broker that has not been started.
 
@@ -73,6 +86,7 @@ class Broker:
             cluster_id: shared by the brokers of one cluster; a new one when it is not given.
             overrides: lines of `server.properties` that replace or extend the usual ones.
             heap_mb: the size of the Java heap in MiB.
+            jvm: options of Java, see `QUICK_JVM` and `SERVER_JVM`.
         """
         distribution.prepare()
         self.node = node or Node.on_free_ports(1)
@@ -81,6 +95,7 @@ class Broker:
         self.bootstrap = f"127.0.0.1:{self.node.port}"
         self._directory = directory
         self._heap_mb = heap_mb
+        self._jvm = jvm
         self._properties = directory / "server.properties"
         self._output = directory / "output.log"
         self._process: subprocess.Popen[bytes] | None = None
@@ -230,8 +245,7 @@ class Broker:
         heap = [f"-Xms{self._heap_mb}m", f"-Xmx{self._heap_mb}m"]
         archive = distribution.class_data_archive()
         sharing = [f"-XX:SharedArchiveFile={archive}", "-Xlog:cds=off"] if archive.is_file() else []
-        quick = ["-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1"]
-        return [*distribution.java_command(*heap, *quick, *sharing), "kafka.Kafka", str(self._properties)]
+        return [*distribution.java_command(*heap, *self._jvm, *sharing), "kafka.Kafka", str(self._properties)]
 
     def _reap(self) -> None:
         if self._process is not None:

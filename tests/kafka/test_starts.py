@@ -159,3 +159,22 @@ def test_what_is_deleted_under_a_consumer_is_passed_over(pair: Scenario, caplog:
     assert len(set(found)) == len(found), "none came twice"
     assert {(pair.topic, number, EVENTS - 5) for number in range(2)} <= set(found)
     assert pair.committed() == dict.fromkeys([(pair.topic, 0), (pair.topic, 1)], OFFSET_INVALID)
+
+
+def test_a_question_that_went_with_its_broker_is_asked_again(pair: Scenario):
+    """The client never asks for committed offsets again if its assignment has changed since it did."""
+    commit(pair, COMMITTED)
+    with pair.consumer() as consumer:
+        consumer.unsubscribe()
+        for _ in patiently("the subscription to go"):
+            consumer.poll(0.1)
+            if consumer.raw.assignment() == []:
+                break
+        pair.broker.freeze()
+        for part in offsets(pair, OFFSET_INVALID):
+            consumer.incremental_assign([part])
+            assert consumer.poll(0.5) is None
+        pair.broker.kill9()
+        pair.broker.start()
+        found = pair.take(consumer, 2 * (EVENTS - COMMITTED))
+    assert min(event.offset() for event in found) == COMMITTED

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Literal
 
-from confluent_kafka import OFFSET_INVALID, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_INVALID, KafkaError, KafkaException, Message, TopicPartition
 
 from chio_fast.errors import ChioError, ChioRevoked
 from chio_fast.kafka.assignment import key_of, key_of_message, keys_of, require_topics
@@ -204,6 +204,10 @@ class Partitions:
         """Note that the client has no position for a partition; `place_lost` has it begin."""
         self._starts.lose(message)
 
+    def doubt(self, message: Message) -> None:
+        """Note that the client may have given up finding positions, which an error of no partition may mean."""
+        self._starts.doubt(message)
+
     def place_lost(self) -> None:
         """Have the client begin where the partitions begin for which it has no position, as far as that shows."""
         if not self._starts.is_due:
@@ -221,6 +225,8 @@ class Partitions:
         """Note where a partition begins or goes on; False if nobody knows, which the next call raises."""
         held = start.held
         if start.offset is None:
+            if start.error.code() != KafkaError._AUTO_OFFSET_RESET:
+                return True  # the client has not said yet that it does not know
             self._trouble.raise_once(KafkaException(start.error))
             return False
         if start.is_anew:

@@ -32,7 +32,7 @@ class Start(NamedTuple):
 
     Attributes:
         held: the partition.
-        offset: of the next event; None if nobody says where that is, which is an error.
+        offset: of the next event; None if nobody but the client may know.
         is_anew: whether the events that were there went, so that offsets go back.
         error: what the client said.
     """
@@ -52,6 +52,10 @@ class Starts:
     2.16.0, `rd_kafka_assignment_apply_offsets`). So it is told that to reset is an error, which is the question to us.
     An answer is never taken from the error itself, which may be late: it is the group's committed offset, a stable one,
     or the position so far, if the partition has it.
+
+    Nor does the client ask for committed offsets again if a coordinator goes and its assignment has changed since it
+    did: it reports an error, and nothing is ever fetched of those partitions (`rd_kafka_assignment_handle_OffsetFetch`).
+    So after an error all partitions that have no position yet are looked at.
 
     Used by one thread.
 
@@ -76,6 +80,14 @@ class Starts:
         error = message.error()
         if error is not None:
             self._lost[message.topic() or "", message.partition() or 0] = error
+
+    def doubt(self, message: Message) -> None:
+        """Note that the client may have given up finding positions; `message` is an error of a partition or of none."""
+        error, topic = message.error(), message.topic()
+        for held in self._assignments:
+            is_meant = topic is None or held.key == (topic, message.partition())
+            if error is not None and is_meant and held.next_fetch is None:
+                self._lost.setdefault(held.key, error)
 
     def lose_again(self, starts: Iterable[Start]) -> None:
         """Note that the client did not take `starts`."""
