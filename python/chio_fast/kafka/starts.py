@@ -54,7 +54,7 @@ class Starts:
     or the position so far, if the partition has it.
 
     Nor does the client ask for committed offsets again if a coordinator goes and its assignment has changed since it
-    did: it reports an error, and nothing is ever fetched of those partitions (`rd_kafka_assignment_handle_OffsetFetch`).
+    did: it reports an error and never fetches anything of those partitions (`rd_kafka_assignment_handle_OffsetFetch`).
     So after an error all partitions that have no position yet are looked at.
 
     Used by one thread.
