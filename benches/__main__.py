@@ -3,13 +3,14 @@
 A bench that fails, or Ctrl-C, costs no other figure: what was measured is shown and kept, beside the names of the
 benches that gave nothing.
 
-Usage: python -m benches [--check] [--only rust|python] [--write-baseline]
+Usage: python -m benches [--check] [--only rust|python] [--server-jvm] [--write-baseline]
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -30,17 +31,23 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="small volumes; compare the ratios with the baseline")
     parser.add_argument("--only", choices=["rust", "python"], help="run only the benches of one language")
     parser.add_argument("-k", help="run only the Python benches that match, as in pytest")
+    parser.add_argument(
+        "--server-jvm",
+        action="store_true",
+        help="start the broker as Kafka's own script does; that of the tests starts sooner, and its code stays slower",
+    )
     parser.add_argument("--write-baseline", action="store_true", help="make the ratios of this run the baseline")
     options = parser.parse_args()
-    if options.write_baseline and (options.only or options.k):
-        parser.error("a baseline holds the ratios of all benches; leave out `--only` and `-k`")
+    if options.write_baseline and (options.only or options.k or options.server_jvm):
+        parser.error("a baseline holds the ratios of all benches; leave out `--only`, `-k` and `--server-jvm`")
 
     measured = Measured()
     if options.only != "python":
         measured.add(rust_benches.run(reduced=options.check))
     if options.only != "rust":
         interrupted = bool(measured.unfinished)
-        measured.add(NOT_STARTED if interrupted else python_benches.run(reduced=options.check, keyword=options.k))
+        run = partial(python_benches.run, reduced=options.check, keyword=options.k, server_jvm=options.server_jvm)
+        measured.add(NOT_STARTED if interrupted else run())
     measured.figures.sort(key=lambda figure: ORDER.index(figure.group))
     results = Results(machine=machine.describe(), reduced=options.check, **msgspec.structs.asdict(measured))
     return finish(results, write_baseline=options.write_baseline)

@@ -15,10 +15,11 @@ import pytest
 from benches.figures import Figure
 from benches.kafka import workload
 from tests.conftest import require_broker
-from tests.kafka.broker import SERVER_JVM, Broker
+from tests.kafka.broker import QUICK_JVM, SERVER_JVM, Broker
 
 ROOT = Path(__file__).resolve().parents[1]
 REDUCED = os.environ.get("CHIO_BENCH_REDUCED") == "1"
+IS_SERVER_JVM = os.environ.get("CHIO_BENCH_SERVER_JVM") == "1"
 
 
 def volume(full: int, reduced: int) -> int:
@@ -41,9 +42,9 @@ def disk() -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def broker(request: pytest.FixtureRequest, disk: Path) -> Iterator[Broker]:
-    """One real broker for all benches, started as Kafka's own script does."""
+    """One real broker for all benches."""
     require_broker(request.config)
-    with Broker(disk / "kafka", heap_mb=1024, jvm=SERVER_JVM) as running:
+    with Broker(disk / "kafka", heap_mb=768, jvm=SERVER_JVM if IS_SERVER_JVM else QUICK_JVM) as running:
         yield running
 
 

@@ -16,12 +16,13 @@ from benches.figures import Measured
 HERE = Path(__file__).resolve().parent
 
 
-def run(*, reduced: bool, keyword: str | None = None, folder: Path = HERE) -> Measured:
+def run(*, reduced: bool, keyword: str | None = None, server_jvm: bool = False, folder: Path = HERE) -> Measured:
     """Runs the benches of a folder; a line says which one is running. Ctrl-C ends the run and keeps what was measured.
 
     Args:
         reduced: small volumes.
         keyword: only the benches that match, as in `pytest -k`.
+        server_jvm: the broker runs as Kafka's own script starts it.
         folder: where the files `bench_*.py` are.
     """
     with tempfile.TemporaryDirectory() as temporary:
@@ -31,8 +32,8 @@ def run(*, reduced: bool, keyword: str | None = None, folder: Path = HERE) -> Me
         command += ["--timeout", "3600", "--benchmark-quiet"]
         command += ["--continue-on-collection-errors", "-p", "benches.sheet", "--sheet", str(path)]
         command += ["-k", keyword] if keyword else []
-        environment = os.environ | {"CHIO_BENCH_REDUCED": str(int(reduced))}
-        code = _to_its_end(subprocess.Popen(command, cwd=HERE.parent, env=environment))
+        choices = {"CHIO_BENCH_REDUCED": str(int(reduced)), "CHIO_BENCH_SERVER_JVM": str(int(server_jvm))}
+        code = _to_its_end(subprocess.Popen(command, cwd=HERE.parent, env=os.environ | choices))
         measured = sheet.read(path)
     if code != pytest.ExitCode.OK and measured.complete:
         measured.failed.append(f"pytest, which ended with code {code}")

@@ -31,6 +31,7 @@ class Clients:
         reports: whether the consumer tells `ear` what became of its commits.
         reset: where partitions begin of which nothing is committed, see `config.reset_of`; a consumer of the
             application's begins by itself, and None stands for the error that it may report instead.
+        is_cooperative: see `Partitions`.
         ear: hears client-level errors.
         group: the consumer group, where it is known.
     """
@@ -43,6 +44,7 @@ class Clients:
     conf: Mapping[str, Any] | None
     reports: bool = False
     reset: int | None = None
+    is_cooperative: bool = True
 
 
 def clients_from(conf: Mapping[str, Any]) -> Clients:
@@ -65,6 +67,7 @@ def clients_from(conf: Mapping[str, Any]) -> Clients:
         conf=conf,
         reports=True,
         reset=reset,
+        is_cooperative=config.is_cooperative(conf),
     )
 
 

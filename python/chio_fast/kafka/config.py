@@ -112,6 +112,12 @@ def reset_of(conf: Mapping[str, Any]) -> int | None:
     return RESETS[str(word).lower()]
 
 
+def is_cooperative(conf: Mapping[str, Any]) -> bool:
+    """Say whether a group's members change their assignments step by step (KIP-429, KIP-848)."""
+    strategies = str(conf.get("partition.assignment.strategy", ""))
+    return "cooperative" in strategies or str(conf.get("group.protocol", "")).lower() == "consumer"
+
+
 def consumer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], None]) -> dict[str, Any]:
     """Give the settings of a governed consumer.
 

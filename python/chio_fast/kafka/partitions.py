@@ -50,6 +50,7 @@ class Partitions:
         throttle: what is paused because enough is prefetched.
         commit: finishes what is on its way before partitions are given up.
         trouble: keeps what has to be raised by the next call.
+        is_cooperative: whether the client takes incremental changes; True, too, where that is not known.
 
     Attributes:
         dropped: events that were given up unseen.
@@ -69,6 +70,7 @@ class Partitions:
         throttle: Throttle,
         commit: Committer,
         trouble: Trouble,
+        is_cooperative: bool,
     ) -> None:
         self._raw = raw
         self._inflow = inflow
@@ -80,6 +82,7 @@ class Partitions:
         self._throttle = throttle
         self._commit = commit
         self._trouble = trouble
+        self._is_cooperative = is_cooperative
         self._owner: Any = None
         self._callbacks: dict[str, Callable[[Any, list[TopicPartition]], None] | None] = {}
         self._touched: dict[Key, Literal["given up", "begun anew", "sought"]] = {}
@@ -365,13 +368,16 @@ class Partitions:
         """Have the client begin with partitions that it may not be fetching, which it does not seek in."""
         if not fresh:
             return
-        places = [_next_place(held) for held in fresh]
-        try:
-            self._raw.incremental_unassign(places)
-            self._assign(self._raw.incremental_assign, places)
-        except KafkaException:
-            # The client takes incremental changes only under a cooperative protocol.
-            self._assign(self._raw.assign, [_next_place(held) for held in self._assignments])
+        if self._is_cooperative:
+            places = [_next_place(held) for held in fresh]
+            try:
+                self._raw.incremental_unassign(places)
+                self._assign(self._raw.incremental_assign, places)
+            except KafkaException as error:
+                log.info("the client takes no incremental changes: %s", error.args[0])
+            else:
+                return
+        self._assign(self._raw.assign, [_next_place(held) for held in self._assignments])
 
     def _assign(self, assign: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition]) -> None:
         """Have the client take `partitions` by its method `assign`, some of which it may hold already."""

@@ -236,6 +236,7 @@ class Processing:
             throttle=self.throttle,
             commit=self.exactly_once,
             trouble=self.trouble,
+            is_cooperative=config.is_cooperative(options.conf),
         )
         self.exactly_once.partitions = self.partitions
         self._fairness = Fairness(self.runs, self.partitions)

@@ -131,6 +131,7 @@ class Pipeline:
             throttle=self.throttle,
             commit=self.commit,
             trouble=self.trouble,
+            is_cooperative=clients.is_cooperative,
         )
         self.intake = Intake(
             inflow=inflow,
