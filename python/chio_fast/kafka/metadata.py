@@ -98,30 +98,34 @@ def bootstrap_servers(metadata: ClusterMetadata) -> str:
 
 def group_of(consumer: Consumer) -> str | None:
     """Read the group id out of the consumer's group metadata, or give None where its form is unknown."""
-    found = _group_metadata(consumer)
+    found = _read(consumer.consumer_group_metadata())
     return found[1] or None if found else None
 
 
 def generation_of(consumer: Consumer) -> int:
-    """Give the group's generation (its epoch, under KIP-848) as the consumer knows it.
+    """Give the group's generation (its epoch, under KIP-848) as the consumer knows it, see `generation_in`."""
+    return generation_in(consumer.consumer_group_metadata())
+
+
+def generation_in(group_metadata: object) -> int:
+    """Give the group's generation that a consumer's group metadata names.
 
     It never falls while the group lives. `UNKNOWN_GENERATION` before the consumer has joined, and where the form of the
     metadata is unknown.
     """
-    found = _group_metadata(consumer)
+    found = _read(group_metadata)
     return found[0] if found and found[0] >= 0 else UNKNOWN_GENERATION
 
 
-def _group_metadata(consumer: Consumer) -> tuple[int, str] | None:
+def _read(group_metadata: object) -> tuple[int, str] | None:
     """Read generation and group id out of the serialised group metadata.
 
     A Consumer shows neither. Form of librdkafka (rdkafka_cgrp.c): `CGMDv2:`, generation in four bytes of the machine's
     order, group id, NUL, member id, NUL.
     """
-    blob: object = consumer.consumer_group_metadata()
     magic = b"CGMDv2:"
-    if not isinstance(blob, bytes) or not blob.startswith(magic):
+    if not isinstance(group_metadata, bytes) or not group_metadata.startswith(magic):
         return None
-    generation, rest = blob[len(magic) : len(magic) + 4], blob[len(magic) + 4 :]
+    generation, rest = group_metadata[len(magic) : len(magic) + 4], group_metadata[len(magic) + 4 :]
     group, end, _ = rest.partition(b"\0")
     return (int.from_bytes(generation, sys.byteorder, signed=True), group.decode("utf-8", "replace")) if end else None

@@ -300,7 +300,7 @@ class Track:
         found = self._raw.consumer_group_metadata()
         # A client that was thrown out forgets generation and member before it says so, and from a transaction that
         # names neither a broker takes any offsets. It joins again only after it has said so, on this thread.
-        if metadata.generation_of(self._raw) == metadata.UNKNOWN_GENERATION:
+        if metadata.generation_in(found) == metadata.UNKNOWN_GENERATION:
             raise Aborted(f"`{self._transaction.transactional_id}` is no member of its group any longer")
         return found
 
