@@ -7,7 +7,9 @@ import random
 import pytest
 
 from chio_fast.errors import ChioConfigError, ChioDeadLetterError
+from chio_fast.kafka import commit
 from tests.kafka.broker import Broker
+from tests.kafka.patience import patiently
 from tests.kafka.scenario import CLOSED_POLICY, Scenario
 from tests.kafka.topics import place
 
@@ -47,6 +49,31 @@ def test_denials_behind_an_event_in_progress_are_not_committed(scenario: Scenari
         scenario.take(consumer, 1)
         scenario.await_dead_letters(consumer, 1)
     assert scenario.committed()[first[:2]] == -1001
+
+
+@pytest.mark.usefixtures("either_road")
+def test_while_the_dlq_is_behind_hand_out_waits_and_fetching_goes_on(
+    scenario: Scenario, monkeypatch: pytest.MonkeyPatch
+):
+    """A client whose partitions are paused takes half a second to go on with them: twice per hundred denials."""
+    most, at_once = 100, 50
+    monkeypatch.setattr(commit, "MAX_BACKLOG", most)
+    scenario.policy = CLOSED_POLICY
+    scenario.produce(2_000, seed=26, denied=1)
+    with scenario.consumer(batch_size=at_once) as consumer:
+        seen = set()
+        for _ in patiently("the dead letters"):
+            assert consumer.consume(at_once, 0.01) == []
+            stats = consumer.stats()
+            seen.add(stats.throttled)
+            assert stats.backlog <= most + at_once
+            if stats.dead_letters == 2_000:
+                break
+        if consumer._parts.intake._inlet is not None:
+            assert seen == {False}
+        consumer.commit(asynchronous=False)
+    assert scenario.lag() == 0
+    scenario.audit()
 
 
 def test_a_value_too_large_for_the_dlq_goes_without_it(scenario: Scenario, broker: Broker):

@@ -55,9 +55,12 @@ class Inflow:
             self._raw.assignment()
             self.lead_in(partitions)
 
-    def enter(self, count: int, timeout: float) -> list[Message]:
-        """Enter the client for up to `timeout` seconds; give up to `count` messages that came as its own objects."""
-        if self.inlet is not None and self.inlet.has_news:
+    def enter(self, count: int, timeout: float, *, has_room: bool = True) -> list[Message]:
+        """Enter the client for up to `timeout` seconds; give up to `count` messages that came as its own objects.
+
+        With room, what waits in the inlet ends the stay.
+        """
+        if has_room and self.inlet is not None and self.inlet.has_news:
             timeout = 0.0
         return self._raw.consume(count, timeout)
 

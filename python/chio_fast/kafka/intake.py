@@ -157,9 +157,7 @@ class Intake:
         while True:
             wait = SLICE if deadline is None else min(SLICE, max(0.0, deadline - monotonic()))
             if self._commit.is_full:
-                self._throttle.stop_fetching()
-                with self._nothing_lost():
-                    self._admit(self._enter(1, wait), 1)
+                self._stay_alive(wait)
             else:
                 hatch.is_shut = self._before_action or self._recognition.is_active
                 if not self._ready:
@@ -182,6 +180,14 @@ class Intake:
         with self._nothing_lost():
             self._admit(self._enter(room, 0.0), room)
 
+    def _stay_alive(self, wait: float) -> None:
+        """Enter the client and take in as little as possible, because hand-out has to wait."""
+        if self._inlet is None:
+            self._throttle.stop_fetching()
+        # What is in the inlet stays there. Nothing is paused for that: it takes the client half a second to go on.
+        with self._nothing_lost():
+            self._admit(self._enter(1, wait, has_room=False), 0)
+
     def run_guards_with(self, run_guards: RunGuards) -> None:
         """Run guards in another way from now on."""
         self._guard = run_guards
@@ -203,7 +209,7 @@ class Intake:
                 messages = self._enter(room - 1, 0.0)
             self._admit(messages, room)
 
-    def _enter(self, count: int, timeout: float) -> list[Message]:
+    def _enter(self, count: int, timeout: float, *, has_room: bool = True) -> list[Message]:
         """Call the client, and throw away what a change during the call makes doubtful."""
         self._commit.pump()
         self._partitions.place_lost()
@@ -211,7 +217,7 @@ class Intake:
         if timeout > BUSY_SLICE and self._commit.is_busy:
             timeout = BUSY_SLICE
         with self._commit.client:
-            messages = self._inflow.enter(count, timeout)
+            messages = self._inflow.enter(count, timeout, has_room=has_room)
         self._hatch.open_for(ENTER_EVERY)
         self._hatch.is_shut |= self._recognition.is_active
         return self._partitions.settle(messages)
