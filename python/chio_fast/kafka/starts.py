@@ -25,6 +25,8 @@ LONGEST_TIMEOUT = 3.0
 """Seconds that the questions of one look may take, each; nothing is fetched meanwhile."""
 PAUSE = 4
 """How many times as long the client goes on before the next look."""
+QUIET_LOOKS = 4
+"""Looks in vain, some seconds of them, before that is worth a warning."""
 
 
 class Start(NamedTuple):
@@ -109,7 +111,8 @@ class Starts:
             known = (held for held in lost if held.key in positions)
             found.extend(self._start(held, positions[held.key], timeout) for held in known)
         except KafkaException as error:
-            log.info("where partitions begin does not show yet: %s", error.args[0])
+            level = logging.INFO if self._looks < QUIET_LOOKS else logging.WARNING
+            log.log(level, "where %s begin does not show yet: %s", [held.key for held in lost], error.args[0])
         done = {start.held.key for start in found}
         self._lost = {held.key: self._lost[held.key] for held in lost if held.key not in done}
         self._looks = self._looks + 1 if self._lost else 0
