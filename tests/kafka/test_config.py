@@ -66,6 +66,11 @@ def test_the_client_never_chooses_where_to_begin(word: str | None):
     assert config.reset_of(conf) == wanted.get(word or "", OFFSET_BEGINNING)
 
 
+def test_a_place_where_the_client_alone_reads_is_refused():
+    with pytest.raises(ChioConfigError, match=r"write it beside `group\.id`"):
+        config.consumer_config({**BASE, "default.topic.config": {"auto.offset.reset": "earliest"}}, ignore)
+
+
 def test_a_word_that_the_client_does_not_know_is_refused():
     with pytest.raises(ChioConfigError, match=r"`auto\.offset\.reset` is `none`; write `earliest`, "):
         config.consumer_config({**BASE, "auto.offset.reset": "none"}, ignore)

@@ -104,8 +104,13 @@ def reset_of(conf: Mapping[str, Any]) -> int | None:
         `OFFSET_BEGINNING`, `OFFSET_END`, or None if that is an error.
 
     Raises:
-        ChioConfigError: `auto.offset.reset` is none of the client's words.
+        ChioConfigError: `auto.offset.reset` is none of the client's words, or stands where the client alone reads it.
     """
+    if "auto.offset.reset" in conf.get("default.topic.config", {}):
+        raise ChioConfigError(
+            "`auto.offset.reset` is in `default.topic.config`, where the client would begin by it although offsets are "
+            "committed; write it beside `group.id`"
+        )
     word = conf.get("auto.offset.reset", "earliest")
     if str(word).lower() not in RESETS:
         raise ChioConfigError(f"`auto.offset.reset` is `{word}`; write `earliest`, `latest` or `error`")
