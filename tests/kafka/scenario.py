@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import random
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -104,6 +105,20 @@ class Scenario(OwnLog):
         arguments.setdefault("identity", IDENTITY)
         arguments.setdefault("dlq_topic", self.dlq)
         return ChioConsumerMiddleware.from_config(conf or self.conf(), **arguments)
+
+    @contextmanager
+    def by_hand(self) -> Iterator[ChioConsumerMiddleware]:
+        """Builds one that its group has given nothing: the client then takes partitions in whatever way."""
+        for _ in patiently("a consumer that left its group in time"):
+            given: list[object] = []
+            consumer = self.consumer(on_assign=lambda _consumer, partitions, given=given: given.append(partitions))
+            consumer.unsubscribe()
+            consumer.poll(0.5)  # what the group had given by then comes and goes
+            if not given:
+                break
+            consumer.close()
+        with consumer:
+            yield consumer
 
     def produce(self, count: int, *, seed: int = 1, denied: float = 0.1, topic: str | None = None) -> list[Place]:
         """Writes `count` events over all partitions, of which a share has to be denied; waits for every one."""

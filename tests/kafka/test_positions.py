@@ -128,8 +128,7 @@ def test_what_is_held_can_be_assigned_again(one: Scenario):
     def offsets(count: int) -> list[int]:
         return [event.offset() for event in one.take(consumer, count)]
 
-    with one.consumer() as consumer:
-        consumer.unsubscribe()
+    with one.by_hand() as consumer:
         consumer.assign([TopicPartition(one.topic, 0, 0)])
         assert offsets(5) == list(range(5))
         consumer.assign([TopicPartition(one.topic, 0, 50)])

@@ -164,12 +164,7 @@ def test_what_is_deleted_under_a_consumer_is_passed_over(pair: Scenario, caplog:
 def test_a_question_that_went_with_its_broker_is_asked_again(pair: Scenario):
     """The client never asks for committed offsets again if its assignment has changed since it did."""
     commit(pair, COMMITTED)
-    with pair.consumer() as consumer:
-        consumer.unsubscribe()
-        for _ in patiently("the subscription to go"):
-            consumer.poll(0.1)
-            if consumer.raw.assignment() == []:
-                break
+    with pair.by_hand() as consumer:
         pair.broker.freeze()
         for part in offsets(pair, OFFSET_INVALID):
             consumer.incremental_assign([part])
