@@ -25,6 +25,8 @@ LONGEST_TIMEOUT = 3.0
 """Seconds that the questions of one look may take, each; nothing is fetched meanwhile."""
 PAUSE = 4
 """How many times as long the client goes on before the next look."""
+CHECK = 5.0
+"""Seconds after which something must have come of a partition that began before its end, or it is begun again."""
 QUIET_LOOKS = 4
 """Looks in vain, some seconds of them, before that is worth a warning."""
 
@@ -74,6 +76,7 @@ class Starts:
         self._cluster = cluster
         self._reset = reset
         self._lost: dict[Key, KafkaError] = {}
+        self._unseen: dict[Key, tuple[float, Assigned, KafkaError]] = {}  # when to check what was begun
         self._looks = 0
         self._next_look = 0.0
 
@@ -81,6 +84,7 @@ class Starts:
         """Note that the client has no position for a partition, which `message` says."""
         error = message.error()
         if error is not None:
+            self._look_soon()
             self._lost[message.topic() or "", message.partition() or 0] = error
 
     def doubt(self, message: Message) -> None:
@@ -89,6 +93,7 @@ class Starts:
         for held in self._assignments:
             is_meant = topic is None or held.key == (topic, message.partition())
             if error is not None and is_meant and held.next_fetch is None:
+                self._look_soon()
                 self._lost.setdefault(held.key, error)
 
     def lose_again(self, starts: Iterable[Start]) -> None:
@@ -98,10 +103,11 @@ class Starts:
     @property
     def is_due(self) -> bool:
         """Whether it is time to look for starts."""
-        return bool(self._lost) and time.monotonic() >= self._next_look
+        return bool(self._lost or self._unseen) and time.monotonic() >= self._next_look
 
     def find(self) -> list[Start]:
         """Look where the lost partitions begin; what does not show yet is looked for again later."""
+        self._check()
         timeout = min(LONGEST_TIMEOUT, FIRST_TIMEOUT * 2**self._looks)
         lost = [held for key in self._lost if (held := self._assignments.get(key)) is not None]
         found: list[Start] = []
@@ -116,8 +122,25 @@ class Starts:
         done = {start.held.key for start in found}
         self._lost = {held.key: self._lost[held.key] for held in lost if held.key not in done}
         self._looks = self._looks + 1 if self._lost else 0
-        self._next_look = time.monotonic() + PAUSE * timeout if self._lost else 0.0
+        self._next_look = min((due for due, _, _ in self._unseen.values()), default=0.0)
+        if self._lost:
+            self._next_look = time.monotonic() + PAUSE * timeout
         return found
+
+    def _look_soon(self) -> None:
+        """Look at once, unless there is something lost already that is looked for in its own time."""
+        if not self._lost:
+            self._next_look = 0.0
+
+    def _check(self) -> None:
+        """Begin again with those of which nothing has come although there is something."""
+        now = time.monotonic()
+        for key, (due, held, error) in list(self._unseen.items()):
+            if now >= due:
+                del self._unseen[key]
+                if self._assignments.get(key) is held and held.native.admitted == NOTHING:
+                    log.info("nothing has come of %s[%d], which is begun again", *key)
+                    self._lost.setdefault(key, error)
 
     def _positions(self, lost: Sequence[Assigned], timeout: float) -> dict[Key, int]:
         """Give the offset, absolute or logical, at which each goes on; what is not stable yet is left out."""
@@ -133,6 +156,8 @@ class Starts:
         low, high = self._raw.get_watermark_offsets(held.at(OFFSET_INVALID), timeout, cached=False)
         error = self._lost[held.key]
         if low <= position <= high:
+            if position < high and held.next_fetch is None:  # once: what is there may be markers alone
+                self._unseen[held.key] = (time.monotonic() + CHECK, held, error)
             return Start(held, position, False, error)
         if position > high and held.native.admitted != NOTHING:
             # The events that were there went: with the topic, or with a leader that was ahead of the next one.
