@@ -29,11 +29,11 @@ class Clients:
         admin: asks for topic ids; None where it cannot be built.
         conf: settings by which further clients can be built; None where they are not known.
         reports: whether the consumer tells `ear` what became of its commits.
+        ear: hears client-level errors.
+        group: the consumer group, where it is known.
         reset: where partitions begin of which nothing is committed, see `config.reset_of`; a consumer of the
             application's begins by itself, and None stands for the error that it may report instead.
         is_cooperative: see `Partitions`.
-        ear: hears client-level errors.
-        group: the consumer group, where it is known.
     """
 
     consumer: Consumer

@@ -143,7 +143,7 @@ def consumer_config(conf: Mapping[str, Any], on_error: Callable[[KafkaError], No
             )
     if "on_commit" in conf:
         raise ChioConfigError("`on_commit` in the configuration is never called; give `on_commit=` to the consumer")
-    reset_of(conf)
+    reset_of(conf)  # the client, which is told another word, would not say that this one means nothing
     mine = {name: value for name, value in conf.items() if not is_producer_only(name)}
     return {
         **TUNED_CONSUMER,
