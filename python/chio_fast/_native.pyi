@@ -33,6 +33,7 @@ __all__ = [
     "check_trust",
     "headers_of",
     "import_frames",
+    "is_cooperative",
     "read_by_both_roads",
     "rotate_key",
     "show_location",
@@ -305,6 +306,13 @@ def headers_of(message: MessageLike) -> Headers | None:
     Raises:
         ValueError: there is such a name, and the client is of a version that does not let it be read, or it was asked
             before, by `message.headers()`.
+    """
+
+def is_cooperative(consumer: Consumer) -> bool | None:
+    """Say whether a consumer's group changes assignments step by step (KIP-429, KIP-848); None while it is in none.
+
+    Raises:
+        RuntimeError, TypeError: as of `Inlet`.
     """
 
 def slow_road_reason() -> str | None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from confluent_kafka import Message, Producer
+from confluent_kafka import Consumer, Message, Producer
 
 from chio_fast import Event, Policy
 from chio_fast.kafka import ChioConsumerMiddleware, envelope
@@ -95,8 +95,10 @@ class Scenario(OwnLog):
         base = {"bootstrap.servers": self.broker.bootstrap, "group.id": self.group, "log_level": 2}
         return base | {name.replace("_", "."): value for name, value in overrides.items()}
 
-    def consumer(self, conf: dict[str, Any] | None = None, **arguments: Any) -> ChioConsumerMiddleware:
-        """Builds a governed consumer of all topics."""
+    def consumer(
+        self, conf: dict[str, Any] | None = None, *, is_ours: bool = True, **arguments: Any
+    ) -> ChioConsumerMiddleware:
+        """Builds a governed consumer of all topics; the client's own part of it, too, or as an application does."""
         if "enforcer" not in arguments:
             arguments.setdefault("policy", Policy.from_yaml(self.policy))
             arguments.setdefault("receipt_log", self.log_path)
@@ -104,7 +106,10 @@ class Scenario(OwnLog):
         arguments.setdefault("scope_map", {topic: f"events:consume:{topic}" for topic in self.topics})
         arguments.setdefault("identity", IDENTITY)
         arguments.setdefault("dlq_topic", self.dlq)
-        return ChioConsumerMiddleware.from_config(conf or self.conf(), **arguments)
+        conf = conf or self.conf()
+        if is_ours:
+            return ChioConsumerMiddleware.from_config(conf, **arguments)
+        return ChioConsumerMiddleware(Consumer({"enable.auto.commit": False, **conf}), **arguments)
 
     @contextmanager
     def by_hand(self) -> Iterator[ChioConsumerMiddleware]:

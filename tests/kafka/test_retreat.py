@@ -31,9 +31,12 @@ def test_what_was_fetched_before_its_partition_went_back_is_not_taken_after_it(
 
     def enter_late(intake: Any, count: int, timeout: float) -> Any:
         messages = enter(intake, count, timeout)
-        inlet = intake._inlet
-        is_there = any(message.offset() == 1 for message in messages) or (inlet is not None and inlet.has_news)
-        if awaited.is_set() and not fetched.is_set() and is_there:
+        is_there = any(message.offset() == 1 for message in messages)
+        if awaited.is_set() and not fetched.is_set() and (is_there or intake._inlet is not None):
+            for _ in patiently("the event, before anybody can take it out of the inlet"):
+                if is_there or intake._inlet.has_news:
+                    break
+                time.sleep(0.001)
             fetched.set()
             for _ in patiently("the failed transaction to ask for the way back"):
                 if intake._commit._errands.waiting:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from chio_fast import Event
 from chio_fast.kafka import ChioConsumerMiddleware
+from chio_fast.kafka.assignment import Assigned
+from chio_fast.kafka.placement import Placement
 from tests.kafka.patience import patiently
 from tests.kafka.scenario import OPEN_POLICY, Scenario
 from tests.kafka.test_rebalance import STRATEGIES, own, protocol
@@ -67,16 +69,25 @@ def events(*consumers: ChioConsumerMiddleware, seconds: float) -> list[Event]:
     return found
 
 
+def refuse_changes(_placement: Placement, idle: Sequence[Assigned]) -> None:
+    """Stands for changes of an assignment that its group did not ask for: they compete with those it does."""
+    assert not idle
+
+
+@pytest.mark.parametrize("is_ours", [True, False], ids=["of ours", "of the application"])
 @pytest.mark.parametrize("strategy", STRATEGIES)
-def test_undecided_offsets_are_waited_for_while_members_come(pair: Scenario, open_transaction: Producer, strategy: str):
+def test_undecided_offsets_are_waited_for_while_members_come(
+    pair: Scenario, open_transaction: Producer, strategy: str, is_ours: bool, monkeypatch: pytest.MonkeyPatch
+):
     """The client itself begins at the first event when its assignment changes while it asks for such offsets."""
-    conf = pair.conf() | protocol(strategy)
-    with pair.consumer(conf) as first:
+    monkeypatch.setattr(Placement, "_fetch_anew", refuse_changes)
+    conf = pair.conf(auto_offset_reset="earliest") | protocol(strategy)
+    with pair.consumer(conf, is_ours=is_ours) as first:
         for _ in patiently("the assignment"):
             assert first.poll(0.1) is None
             if len(own(first)) == 2:
                 break
-        with pair.consumer(conf) as second:
+        with pair.consumer(conf, is_ours=is_ours) as second:
             for _ in patiently("both to hold something"):
                 assert events(first, second, seconds=0.1) == []
                 if len(own(first)) == len(own(second)) == 1:
@@ -90,6 +101,39 @@ def test_undecided_offsets_are_waited_for_while_members_come(pair: Scenario, ope
                 if len(found) >= 2 * (EVENTS - PENDING):
                     break
     assert found == {(pair.topic, number, offset) for number in range(2) for offset in range(PENDING, EVENTS)}
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_what_is_held_back_is_resumed_by_nobody_else(pair: Scenario, open_transaction: Producer, strategy: str):
+    with pair.consumer(pair.conf() | protocol(strategy)) as consumer:
+        for _ in patiently("the assignment"):
+            assert consumer.poll(0.1) is None
+            if len(own(consumer)) == 2:
+                break
+        consumer.resume(offsets(pair, OFFSET_INVALID))
+        consumer.pause(offsets(pair, OFFSET_INVALID)[:1])
+        assert events(consumer, seconds=2) == []
+        assert consumer.raw.position(offsets(pair, 0))[0].offset == OFFSET_INVALID
+        open_transaction.commit_transaction(30)
+        open_transaction.begin_transaction()
+        found = pair.take(consumer, EVENTS - PENDING)
+        assert {event.partition() for event in found} == {1}
+        assert events(consumer, seconds=1) == [], "the other one is paused"
+        consumer.resume(offsets(pair, OFFSET_INVALID)[:1])
+        found += pair.take(consumer, EVENTS - PENDING)
+    assert {event.offset() for event in found} == set(range(PENDING, EVENTS))
+
+
+def test_what_was_held_back_and_revoked_begins_when_it_comes_again(pair: Scenario, open_transaction: Producer):
+    with pair.by_hand() as consumer:
+        consumer.assign(offsets(pair, OFFSET_INVALID))
+        assert events(consumer, seconds=1) == []
+        consumer.unassign()
+        open_transaction.commit_transaction(30)
+        open_transaction.begin_transaction()
+        consumer.assign(offsets(pair, OFFSET_INVALID))
+        found = pair.take(consumer, 2 * (EVENTS - PENDING))
+    assert min(event.offset() for event in found) == PENDING
 
 
 @pytest.mark.parametrize(("word", "begins"), [("earliest", 0), ("smallest", 0), ("latest", EVENTS)])

@@ -90,7 +90,7 @@ class Assigned:
         native: the gate's half: stamp, and the offsets up to which events were admitted and issued.
         frontier: what may be committed.
         current: False once the partition was given up; read and written under the commit lock.
-        start: offset, absolute or logical, at which an assign or seek began; None if at the group's committed one.
+        start: offset, absolute or logical, at which an assign or seek began; None while it is not known.
         returned: with evidence before action, the offset after the last event that was handed out.
         topic_id: of the topic when the partition was assigned; None where it is not known.
     """
@@ -113,7 +113,7 @@ class Assigned:
 
     @property
     def next_fetch(self) -> int | None:
-        """Offset, absolute or logical, that the client has to deliver next; None if it is the group's committed one."""
+        """Offset, absolute or logical, that the client has to deliver next; None while it is not known."""
         return self.native.admitted if self.native.admitted != NOTHING else self.start
 
     def at(self, offset: int) -> TopicPartition:

@@ -31,8 +31,8 @@ class Clients:
         reports: whether the consumer tells `ear` what became of its commits.
         ear: hears client-level errors.
         group: the consumer group, where it is known.
-        reset: where partitions begin of which nothing is committed, see `config.reset_of`; a consumer of the
-            application's begins by itself, and None stands for the error that it may report instead.
+        reset: where partitions begin of which nothing is committed, see `config.reset_of`; None where a consumer of the
+            application's knows.
         is_cooperative: see `Partitions`.
     """
 
@@ -44,7 +44,7 @@ class Clients:
     conf: Mapping[str, Any] | None
     reports: bool = False
     reset: int | None = None
-    is_cooperative: bool = True
+    is_cooperative: bool | None = None
 
 
 def clients_from(conf: Mapping[str, Any]) -> Clients:

@@ -356,7 +356,6 @@ class Intake:
         elif error.code() in RAISED:
             self._trouble.raise_once(KafkaException(error))
         else:
-            self._partitions.doubt(message)
             self.hear_transient(error)
 
     def hear_transient(self, error: KafkaError) -> None:

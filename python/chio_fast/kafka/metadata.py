@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicCollection
 
+from chio_fast import _native
 from chio_fast.kafka.client_errors import TRANSIENT
 
 if TYPE_CHECKING:
@@ -100,6 +101,14 @@ def group_of(consumer: Consumer) -> str | None:
     """Read the group id out of the consumer's group metadata, or give None where its form is unknown."""
     found = _read(consumer.consumer_group_metadata())
     return found[1] or None if found else None
+
+
+def is_cooperative(consumer: Consumer) -> bool | None:
+    """Say whether the group changes assignments step by step (KIP-429, KIP-848); None if that does not show."""
+    try:
+        return _native.is_cooperative(consumer)
+    except (RuntimeError, TypeError):  # a client whose memory is not known
+        return None
 
 
 def generation_of(consumer: Consumer) -> int:

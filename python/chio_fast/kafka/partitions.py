@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from chio_fast.kafka.assignment import Assigned, Assignments, Key
     from chio_fast.kafka.buffer import Buffer
     from chio_fast.kafka.committer import Committer
-    from chio_fast.kafka.inflow import Inflow
     from chio_fast.kafka.metadata import Cluster
+    from chio_fast.kafka.placement import Placement
     from chio_fast.kafka.starts import Start, Starts
     from chio_fast.kafka.throttle import Throttle
     from chio_fast.kafka.trouble import Trouble
@@ -41,16 +41,15 @@ class Partitions:
 
     Args:
         raw: the client.
-        inflow: where messages of what is assigned come from.
         gate: takes receipts back.
         cluster: learns the ids of topics.
         assignments: what is held.
-        starts: finds where partitions begin for which the client has no position.
+        starts: finds where partitions begin.
+        placement: tells the client.
         buffer: events that wait.
         throttle: what is paused because enough is prefetched.
         commit: finishes what is on its way before partitions are given up.
         trouble: keeps what has to be raised by the next call.
-        is_cooperative: whether the client takes incremental changes; True, too, where that is not known.
 
     Attributes:
         dropped: events that were given up unseen.
@@ -61,31 +60,30 @@ class Partitions:
         self,
         *,
         raw: Consumer,
-        inflow: Inflow,
         gate: Gate,
         cluster: Cluster,
         assignments: Assignments,
         starts: Starts,
+        placement: Placement,
         buffer: Buffer,
         throttle: Throttle,
         commit: Committer,
         trouble: Trouble,
-        is_cooperative: bool,
     ) -> None:
         self._raw = raw
-        self._inflow = inflow
         self._gate = gate
         self._cluster = cluster
         self._assignments = assignments
         self._starts = starts
+        self._placement = placement
         self._buffer = buffer
         self._throttle = throttle
         self._commit = commit
         self._trouble = trouble
-        self._is_cooperative = is_cooperative
         self._owner: Any = None
         self._callbacks: dict[str, Callable[[Any, list[TopicPartition]], None] | None] = {}
         self._touched: dict[Key, Literal["given up", "begun anew", "sought"]] = {}
+        self._is_assigned = False  # by the application, inside its `on_assign`
         self.dropped = 0
         self.recreated = 0
 
@@ -110,12 +108,15 @@ class Partitions:
     # the messages of the running call.
 
     def _on_assign(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
+        given = [TopicPartition(*key) for key in keys_of(partitions)]
+        self._is_assigned = False
         try:
-            self._inflow.lead_in(partitions)
-            self._begin(partitions)
+            self._begin(given)
+            self._tell("on_assign", partitions)
+            if not self._is_assigned:
+                self._placement.take_given(given)
         except Exception as error:  # noqa: BLE001 - events that cannot be governed must not be consumed
             self._trouble.stop(error if isinstance(error, ChioError) else ChioError(f"assignment failed: {error!r}"))
-        self._tell("on_assign", partitions)
 
     def _on_revoke(self, _client: Consumer, partitions: list[TopicPartition]) -> None:
         self._tell("on_revoke", partitions)
@@ -138,19 +139,19 @@ class Partitions:
 
     def assign(self, partitions: list[TopicPartition]) -> None:
         """Take exactly `partitions`; what is held otherwise is left."""
+        self._is_assigned = True
         for partition in partitions:
             self._assignments.scope(partition.topic)
         keys = keys_of(partitions)
         self._leave([held.key for held in self._assignments if held.key not in keys])
-        self._assign(self._raw.assign, partitions)
-        self._begin(partitions)
+        self._begin(self._placement.take(self._raw.assign, partitions))
 
     def incremental_assign(self, partitions: list[TopicPartition]) -> None:
         """Take `partitions` in addition."""
+        self._is_assigned = True
         for partition in partitions:
             self._assignments.scope(partition.topic)
-        self._assign(self._raw.incremental_assign, partitions)
-        self._begin(partitions)
+        self._begin(self._placement.take(self._raw.incremental_assign, partitions))
 
     def incremental_unassign(self, partitions: list[TopicPartition]) -> None:
         """Leave `partitions`."""
@@ -207,32 +208,21 @@ class Partitions:
         """Note that the client has no position for a partition; `place_lost` has it begin."""
         self._starts.lose(message)
 
-    def doubt(self, message: Message) -> None:
-        """Note that the client may have given up finding positions, which an error of no partition may mean."""
-        self._starts.doubt(message)
-
     def place_lost(self) -> None:
-        """Have the client begin where the partitions begin for which it has no position, as far as that shows."""
+        """Have the client go on with partitions whose starts were looked for, as far as they show."""
         if not self._starts.is_due:
             return
-        placed = [start for start in self._starts.find() if self._place(start)]
-        if not placed:
-            return
-        try:
-            self._fetch_anew([held for start in placed if (held := self._assignments.get(start.held.key))])
-        except KafkaException as error:
-            log.warning("the client does not begin in %s: %s", [start.held.key for start in placed], error.args[0])
-            self._starts.lose_again(placed)
+        found = [(start, held) for start in self._starts.find() if (held := self._note(start)) is not None]
+        self._placement.go_on(found)
 
-    def _place(self, start: Start) -> bool:
-        """Note where a partition begins or goes on; False if nobody knows, which the next call raises."""
+    def _note(self, start: Start) -> Assigned | None:
+        """Note where a partition begins or goes on; None if nobody knows, which the next call raises."""
         held = start.held
         if start.offset is None:
-            if start.error.code() != KafkaError._AUTO_OFFSET_RESET:
-                return True  # the client has not said yet that it does not know
-            self._trouble.raise_once(KafkaException(start.error))
-            return False
-        if start.is_anew:
+            if start.error is not None and start.error.code() == KafkaError._AUTO_OFFSET_RESET:
+                self._trouble.raise_once(KafkaException(start.error))
+                return None
+        elif start.is_anew:
             log.warning("offsets of %s[%d] went back to %d", *held.key, start.offset)
             self._begin_anew(held.key, start.offset)
         elif held.native.admitted == NOTHING:
@@ -240,7 +230,7 @@ class Partitions:
             held.start = start.offset
         else:
             held.native.admitted = max(held.native.admitted, start.offset)
-        return True
+        return self._assignments.get(held.key)
 
     def settle(self, messages: list[Message]) -> list[Message]:
         """Give back those of `messages` that certainly belong to what is assigned now.
@@ -254,7 +244,7 @@ class Partitions:
         for key in mixed:
             held = self._assignments.get(key)
             if held is not None:
-                self._restart(held)
+                self._placement.fetch([held])
         return [message for message in messages if key_of_message(message) not in mixed]
 
     def rewind(self, in_hand: Sequence[Event]) -> None:
@@ -270,7 +260,7 @@ class Partitions:
             held.native.admitted = max(kept.get(held.key, NOTHING), held.native.position)
         # Even those that seem to be where they should: what was lost may have been that the client has no position.
         try:
-            self._fetch_anew(list(self._assignments))
+            self._placement.fetch(list(self._assignments))
         except (KafkaException, RuntimeError) as error:
             log.info("the client does not fetch anew: %s", error)
 
@@ -291,7 +281,7 @@ class Partitions:
             held = self._assignments.get(key)
             if held is not None and self._goes_on(held):
                 log.warning("the client went back in %s[%d] by itself; it is sent to %s again", *key, held.next_fetch)
-                self._restart(held)
+                self._placement.fetch([held])
                 continue
             log.warning("offsets of %s[%d] went back without a seek: taken for a topic that was created anew", *key)
             self._begin_anew(key, OFFSET_INVALID)
@@ -356,35 +346,3 @@ class Partitions:
             self.drop(self._buffer.remove(key))
         self._assignments.give_up(keys)
         self._commit.ended(keys)
-
-    def _restart(self, held: Assigned) -> None:
-        """Have the client fetch a partition again from the first event that was not admitted."""
-        if held.next_fetch is None:
-            self._fetch_anew([held])
-        else:
-            self._raw.seek(held.at(held.next_fetch))
-
-    def _fetch_anew(self, fresh: Sequence[Assigned]) -> None:
-        """Have the client begin with partitions that it may not be fetching, which it does not seek in."""
-        if not fresh:
-            return
-        if self._is_cooperative:
-            places = [_next_place(held) for held in fresh]
-            try:
-                self._raw.incremental_unassign(places)
-                self._assign(self._raw.incremental_assign, places)
-            except KafkaException as error:
-                log.info("the client takes no incremental changes: %s", error.args[0])
-            else:
-                return
-        self._assign(self._raw.assign, [_next_place(held) for held in self._assignments])
-
-    def _assign(self, assign: Callable[[list[TopicPartition]], None], partitions: list[TopicPartition]) -> None:
-        """Have the client take `partitions` by its method `assign`, some of which it may hold already."""
-        self._inflow.lead_in(partitions)
-        assign(partitions)
-        self._inflow.lead_in_again(partitions)
-
-
-def _next_place(held: Assigned) -> TopicPartition:
-    return held.at(OFFSET_INVALID if held.next_fetch is None else held.next_fetch)

@@ -34,6 +34,7 @@ from chio_fast.kafka.intake import ENTER_EVERY, SLICE, Intake
 from chio_fast.kafka.limits import Limits
 from chio_fast.kafka.member import Member
 from chio_fast.kafka.partitions import Partitions
+from chio_fast.kafka.placement import Placement
 from chio_fast.kafka.proving import Proving
 from chio_fast.kafka.recognition import Recognition
 from chio_fast.kafka.recovery import Recovery
@@ -225,18 +226,25 @@ class Processing:
         self.buffer = Buffer()
         self.throttle = Throttle(self._raw, self.assignments, options.batch_size, lambda: self.buffer.paused)
         inflow = Inflow(self._raw)
+        starts = Starts(self._raw, self.assignments, self._cluster, config.reset_of(options.conf))
         self.partitions = Partitions(
             raw=self._raw,
-            inflow=inflow,
             gate=enforcer.gate,
             cluster=self._cluster,
             assignments=self.assignments,
-            starts=Starts(self._raw, self.assignments, self._cluster, config.reset_of(options.conf)),
+            starts=starts,
+            placement=Placement(
+                raw=self._raw,
+                inflow=inflow,
+                assignments=self.assignments,
+                starts=starts,
+                throttle=self.throttle,
+                is_cooperative=config.is_cooperative(options.conf),
+            ),
             buffer=self.buffer,
             throttle=self.throttle,
             commit=self.exactly_once,
             trouble=self.trouble,
-            is_cooperative=config.is_cooperative(options.conf),
         )
         self.exactly_once.partitions = self.partitions
         self._fairness = Fairness(self.runs, self.partitions)

@@ -1,4 +1,4 @@
-"""Where to begin in partitions for which the client has no position."""
+"""Where to begin in partitions that the client is told to take, or for which it has no position any more."""
 
 from __future__ import annotations
 
@@ -6,8 +6,17 @@ import logging
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, OFFSET_INVALID, KafkaError, KafkaException
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_INVALID,
+    OFFSET_STORED,
+    KafkaError,
+    KafkaException,
+    TopicPartition,
+)
 
+from chio_fast.kafka.assignment import keys_of
 from chio_fast.kafka.frontier import NOTHING
 
 if TYPE_CHECKING:
@@ -25,10 +34,10 @@ LONGEST_TIMEOUT = 3.0
 """Seconds that the questions of one look may take, each; nothing is fetched meanwhile."""
 PAUSE = 4
 """How many times as long the client goes on before the next look."""
-CHECK = 5.0
-"""Seconds after which something must have come of a partition that began before its end, or it is begun again."""
 QUIET_LOOKS = 4
 """Looks in vain, some seconds of them, before that is worth a warning."""
+HELD_BACK = 0
+"""Offset with which the client is given a partition whose start does not show yet. It is paused until it does."""
 
 
 class Start(NamedTuple):
@@ -38,28 +47,29 @@ class Start(NamedTuple):
         held: the partition.
         offset: of the next event; None if nobody but the client may know.
         is_anew: whether the events that were there went, so that offsets go back.
-        error: what the client said.
+        error: what the client said; None of a partition that was held back, to which it has a position.
     """
 
     held: Assigned
     offset: int | None
     is_anew: bool
-    error: KafkaError
+    error: KafkaError | None
 
 
 class Starts:
-    """Finds where partitions begin whose position the client does not have, or that is not there any more.
+    """Finds where partitions begin, and where those go on whose position is not there any more.
 
-    The client is not left to reset positions by itself. Of a group whose offsets are in an open transaction it asks for
-    them again and again; if its assignment changes meanwhile, it takes "not stable yet" for "nothing is committed", and
+    The client is not left to find out by itself. Of a group whose offsets are in an open transaction it asks for them
+    again and again; if its assignment changes meanwhile, it takes "not stable yet" for "nothing is committed", and
     begins at `auto.offset.reset`: everything that was ever handled would be handled again, or skipped (librdkafka
-    2.16.0, `rd_kafka_assignment_apply_offsets`). So it is told that to reset is an error, which is the question to us.
-    An answer is never taken from the error itself, which may be late: it is the group's committed offset, a stable one,
-    or the position so far, if the partition has it.
+    2.16.0, `rd_kafka_assignment_apply_offsets`). Nor does it ask again if a coordinator goes and its assignment has
+    changed since it did: it reports an error and never fetches anything of those partitions
+    (`rd_kafka_assignment_handle_OffsetFetch`). So it is told an offset of each partition that it is to take. One whose
+    start does not show at once is held back: given to the client at some offset, and paused until the start is found.
 
-    Nor does the client ask for committed offsets again if a coordinator goes and its assignment has changed since it
-    did: it reports an error and never fetches anything of those partitions (`rd_kafka_assignment_handle_OffsetFetch`).
-    So after an error all partitions that have no position yet are looked at.
+    To reset a position that went out of range is an error to it, which is the question to us. An answer is never taken
+    from the error itself, which may be late: it is the position so far or the group's committed offset, a stable one,
+    if the partition has it.
 
     Used by one thread.
 
@@ -67,7 +77,7 @@ class Starts:
         raw: the client.
         assignments: what is held.
         cluster: knows the ids of topics.
-        reset: where to begin if nothing is committed, `OFFSET_BEGINNING` or `OFFSET_END`; None if that is an error.
+        reset: where to begin if nothing is committed, `OFFSET_BEGINNING` or `OFFSET_END`; None if the client may know.
     """
 
     def __init__(self, raw: Consumer, assignments: Assignments, cluster: Cluster, reset: int | None) -> None:
@@ -75,39 +85,53 @@ class Starts:
         self._assignments = assignments
         self._cluster = cluster
         self._reset = reset
-        self._lost: dict[Key, KafkaError] = {}
-        self._unseen: dict[Key, tuple[float, Assigned, KafkaError]] = {}  # when to check what was begun
+        self._lost: dict[Key, KafkaError | None] = {}  # what the client said; None for those that are held back
         self._looks = 0
         self._next_look = 0.0
+
+    def place(self, partitions: Iterable[TopicPartition]) -> list[TopicPartition]:
+        """Give `partitions` as the client is to take them: those without an offset with the one at which they begin.
+
+        Those that begin nobody knows where, yet, come with `HELD_BACK`; `is_held_back` tells them, and `find` looks for
+        their starts later.
+        """
+        partitions = list(partitions)
+        for key in keys_of(partitions):
+            self._lost.pop(key, None)
+        unknown = keys_of(place for place in partitions if place.offset in {OFFSET_INVALID, OFFSET_STORED})
+        begins = self._begins(unknown)
+        held_back = [key for key in unknown if key not in begins]
+        if held_back and not self._lost:
+            self._next_look = time.monotonic() + PAUSE * FIRST_TIMEOUT
+        self._lost.update(dict.fromkeys(held_back))
+        found = dict.fromkeys(held_back, HELD_BACK) | begins
+        return [
+            TopicPartition(*key, found[key]) if key in found else place
+            for key, place in zip(keys_of(partitions), partitions, strict=True)
+        ]
+
+    def is_held_back(self, key: Key) -> bool:
+        """Whether nothing may be fetched of a partition, because its start is not known yet."""
+        return key in self._lost and self._lost[key] is None
 
     def lose(self, message: Message) -> None:
         """Note that the client has no position for a partition, which `message` says."""
         error = message.error()
         if error is not None:
-            self._look_soon()
-            self._lost[message.topic() or "", message.partition() or 0] = error
+            self._lose((message.topic() or "", message.partition() or 0), error)
 
-    def doubt(self, message: Message) -> None:
-        """Note that the client may have given up finding positions; `message` is an error of a partition or of none."""
-        error, topic = message.error(), message.topic()
-        for held in self._assignments:
-            is_meant = topic is None or held.key == (topic, message.partition())
-            if error is not None and is_meant and held.next_fetch is None:
-                self._look_soon()
-                self._lost.setdefault(held.key, error)
-
-    def lose_again(self, starts: Iterable[Start]) -> None:
-        """Note that the client did not take `starts`."""
-        self._lost.update({start.held.key: start.error for start in starts})
+    def lose_again(self, start: Start, error: KafkaError) -> None:
+        """Note that the client did not take `start`, as `error` says."""
+        self._lost[start.held.key] = start.error or error
+        self._next_look = max(self._next_look, time.monotonic() + PAUSE * FIRST_TIMEOUT)
 
     @property
     def is_due(self) -> bool:
         """Whether it is time to look for starts."""
-        return bool(self._lost or self._unseen) and time.monotonic() >= self._next_look
+        return bool(self._lost) and time.monotonic() >= self._next_look
 
     def find(self) -> list[Start]:
         """Look where the lost partitions begin; what does not show yet is looked for again later."""
-        self._check()
         timeout = min(LONGEST_TIMEOUT, FIRST_TIMEOUT * 2**self._looks)
         lost = [held for key in self._lost if (held := self._assignments.get(key)) is not None]
         found: list[Start] = []
@@ -122,42 +146,49 @@ class Starts:
         done = {start.held.key for start in found}
         self._lost = {held.key: self._lost[held.key] for held in lost if held.key not in done}
         self._looks = self._looks + 1 if self._lost else 0
-        self._next_look = min((due for due, _, _ in self._unseen.values()), default=0.0)
         if self._lost:
             self._next_look = time.monotonic() + PAUSE * timeout
         return found
 
-    def _look_soon(self) -> None:
-        """Look at once, unless there is something lost already that is looked for in its own time."""
-        if not self._lost:
+    def _lose(self, key: Key, error: KafkaError) -> None:
+        if not self._lost:  # else it is looked for in its own time
             self._next_look = 0.0
+        self._lost[key] = error
 
-    def _check(self) -> None:
-        """Begin again with those of which nothing has come although there is something."""
-        now = time.monotonic()
-        for key, (due, held, error) in list(self._unseen.items()):
-            if now >= due:
-                del self._unseen[key]
-                if self._assignments.get(key) is held and held.native.admitted == NOTHING:
-                    log.info("nothing has come of %s[%d], which is begun again", *key)
-                    self._lost.setdefault(key, error)
+    def _begins(self, keys: Sequence[Key]) -> dict[Key, int]:
+        """Give the offsets at which fresh partitions begin, as far as they show at once."""
+        begins: dict[Key, int] = {}
+        try:
+            for key, offset in self._committed(keys, FIRST_TIMEOUT).items():
+                begins[key] = offset if offset >= 0 else self._reset_offset(key, FIRST_TIMEOUT)
+        except KafkaException as error:
+            log.info("where %s begin does not show yet: %s", [key for key in keys if key not in begins], error.args[0])
+        return begins
+
+    def _committed(self, keys: Sequence[Key], timeout: float) -> dict[Key, int]:
+        """Give the group's committed offsets, negative where there is none; what is not stable yet is left out."""
+        answers = self._raw.committed([TopicPartition(*key) for key in keys], timeout=timeout) if keys else ()
+        return {(place.topic, place.partition): place.offset for place in answers if place.error is None}
+
+    def _reset_offset(self, key: Key, timeout: float) -> int:
+        """Give the offset at which a partition begins of which nothing is committed; logical if the client may know."""
+        if self._reset is None:
+            return OFFSET_INVALID
+        low, high = self._raw.get_watermark_offsets(TopicPartition(*key), timeout, cached=False)
+        return low if self._reset == OFFSET_BEGINNING else high
 
     def _positions(self, lost: Sequence[Assigned], timeout: float) -> dict[Key, int]:
         """Give the offset, absolute or logical, at which each goes on; what is not stable yet is left out."""
         known = {held.key: held.next_fetch for held in lost}
         positions = {key: offset for key, offset in known.items() if offset is not None and offset >= OFFSET_BEGINNING}
-        asked = [held.at(OFFSET_INVALID) for held in lost if held.key not in positions]
-        for partition in self._raw.committed(asked, timeout=timeout) if asked else ():
-            if partition.error is None:
-                positions[partition.topic, partition.partition] = partition.offset
-        return positions
+        return self._committed([key for key in known if key not in positions], timeout) | positions
 
     def _start(self, held: Assigned, position: int, timeout: float) -> Start:
-        low, high = self._raw.get_watermark_offsets(held.at(OFFSET_INVALID), timeout, cached=False)
         error = self._lost[held.key]
+        if error is None and position >= 0:
+            return Start(held, position, False, None)
+        low, high = self._raw.get_watermark_offsets(held.at(OFFSET_INVALID), timeout, cached=False)
         if low <= position <= high:
-            if position < high and held.next_fetch is None:  # once: what is there may be markers alone
-                self._unseen[held.key] = (time.monotonic() + CHECK, held, error)
             return Start(held, position, False, error)
         if position > high and held.native.admitted != NOTHING:
             # The events that were there went: with the topic, or with a leader that was ahead of the next one.

@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException, TopicPartition
 from chio_fast.kafka.frontier import NOTHING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from confluent_kafka import Consumer
 
@@ -51,6 +51,7 @@ class Throttle:
         self._since = time.monotonic()
         self._buffered = 0
         self._paused: set[Key] = set()
+        self._held_back: set[Key] = set()
 
     @property
     def active(self) -> bool:
@@ -93,13 +94,32 @@ class Throttle:
 
     def is_paused(self, key: Key) -> bool:
         """Whether `key` is paused inside."""
-        return key in self._paused
+        return key in self._paused or key in self._held_back
+
+    def hold_back(self, keys: Sequence[Key]) -> None:
+        """Pause `keys` until they are let go, whatever there is room for.
+
+        Raises:
+            KafkaException: the client does not, and might fetch what must not be handed out.
+        """
+        if keys:
+            self._raw.pause([TopicPartition(*key) for key in keys])
+            self._held_back.update(keys)
+
+    def let_go(self, keys: Iterable[Key]) -> None:
+        """Resume those of `keys` that were held back and are not paused by the user."""
+        held_back = self._held_back.intersection(keys)
+        self._held_back -= held_back
+        back = [TopicPartition(*key) for key in held_back.difference(self._paused_by_user())]
+        if back:
+            self._call(self._raw.resume, back)
 
     def give_up(self, key: Key) -> None:
         """Resume `key` before it is given up: the client would keep it paused if it came back."""
         by_user = key in set(self._paused_by_user())
-        if by_user or key in self._paused:
+        if by_user or self.is_paused(key):
             self._paused.discard(key)
+            self._held_back.discard(key)
             self._call(self._raw.resume, [TopicPartition(*key)])
 
     def stop_fetching(self) -> None:

@@ -17,6 +17,7 @@ from chio_fast.kafka.inflow import Inflow
 from chio_fast.kafka.intake import Intake
 from chio_fast.kafka.landing import Landing
 from chio_fast.kafka.partitions import Partitions
+from chio_fast.kafka.placement import Placement
 from chio_fast.kafka.recognition import Recognition
 from chio_fast.kafka.starts import Starts
 from chio_fast.kafka.stats import ConsumerStats, PartitionStats
@@ -120,18 +121,25 @@ class Pipeline:
         self.claims = Claims(self.assignments, self.commit, enforcer.log, self.trouble)
         self.throttle = Throttle(raw, self.assignments, batch_size, lambda: self.buffer.paused)
         inflow = Inflow(raw)
+        starts = Starts(raw, self.assignments, cluster, clients.reset)
         self.partitions = Partitions(
             raw=raw,
-            inflow=inflow,
             gate=gate,
             cluster=cluster,
             assignments=self.assignments,
-            starts=Starts(raw, self.assignments, cluster, clients.reset),
+            starts=starts,
+            placement=Placement(
+                raw=raw,
+                inflow=inflow,
+                assignments=self.assignments,
+                starts=starts,
+                throttle=self.throttle,
+                is_cooperative=clients.is_cooperative,
+            ),
             buffer=self.buffer,
             throttle=self.throttle,
             commit=self.commit,
             trouble=self.trouble,
-            is_cooperative=clients.is_cooperative,
         )
         self.intake = Intake(
             inflow=inflow,

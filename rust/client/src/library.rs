@@ -154,6 +154,7 @@ macro_rules! functions {
 functions! {
     version = c"rd_kafka_version_str": fn() -> *const c_char;
     kind = c"rd_kafka_type": fn(*const c_void) -> c_int;
+    rebalance_protocol = c"rd_kafka_rebalance_protocol": fn(*mut c_void) -> *const c_char;
     topic_new = c"rd_kafka_topic_new": fn(*mut c_void, *const c_char, *mut c_void) -> *mut c_void;
     topic_destroy = c"rd_kafka_topic_destroy": fn(*mut c_void);
     topic_name = c"rd_kafka_topic_name": fn(*const c_void) -> *const c_char;
@@ -209,6 +210,21 @@ impl Library {
         match unsafe { (self.functions.kind)(handle.as_ptr()) } {
             0 => Some(HandleKind::Producer),
             1 => Some(HandleKind::Consumer),
+            _ => None,
+        }
+    }
+
+    /// Whether a consumer's group changes assignments step by step (KIP-429, KIP-848); `None` while it is in none. Asks
+    /// librdkafka's own thread.
+    pub fn is_cooperative(&self, consumer: Handle) -> Option<bool> {
+        // SAFETY: the handle lives, as whoever made it has promised; librdkafka gives null or a string that it never frees.
+        let protocol = unsafe {
+            let name = (self.functions.rebalance_protocol)(consumer.as_ptr());
+            (!name.is_null()).then(|| CStr::from_ptr(name).to_bytes())
+        };
+        match protocol {
+            Some(b"COOPERATIVE") => Some(true),
+            Some(b"EAGER") => Some(false),
             _ => None,
         }
     }

@@ -99,6 +99,14 @@ pub fn is_open(object: &Bound<'_, PyAny>, handle: Handle) -> bool {
     rk == handle.as_ptr()
 }
 
+/// Whether a consumer's group changes assignments step by step; `None` while it is in none.
+#[pyfunction]
+pub fn is_cooperative(consumer: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
+    let py = consumer.py();
+    let (handle, library) = (handle(consumer, HandleKind::Consumer)?, library(py)?);
+    Ok(py.detach(|| library.is_cooperative(handle)))
+}
+
 /// An error of the client's, by its code.
 pub fn error<'py>(py: Python<'py>, code: i32, text: &str) -> PyResult<Bound<'py, PyAny>> {
     module(py)?.getattr(intern!(py, "KafkaError"))?.call1((code, text, code == FATAL))

@@ -67,6 +67,8 @@ mod _native {
     #[pymodule_export]
     use super::checkpoint::SignedCheckpoint;
     #[pymodule_export]
+    use super::client::is_cooperative;
+    #[pymodule_export]
     use super::event::Event;
     #[pymodule_export]
     use super::exits::Exits;
