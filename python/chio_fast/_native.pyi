@@ -882,8 +882,8 @@ class Inlet:
     """Messages of a confluent Consumer, taken from the client's library without its Python objects.
 
     The queues of partitions lead in here; everything that calls back stays with the client, which has to be entered for
-    it. What comes in while nothing waits here ends the client's running call. For one thread at a time. It has to
-    be closed before the client is, which would wait without end for what has come in.
+    it. What comes in while nothing waits here ends the client's running call. For one thread at a time, but for
+    `wake`. It has to be closed before the client is, which would wait without end for what has come in.
 
     Args:
         consumer: a Consumer of exactly the client's own type.
@@ -896,6 +896,13 @@ class Inlet:
     def __new__(cls, consumer: Consumer) -> Self: ...
     def lead_in(self, topic: str, partition: int) -> None:
         """Lead a partition in, before the client assigns it; it stays led in whenever it is assigned again."""
+
+    def wake(self) -> None:
+        """End the client's running call, or the next one; for every thread.
+
+        Raises:
+            RuntimeError: this or the client was closed.
+        """
 
     @property
     def has_news(self) -> bool:

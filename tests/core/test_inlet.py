@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -294,3 +295,21 @@ def test_whoever_is_dropped_first_nothing_breaks(cluster: str) -> None:
             gc.collect()
             consumer = None
         gc.collect()
+
+
+def test_another_thread_ends_the_stay_in_the_client(consumer: Consumer) -> None:
+    inflow = Inflow(consumer)
+    threading.Timer(0.2, inflow.wake).start()
+    entered = time.monotonic()
+    assert inflow.enter(1, 30.0) == []
+    assert time.monotonic() - entered < 15
+    inflow.close()
+    inflow.wake()
+
+
+def test_who_is_closed_wakes_nobody(cluster: str) -> None:
+    consumer = _consumer(cluster)
+    inlet = Inlet(consumer)
+    consumer.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        inlet.wake()

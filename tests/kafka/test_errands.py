@@ -36,3 +36,11 @@ def test_an_errand_that_is_posted_while_the_last_one_is_served_is_seen() -> None
     [poster] = posters
     poster.join()
     assert errands.waiting
+
+
+def test_who_posts_wakes_the_thread_that_serves_once_there_is_something_to_serve() -> None:
+    errands = Errands()
+    seen: list[bool] = []
+    errands.wake = lambda: seen.append(errands.waiting)
+    errands.post(lambda: None)
+    assert seen == [True]

@@ -49,10 +49,12 @@ class Errands:
 
     Attributes:
         waiting: whether there is something to serve. A plain attribute, because every entry into the client reads it.
+        wake: has the thread that serves come here soon, wherever it waits.
     """
 
     def __init__(self) -> None:
         self.waiting = False
+        self.wake: Callable[[], None] = lambda: None
         self._asked: deque[Errand[object]] = deque()
         self._news = threading.Condition()
         self._poked = False
@@ -80,6 +82,7 @@ class Errands:
             self._asked.append(errand)  # type: ignore[arg-type]
             self.waiting = True
             self._news.notify()
+        self.wake()
         return errand
 
     def poke(self) -> None:

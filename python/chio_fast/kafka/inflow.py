@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from chio_fast._native import Inlet
@@ -63,6 +64,13 @@ class Inflow:
         if has_room and self.inlet is not None and self.inlet.has_news:
             timeout = 0.0
         return self._raw.consume(count, timeout)
+
+    def wake(self) -> None:
+        """End the stay in the client, where that is possible; for every thread."""
+        inlet = self.inlet
+        if inlet is not None:
+            with suppress(RuntimeError):  # it is being closed
+                inlet.wake()
 
     def close(self) -> None:
         """Take nothing any more; called before the client is closed, which may assign partitions until it is."""

@@ -226,6 +226,7 @@ class Processing:
         self.buffer = Buffer()
         self.throttle = Throttle(self._raw, self.assignments, options.batch_size, lambda: self.buffer.paused)
         inflow = Inflow(self._raw)
+        self._errands.wake = inflow.wake
         starts = Starts(self._raw, self.assignments, self._cluster, config.reset_of(options.conf))
         self.partitions = Partitions(
             raw=self._raw,

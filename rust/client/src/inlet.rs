@@ -84,6 +84,12 @@ impl Inlet {
         true
     }
 
+    /// Ends the running call of whoever waits for the consumer's own queue, or the next one.
+    pub fn wake(&self) {
+        // SAFETY: the queue is a reference of ours; any thread may do this.
+        unsafe { (self.wake.queue_yield)(self.wake.main.as_ptr()) };
+    }
+
     /// Whether something waits here.
     pub fn has_news(&self) -> bool {
         // SAFETY: the queue is ours.

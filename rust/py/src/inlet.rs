@@ -70,6 +70,10 @@ impl Inlet {
         client::require(is_led_in, || format!("{topic}[{partition}] is no partition"))
     }
 
+    fn wake(&self, py: Python<'_>) -> PyResult<()> {
+        self.with_queue(py, chio_client::Inlet::wake)
+    }
+
     #[getter]
     fn has_news(&self, py: Python<'_>) -> bool {
         self.with_queue(py, chio_client::Inlet::has_news).unwrap_or(false)
