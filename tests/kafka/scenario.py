@@ -50,6 +50,20 @@ identities:
     capabilities: ["events:consume:*"]
 """
 
+STRATEGIES = ["range", "cooperative-sticky", "next generation"]
+
+
+def protocol(strategy: str) -> dict[str, str]:
+    """Settings for an assignment strategy, or for the group protocol in which the broker assigns (KIP-848)."""
+    if strategy == "next generation":
+        return {"group.protocol": "consumer"}
+    return {"partition.assignment.strategy": strategy}
+
+
+def own(consumer: ChioConsumerMiddleware) -> set[int]:
+    """Numbers of the partitions that it holds."""
+    return {part.partition for part in consumer.stats().partitions}
+
 
 class Order(msgspec.Struct):
     """The value of a seeded event."""

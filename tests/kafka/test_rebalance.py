@@ -15,24 +15,10 @@ from chio_fast import Event
 from chio_fast.errors import ChioRevoked
 from chio_fast.kafka import ChioConsumerMiddleware
 from tests.kafka.patience import patiently
-from tests.kafka.scenario import OPEN_POLICY, Scenario
+from tests.kafka.scenario import OPEN_POLICY, STRATEGIES, Scenario, own, protocol
 from tests.kafka.topics import place
 from tests.kafka.volume import Volume, volumes
 from tests.kafka.worker import Worker
-
-STRATEGIES = ["range", "cooperative-sticky", "next generation"]
-
-
-def protocol(strategy: str) -> dict[str, str]:
-    """Settings for an assignment strategy, or for the group protocol in which the broker assigns (KIP-848)."""
-    if strategy == "next generation":
-        return {"group.protocol": "consumer"}
-    return {"partition.assignment.strategy": strategy}
-
-
-def own(consumer: ChioConsumerMiddleware) -> set[int]:
-    """Numbers of the partitions that it holds."""
-    return {part.partition for part in consumer.stats().partitions}
 
 
 def settle(scenario: Scenario, first: ChioConsumerMiddleware, second: ChioConsumerMiddleware) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NoReturn
 
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -12,9 +13,9 @@ from chio_fast import Event
 from chio_fast.kafka import ChioConsumerMiddleware
 from chio_fast.kafka.assignment import Assigned
 from chio_fast.kafka.placement import Placement
+from chio_fast.kafka.throttle import Throttle
 from tests.kafka.patience import patiently
-from tests.kafka.scenario import OPEN_POLICY, Scenario
-from tests.kafka.test_rebalance import STRATEGIES, own, protocol
+from tests.kafka.scenario import OPEN_POLICY, STRATEGIES, Scenario, own, protocol
 from tests.kafka.topics import Place, place
 
 pytestmark = pytest.mark.usefixtures("either_road")
@@ -132,6 +133,31 @@ def test_what_was_held_back_and_revoked_begins_when_it_comes_again(pair: Scenari
         open_transaction.commit_transaction(30)
         open_transaction.begin_transaction()
         consumer.assign(offsets(pair, OFFSET_INVALID))
+        found = pair.take(consumer, 2 * (EVENTS - PENDING))
+    assert min(event.offset() for event in found) == PENDING
+
+
+def test_a_signal_before_it_is_paused_begins_nothing_that_is_held_back(
+    pair: Scenario, open_transaction: Producer, monkeypatch: pytest.MonkeyPatch
+):
+    class Interrupted(BaseException):
+        """What a signal handler may raise anywhere."""
+
+    hold_back = Throttle.hold_back
+
+    def interrupt(*_: object) -> NoReturn:
+        monkeypatch.setattr(Throttle, "hold_back", hold_back)
+        raise Interrupted
+
+    monkeypatch.setattr(Throttle, "hold_back", interrupt)
+    with pair.consumer() as consumer:
+        with pytest.raises(Interrupted):
+            consumer.poll(45)
+        assert len(consumer.raw.assignment()) == 2
+        time.sleep(1)
+        assert events(consumer, seconds=1) == []
+        open_transaction.commit_transaction(30)
+        open_transaction.begin_transaction()
         found = pair.take(consumer, 2 * (EVENTS - PENDING))
     assert min(event.offset() for event in found) == PENDING
 

@@ -210,16 +210,19 @@ class Partitions:
 
     def place_lost(self) -> None:
         """Have the client go on with partitions whose starts were looked for, as far as they show."""
-        if not self._starts.is_due:
+        if not self._starts.is_looking:
             return
-        found = [(start, held) for start in self._starts.find() if (held := self._note(start)) is not None]
-        self._placement.go_on(found)
+        self._placement.hold_back()
+        if self._starts.is_due:
+            found = [(start, held) for start in self._starts.find() if (held := self._note(start)) is not None]
+            self._placement.go_on(found)
 
     def _note(self, start: Start) -> Assigned | None:
         """Note where a partition begins or goes on; None if nobody knows, which the next call raises."""
         held = start.held
         if start.offset is None:
             if start.error is not None and start.error.code() == KafkaError._AUTO_OFFSET_RESET:
+                self._starts.settle(start)
                 self._trouble.raise_once(KafkaException(start.error))
                 return None
         elif start.is_anew:

@@ -85,6 +85,15 @@ class Placement:
             if held is not None and held.start is None and place.offset != OFFSET_INVALID:
                 held.start = place.offset
 
+    def hold_back(self) -> None:
+        """Have the client fetch nothing of partitions whose start does not show yet.
+
+        They are paused when they are taken; this is for those where a signal handler raised in between. What may have
+        been fetched of them since goes.
+        """
+        keys = [held.key for held in self._assignments if self._starts.is_held_back(held.key)]
+        self._throttle.hold_back([key for key in keys if not self._throttle.is_paused(key)])
+
     def go_on(self, found: Iterable[tuple[Start, Assigned]]) -> None:
         """Have the client go on with partitions whose starts were found; those that it does not take are lost again."""
         idle: list[tuple[Start, Assigned]] = []
@@ -92,9 +101,11 @@ class Placement:
             error = self._seek(held)
             if error is None:
                 self._throttle.let_go([held.key])
+                self._starts.settle(start)
             elif start.error is None and start.offset is not None:
                 self._starts.lose_again(start, error)  # the client is still about to take it
             else:
+                self._starts.settle(start)
                 idle.append((start, held))
         try:
             self._fetch_anew([held for _, held in idle])

@@ -31,10 +31,12 @@ log = logging.getLogger("chio_fast.kafka")
 
 FIRST_TIMEOUT = 0.1
 LONGEST_TIMEOUT = 3.0
-"""Seconds that the questions of one look may take, each; nothing is fetched meanwhile."""
+"""Seconds that the questions of one look may take, each; nothing is fetched meanwhile, and no transaction begins."""
 PAUSE = 4
 """How many times as long the client goes on before the next look."""
-QUIET_LOOKS = 4
+LOOKS = 8
+"""Looks in vain after which they take twice as long: the broker may be slow, and not just undecided."""
+QUIET_LOOKS = 12
 """Looks in vain, some seconds of them, before that is worth a warning."""
 HELD_BACK = 0
 """Offset with which the client is given a partition whose start does not show yet. It is paused until it does."""
@@ -123,7 +125,15 @@ class Starts:
     def lose_again(self, start: Start, error: KafkaError) -> None:
         """Note that the client did not take `start`, as `error` says."""
         self._lost[start.held.key] = start.error or error
-        self._next_look = max(self._next_look, time.monotonic() + PAUSE * FIRST_TIMEOUT)
+
+    def settle(self, start: Start) -> None:
+        """Note that there is nothing to look for any more where `start` is."""
+        self._lost.pop(start.held.key, None)
+
+    @property
+    def is_looking(self) -> bool:
+        """Whether the start of any partition is looked for."""
+        return bool(self._lost)
 
     @property
     def is_due(self) -> bool:
@@ -131,8 +141,8 @@ class Starts:
         return bool(self._lost) and time.monotonic() >= self._next_look
 
     def find(self) -> list[Start]:
-        """Look where the lost partitions begin; what does not show yet is looked for again later."""
-        timeout = min(LONGEST_TIMEOUT, FIRST_TIMEOUT * 2**self._looks)
+        """Look where the lost partitions begin; all that is not settled then is looked for again later."""
+        timeout = min(LONGEST_TIMEOUT, FIRST_TIMEOUT * 2 ** (self._looks // LOOKS))
         lost = [held for key in self._lost if (held := self._assignments.get(key)) is not None]
         found: list[Start] = []
         try:
@@ -143,11 +153,9 @@ class Starts:
         except KafkaException as error:
             level = logging.INFO if self._looks < QUIET_LOOKS else logging.WARNING
             log.log(level, "where %s begin does not show yet: %s", [held.key for held in lost], error.args[0])
-        done = {start.held.key for start in found}
-        self._lost = {held.key: self._lost[held.key] for held in lost if held.key not in done}
-        self._looks = self._looks + 1 if self._lost else 0
-        if self._lost:
-            self._next_look = time.monotonic() + PAUSE * timeout
+        self._lost = {held.key: self._lost[held.key] for held in lost}
+        self._looks = self._looks + 1 if len(found) < len(lost) else 0
+        self._next_look = time.monotonic() + PAUSE * timeout
         return found
 
     def _lose(self, key: Key, error: KafkaError) -> None:

@@ -109,10 +109,10 @@ class Throttle:
     def let_go(self, keys: Iterable[Key]) -> None:
         """Resume those of `keys` that were held back and are not paused by the user."""
         held_back = self._held_back.intersection(keys)
-        self._held_back -= held_back
         back = [TopicPartition(*key) for key in held_back.difference(self._paused_by_user())]
         if back:
             self._call(self._raw.resume, back)
+        self._held_back -= held_back
 
     def give_up(self, key: Key) -> None:
         """Resume `key` before it is given up: the client would keep it paused if it came back."""
