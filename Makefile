@@ -86,7 +86,7 @@ bench-check: env ## Compare ratios of a short run with benches/baseline.json
 
 drill: env ## Run the long kill -9 drills; counts and seeds go to docs/operations.md
 	$(BIN)/python -m tests.kafka.broker
-	$(BIN)/python -m pytest -m drill --timeout 3600 --drill-report docs/operations.md
+	$(BIN)/python -m pytest -m drill --timeout 3600 --drill-report=docs/operations.md
 
 fuzz: env ## Fuzz for FUZZ_SECONDS per target (default 60; needs nightly Rust)
 	tools/fuzz.sh $(FUZZ_SECONDS)
