@@ -33,7 +33,7 @@ class Clients:
         group: the consumer group, where it is known.
         reset: where partitions begin of which nothing is committed, see `config.reset_of`; None where a consumer of the
             application's knows.
-        is_cooperative: see `Partitions`.
+        is_cooperative: see `Placement`.
     """
 
     consumer: Consumer

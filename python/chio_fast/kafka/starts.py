@@ -16,7 +16,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from chio_fast.kafka.assignment import keys_of
+from chio_fast.kafka.assignment import key_of_message, keys_of
 from chio_fast.kafka.frontier import NOTHING
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ class Start(NamedTuple):
         held: the partition.
         offset: of the next event; None if nobody but the client may know.
         is_anew: whether the events that were there went, so that offsets go back.
-        error: what the client said; None of a partition that was held back, to which it has a position.
+        error: what the client said; None of a partition that is held back, of which it knows nothing.
     """
 
     held: Assigned
@@ -120,7 +120,9 @@ class Starts:
         """Note that the client has no position for a partition, which `message` says."""
         error = message.error()
         if error is not None:
-            self._lose((message.topic() or "", message.partition() or 0), error)
+            if not self._lost:  # else it is looked for in its own time
+                self._next_look = 0.0
+            self._lost[key_of_message(message)] = error
 
     def lose_again(self, start: Start, error: KafkaError) -> None:
         """Note that the client did not take `start`, as `error` says."""
@@ -137,8 +139,8 @@ class Starts:
 
     @property
     def is_due(self) -> bool:
-        """Whether it is time to look for starts."""
-        return bool(self._lost) and time.monotonic() >= self._next_look
+        """Whether it is time for the next look."""
+        return time.monotonic() >= self._next_look
 
     def find(self) -> list[Start]:
         """Look where the lost partitions begin; all that is not settled then is looked for again later."""
@@ -157,11 +159,6 @@ class Starts:
         self._looks = self._looks + 1 if len(found) < len(lost) else 0
         self._next_look = time.monotonic() + PAUSE * timeout
         return found
-
-    def _lose(self, key: Key, error: KafkaError) -> None:
-        if not self._lost:  # else it is looked for in its own time
-            self._next_look = 0.0
-        self._lost[key] = error
 
     def _begins(self, keys: Sequence[Key]) -> dict[Key, int]:
         """Give the offsets at which fresh partitions begin, as far as they show at once."""
