@@ -2,35 +2,50 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Self, TypeAlias, final
 
 from confluent_kafka import Consumer, KafkaError, Message, Producer
 
 from chio_fast.decision import Decision, Explanation, GuardRun, Kind
+from chio_fast.kafka.assignment import Assigned
+from chio_fast.kafka.calls import EventCalls
+from chio_fast.kafka.dispatcher import Dispatcher
+from chio_fast.kafka.failures import Failure
+from chio_fast.kafka.handler_context import Boundaries, Tools
 from chio_fast.kafka.trouble import Trouble
 from chio_fast.message import EventLike, Headers, MessageLike, OutputHeaders
 
 __all__ = [
+    "FINISHED",
+    "RUNNING",
+    "WAITING",
     "Backlog",
     "Check",
     "Event",
     "Exits",
     "Gate",
+    "HandlerContext",
     "Hatch",
     "Inlet",
+    "Lanes",
     "Log",
     "Outlet",
     "Partition",
     "Policy",
     "Reader",
     "Refused",
+    "Run",
+    "Runs",
     "Sender",
     "SignedCheckpoint",
     "Signer",
+    "Stretch",
+    "Work",
     "by_partition",
     "check_trust",
+    "group_metadata",
     "headers_of",
     "import_frames",
     "is_cooperative",
@@ -272,6 +287,7 @@ class Reader:
     def query(self, filters: Mapping[str, Any], *, newest_first: bool, after: str | None, limit: int) -> bytes: ...
     def chain(self, receipt_id: str, direction: str, limit: int) -> bytes: ...
     def batches(self, first: int, limit: int) -> bytes: ...
+    def state(self, batch: int) -> str: ...
     def prepared(self) -> bytes: ...
     def frame(self, batch: int) -> bytes: ...
     def export(self, receipt_id: str) -> bytes: ...
@@ -306,6 +322,13 @@ def headers_of(message: MessageLike) -> Headers | None:
     Raises:
         ValueError: there is such a name, and the client is of a version that does not let it be read, or it was asked
             before, by `message.headers()`.
+    """
+
+def group_metadata(consumer: Consumer) -> bytes | None:
+    """Give what the group knows a consumer by, as `consumer_group_metadata` does, without Python's lock.
+
+    Raises:
+        RuntimeError, TypeError: as of `Inlet`.
     """
 
 def is_cooperative(consumer: Consumer) -> bool | None:
@@ -437,6 +460,11 @@ class Gate:
             ChioError: an event is not taken, something has its receipt already, or guards of a check have not run.
             LogError: as for `issue`. Nothing was issued then.
         """
+
+    def attest_stretches(
+        self, stretches: Sequence[Stretch], *, group: str, transactional_id: str, attestation: bytes
+    ) -> list[int]:
+        """Do what `attest` does for the events of stretches and what their handlers produced."""
 
     def attempt(self, events: Sequence[Event]) -> int | None:
         """Issue the receipts of taken events that no transaction will hold, in batches of mode `attempt`.
@@ -763,31 +791,317 @@ class Refused:
 
 @final
 class Exits:
-    """Where the handlers of a processor may produce to.
+    """What the handlers of a processor share: where they may produce to.
 
     Args:
         gate: decides.
         outlets: one per topic, each with the bytes that key and value may have together; None for any number.
+        boundaries: are asked where there is more to do or to say: there is no outlet for the topic, the value is
+            neither bytes nor None, the key neither bytes, str nor None, they are too large, the event's partition was
+            revoked, lost or sought, a guard has to run, or the output is not allowed.
+        done: what `HandlerContext.produce` gives when all is done.
     """
 
-    def __new__(cls, gate: Gate, outlets: Sequence[tuple[Outlet, int | None]]) -> Self: ...
-    def output(
-        self,
-        event: Event,
-        topic: str,
-        value: object,
-        key: object,
-        headers: OutputHeaders | None,
-        partition: int,
-        timestamp: int,
-        parents: Iterable[str] | None,
-    ) -> Check | None:
-        """Decide one output of the handler of `event`, as `Gate.output` does, and give it if it may be sent as it is.
+    def __new__(
+        cls, gate: Gate, outlets: Sequence[tuple[Outlet, int | None]], boundaries: Boundaries, done: Awaitable[None]
+    ) -> Self: ...
 
-        None where there is more to do or to say: there is no outlet for the topic, the value is neither bytes nor None,
-        the key neither bytes, str nor None, they are too large, the event's partition was revoked, lost or sought, a
-        guard has to run, or the output is not allowed.
+WAITING: int
+"""State of a work whose handler has not begun."""
+RUNNING: int
+"""State of a work whose handler runs."""
+FINISHED: int
+"""State of a work that its handler is done with."""
+
+@final
+class Work:
+    """One event that is being handled.
+
+    Written by the worker that runs its handler; from `FINISHED` on it is read by the transaction thread alone. There is
+    one for every event, and Python's garbage collector, which would look at thousands of them again and again, does not
+    see it: a run lets go of its works when it ends.
+
+    Args:
+        event: the event.
+        run: the run that it is part of.
+        key: of the events that are handled in order; None for all of the partition.
+    """
+
+    denied: bool
+    """Whether the event was denied, so that no handler sees it and its output is a DLQ record."""
+    state: int
+    """See the constants."""
+    is_suspect: bool
+    """Whether its handler may have ended the process before, so that it waits for its turn."""
+    attempts: int
+    """How often its handler has failed, as far as this process knows."""
+    tried: int
+    """How often it was counted before this process took it."""
+    form: int
+    """How much of the event its DLQ or error record holds, a `Form`."""
+    failure: Failure | None
+    """Why it goes to the error topic instead of having outputs."""
+
+    def __new__(cls, event: Event, run: Run, key: bytes | str | None = None) -> Self: ...
+    @property
+    def event(self) -> Event: ...
+    @property
+    def run(self) -> Run: ...
+    @property
+    def lane(self) -> int | None:
+        """Hash of the key whose events are handled in order."""
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """Topic, partition and offset."""
+
+    @property
+    def outputs(self) -> tuple[Check, ...]:
+        """What the handler produced, as it was decided; the receipts follow when the work is attested."""
+
+    def keep(self, output: Check) -> None:
+        """Add an output."""
+
+    def drop_outputs(self) -> None:
+        """Forget them."""
+
+    def finish(self) -> Work | None:
+        """Note that a handler is done with its event; give the work that comes next in the lane."""
+
+@final
+class Run:
+    """What was taken of one partition since it was assigned or last sought, and is not committed.
+
+    Args:
+        held: its assignment.
+        handler: what handles its events.
+        next_offset: where it begins, `NOTHING` if that is not known.
+        is_async: whether the handler is awaited.
+        unproven: how many of the next events may be those that ended the process before.
+        generation: the group's, when the partition was assigned.
+    """
+
+    unproven: int
+
+    def __new__(
+        cls,
+        held: Assigned,
+        handler: Callable[..., Any],
+        next_offset: int,
+        *,
+        is_async: bool,
+        unproven: int,
+        generation: int,
+    ) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def key(self) -> tuple[str, int]:
+        """Topic and number of the partition."""
+
+    @property
+    def held(self) -> Assigned: ...
+    @property
+    def handler(self) -> Callable[..., Any]: ...
+    @property
+    def is_async(self) -> bool: ...
+    @property
+    def generation(self) -> int: ...
+    @property
+    def alive(self) -> bool:
+        """False once nothing of it may be committed any more."""
+
+    @property
+    def works(self) -> list[Work]:
+        """In the order of their offsets, without those that were picked."""
+
+    def works_for(self, events: list[Event], by_key: bool) -> list[Work]:
+        """Make works of events that were taken, which are in order by key or by partition."""
+
+    def add(self, works: list[Work]) -> list[Work]:
+        """Append works, in order; give those that no other work of their lane comes before."""
+
+    def not_begun(self) -> list[Work]:
+        """Give the works whose handlers have not begun, in order."""
+
+@final
+class Stretch:
+    """The part of a run that one transaction covers: offsets from `first` up to, and not including, `next`."""
+
+    def __new__(cls, run: Run, works: list[Work], first: int, end: int) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def run(self) -> Run: ...
+    @property
+    def first(self) -> int: ...
+    @property
+    def next(self) -> int: ...
+    @property
+    def works(self) -> list[Work]: ...
+    @property
+    def letters(self) -> list[Work]:
+        """The works whose records go to the DLQ or to the error topic."""
+
+    @property
+    def partition_key(self) -> bytes | None: ...
+
+@final
+class Runs:
+    """The runs of one track, and how many events are in them.
+
+    Args:
+        batch_size: finished events that a transaction need not wait longer for.
+        max_batch_s: seconds after which those that are finished are committed, however few they are.
+    """
+
+    def __new__(cls, batch_size: int, max_batch_s: float) -> Self: ...
+    def __len__(self) -> int: ...
+    @property
+    def taken(self) -> int:
+        """Events that were taken and are not committed."""
+
+    @property
+    def unfinished(self) -> int:
+        """Those of them whose handlers are not done with them."""
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nothing can be committed, now or once the running transaction has ended."""
+
+    @property
+    def is_due(self) -> bool:
+        """Whether there is something to commit."""
+
+    @property
+    def is_awaited(self) -> bool:
+        """Whether somebody waits for that."""
+
+    def get(self, key: tuple[str, int]) -> Run | None:
+        """Give the run of a partition, or None if it is not held."""
+
+    def begin(self, run: Run) -> None:
+        """Begin a run; that of the same partition before it must have ended."""
+
+    def begins_at(self, offsets: dict[tuple[str, int], int]) -> None:
+        """Note up to where runs were committed before they began, unless they are beyond that already."""
+
+    def end(self, keys: Sequence[tuple[str, int]]) -> list[Work]:
+        """End the runs of `keys`; give the works whose handler has begun and that are in no transaction."""
+
+    def pick(self, limit: int) -> list[Stretch] | None:
+        """Wait until there is something to commit; give it, or None once `stop` was called."""
+
+    def pick_ahead(self, limit: int) -> list[Stretch] | None:
+        """Give what the next transaction will commit if it is a full one; never waits."""
+
+    def committed(self, stretches: Sequence[Stretch]) -> None:
+        """Let go of what was committed."""
+
+    def hurry(self, *, awaited: bool) -> None:
+        """Commit what is finished at once, however few they are, until nobody awaits it any more."""
+
+    def stop(self) -> None:
+        """Let `pick` give None from now on."""
+
+    def stalled(self) -> dict[Run, Work]:
+        """Give the runs whose first work is unfinished, each with that work."""
+
+@final
+class HandlerContext:
+    """What a handler gets beside its event.
+
+    Args:
+        work: what is handled.
+        exits: where may be produced.
+    """
+
+    made: EventCalls | None
+    """The tool calls that were made."""
+
+    def __new__(cls, work: Work, exits: Exits) -> Self: ...
+    @property
+    def event(self) -> Event:
+        """The event that is handled."""
+
+    @property
+    def work(self) -> Work: ...
+    @property
+    def is_running(self) -> bool:
+        """Whether the attempt that this belongs to is not over."""
+
+    @property
+    def calls(self) -> tuple[str, ...]:
+        """Receipts of the calls of the enforcer's own tools that the handler has made, the latest ones."""
+
+    def note_call(self, receipt_id: str) -> None:
+        """Remember the receipt of a tool call that was allowed."""
+
+    @property
+    def chio(self) -> Tools:
+        """The tools of the processor's enforcer, called on behalf of this event."""
+
+    @property
+    def receipt(self) -> str:
+        """Id of the consume receipt, which becomes visible in the log with the transaction."""
+
+    @property
+    def trace(self) -> bytes | None:
+        """The event's `traceparent` header, which outputs carry on, or None."""
+
+    def produce(
+        self,
+        topic: str,
+        value: object = None,
+        key: bytes | str | None = None,
+        *,
+        headers: OutputHeaders | None = None,
+        partition: int = -1,
+        timestamp: int = 0,
+    ) -> Awaitable[None]:
+        """Produce an event in the transaction that commits the one being handled; decided at once.
+
+        It may be awaited, in async handlers, or not, in sync ones.
+
+        Args:
+            topic: one of the topics of `produce_scope_map`.
+            value: bytes, a string or None are written as they are, everything else as JSON.
+            key: its key.
+            headers: its headers; receipt id, scope and trace are added.
+            partition: -1 for the partitioner's choice.
+            timestamp: Unix ms; 0 for now.
+
+        Raises:
+            ChioDenied: it is not allowed, or the topic has no scope; nothing is produced, the receipt says so.
+            ChioRevoked: the event's partition was revoked, lost or sought; the event is handled again elsewhere.
+            ChioError: the handler has returned or failed before.
+            ChioDeliveryError: the event is larger than the cluster takes.
         """
+
+    def end(self) -> None:
+        """Compare the tool calls with those of earlier attempts, now that the handler has returned.
+
+        Raises:
+            ChioCallDiverged: the handler has not repeated a call.
+        """
+
+@final
+class Lanes:
+    """Runs sync handlers, one event of a lane after the other.
+
+    Args:
+        exits: where they may produce.
+        turn_to: sets what is handled, from a tuple.
+        dispatcher: decides about works that were tried before, and about handlers that fail.
+    """
+
+    def __new__(
+        cls, exits: Exits, turn_to: Callable[[tuple[HandlerContext, ...]], object], dispatcher: Dispatcher
+    ) -> Self: ...
+    @property
+    def handled(self) -> int:
+        """How many events were handled, or put off."""
+
+    def run(self, work: Work) -> int:
+        """Handle a work and those that follow in its lane; give how many they were."""
 
 @final
 class Check:
@@ -942,6 +1256,16 @@ class Sender:
 
         Raises:
             ValueError: something is no output, or has no receipt. Nothing was handed over then.
+            RuntimeError: the producer was closed.
+        """
+
+    def hand_stretches(self, stretches: Sequence[Stretch], first: int) -> tuple[int, int]:
+        """Do what `hand` does with what the handlers of stretches produced, from the output at place `first` on."""
+
+    def begin(self) -> bool:
+        """Begin a transaction, without Python's lock; False if the producer does not, and its own method says why.
+
+        Raises:
             RuntimeError: the producer was closed.
         """
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeAlias
 
 import msgspec
 
-from chio_fast._native import Event
+from chio_fast._native import Event, HandlerContext
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterable
@@ -41,10 +41,13 @@ class Handling(msgspec.Struct, eq=False):
         self.calls.append(receipt_id)
 
 
-_handled: ContextVar[tuple[Handling, ...]] = ContextVar("chio_fast_handled_events", default=())
+AnyHandling: TypeAlias = Handling | HandlerContext
+"""The former for a consumer's events, the latter for those of a processor."""
+
+_handled: ContextVar[tuple[AnyHandling, ...]] = ContextVar("chio_fast_handled_events", default=())
 
 
-def current() -> Handling | None:
+def current() -> AnyHandling | None:
     """Give what is being handled by this code, in this task or thread: the innermost one."""
     handled = _handled.get()
     return handled[-1] if handled else None
@@ -56,7 +59,7 @@ def current_event() -> Event | None:
     return handled[-1].event if handled else None
 
 
-def handling_of(event: object) -> Handling | None:
+def handling_of(event: object) -> AnyHandling | None:
     """Give the innermost handling of `event` around this code, in this task or thread."""
     for handling in reversed(_handled.get()):
         if handling.event is event:
@@ -71,12 +74,11 @@ def enter(event: Event) -> Handling:
     return handling
 
 
-def turn_to(handling: Handling) -> None:
-    """Handle this from now on, and nothing else that was begun before; for code that handles one event after the other.
+turn_to = _handled.set
+"""Handle the last one of a tuple from now on, for code that handles one event after the other.
 
-    What the former event's handler has started keeps to that event: tasks have a context of their own.
-    """
-    _handled.set((handling,))
+What the former event's handler has started keeps to that event: tasks have a context of their own.
+"""
 
 
 def rest() -> None:

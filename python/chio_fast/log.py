@@ -211,6 +211,14 @@ class ReceiptLog:
             yield from page
             first = page[-1].batch + 1
 
+    def state(self, batch: int) -> str:
+        """Give the state of a batch.
+
+        Raises:
+            ReceiptNotFoundError: there is no such batch.
+        """
+        return self._read().state(batch)
+
     def prepared(self) -> tuple[PreparedBatch, ...]:
         """Give every batch whose transaction is not resolved, in the order of the log."""
         return _prepared.decode(self._read().prepared())

@@ -9,8 +9,9 @@ import pytest
 from confluent_kafka import Message
 
 from chio_fast import Allow, Enforcer, Event, Policy
-from chio_fast._native import Exits, Partition, by_partition
+from chio_fast._native import RUNNING, Check, Exits, HandlerContext, Partition, Run, Work, by_partition
 from chio_fast.guards import GuardContext
+from chio_fast.kafka.assignment import Assigned
 from tests.core.conftest import IDENTITY
 
 POLICY = """
@@ -57,17 +58,47 @@ def event(enforcer: Enforcer, partition: Partition) -> Event:
     return events[0]
 
 
-def exits_of(enforcer: Enforcer, largest: int | None = LARGEST) -> Exits:
-    topics = ("results", "answers")
+class LongWay:
+    """Others, who are asked where there is more to do or to say."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def produce(self, *given: Any) -> None:
+        self.asked.append(given)
+
+
+def output(
+    enforcer: Enforcer,
+    event: Event,
+    topic: str = "results",
+    parents: list[str] | None = None,
+    largest: int | None = LARGEST,
+    **more: Any,
+) -> Check | None:
+    """Produce as a handler does; None if that was left to others, who were given everything."""
     outlets = [
-        enforcer.gate.outlet(topic, scope=f"events:produce:{topic}", identity=IDENTITY, carries_trace=True)
-        for topic in topics
+        (enforcer.gate.outlet(topic, scope=f"events:produce:{topic}", identity=IDENTITY, carries_trace=True), largest)
+        for topic in ("results", "answers")
     ]
-    return Exits(enforcer.gate, [(outlet, largest) for outlet in outlets])
-
-
-def output(enforcer: Enforcer, event: Event, topic: str = "results", parents: Any = None, **more: Any) -> Any:
-    return exits_of(enforcer).output(event, topic, *(PLAIN | more).values(), parents)
+    others: Any = LongWay()
+    done: Any = object()
+    partition = enforcer.gate.partition("tasks", 0, scope="events:consume:tasks", identity=IDENTITY, stamp=1)
+    held = Assigned(("tasks", 0), partition, None)
+    work = Work(event, Run(held, print, 0, is_async=False, unproven=0, generation=1))
+    work.state = RUNNING
+    ctx = HandlerContext(work, Exits(enforcer.gate, outlets, others, done))
+    for parent in parents or []:
+        ctx.note_call(parent)
+    given = PLAIN | more
+    found = ctx.produce(topic, **given)
+    if work.outputs:
+        [check] = work.outputs
+        assert (found, others.asked) == (done, [])
+        return check
+    assert found is None
+    assert others.asked == [(ctx, topic, *given.values(), tuple(parents or ()))]
+    return None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +117,7 @@ def output(enforcer: Enforcer, event: Event, topic: str = "results", parents: An
 def test_what_is_plain_is_decided_as_the_gate_decides_it(
     enforcer: Enforcer, event: Event, more: dict[str, Any]
 ) -> None:
-    parents = [event.chio_receipt_id]
+    parents = [event.chio_receipt_id or ""]
     found = output(enforcer, event, parents=parents, **more)
     given = PLAIN | more
     outlet = enforcer.gate.outlet(
@@ -99,7 +130,7 @@ def test_what_is_plain_is_decided_as_the_gate_decides_it(
     assert found.is_allowed
     assert not found.guards_due
     assert (found.output, found.headers, found.event) == (expected.output, expected.headers, event)
-    assert ("traceparent", b"trace") in found.headers
+    assert ("traceparent", b"trace") in (found.headers or ())
 
 
 @pytest.mark.parametrize(
@@ -144,8 +175,7 @@ def test_where_a_guard_has_to_run_others_decide(enforcers: Callable[..., Enforce
 
 
 def test_where_nothing_limits_outputs_any_size_is_plain(enforcer: Enforcer, event: Event) -> None:
-    given = PLAIN | {"value": b'{"amount": 1}'.ljust(100_000)}
-    assert exits_of(enforcer, None).output(event, "results", *given.values(), None) is not None
+    assert output(enforcer, event, largest=None, value=b'{"amount": 1}'.ljust(100_000)) is not None
 
 
 def test_events_are_taken_apart_where_the_partition_changes(enforcer: Enforcer) -> None:

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from confluent_kafka import Message
 
-from chio_fast import Enforcer, Policy
-from chio_fast._native import Check
+from chio_fast import Enforcer, Event, Policy
+from chio_fast._native import Check, Run, Stretch, Work
+from chio_fast.kafka.assignment import Assigned
 from tests.kafka.broker import Broker
 from tests.kafka.topics import read
 
@@ -50,6 +51,20 @@ def outputs(enforcer: Enforcer) -> Outputs:
         return checks
 
     return make
+
+
+def stretch(enforcer: Enforcer, checks: list[Check]) -> Stretch:
+    """Make what a transaction covers of outputs, each of a work of its own."""
+    partition = enforcer.gate.partition("source", 0, scope="events:consume:source", identity="writers", stamp=1)
+    held = Assigned(("source", 0), partition, None)
+    run = Run(held, print, 0, is_async=False, unproven=0, generation=1)
+    works: list[Work] = []
+    for check in checks:
+        assert isinstance(check.event, Event)
+        work = Work(check.event, run)
+        work.keep(check)
+        works.append(work)
+    return Stretch(run, works, 5, 6)
 
 
 def records(broker: Broker, checks: list[Check]) -> list[Message]:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from chio_fast import ChioError, ChioRevoked, Enforcer, Event, Policy
+from chio_fast._native import Run, Runs, Work
 from chio_fast.context import current, current_event
 from chio_fast.kafka.assignment import Assigned
 from chio_fast.kafka.calls import ToolCaller
@@ -21,10 +22,8 @@ from chio_fast.kafka.frontier import NOTHING
 from chio_fast.kafka.handler_context import Boundaries
 from chio_fast.kafka.in_flight import InFlight
 from chio_fast.kafka.proving import Proving
-from chio_fast.kafka.runs import Runs
 from chio_fast.kafka.sample import sample_message
 from chio_fast.kafka.trouble import Trouble
-from chio_fast.kafka.work import Run, Work
 from chio_fast.steps import is_async
 from tests.kafka.patience import patiently
 
@@ -70,7 +69,7 @@ class Table:
             self.dispatcher.turn()
             if not self.runs.unfinished or self.trouble.failure is not None:
                 break
-        return list(run.works)
+        return run.works
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from chio_fast import ChioRevoked, Event, Policy
+from chio_fast._native import Stretch
 from chio_fast.errors import ChioDeadLetterError, ChioDeliveryError, ChioDenied, ChioError, ChioHandlerError
 from chio_fast.kafka import config, failpoint, roads, track, transaction
 from chio_fast.kafka.processor import ChioTransactionalProcessor
-from chio_fast.kafka.runs import Stretch
 from tests.kafka.patience import patiently
 from tests.kafka.processor_worker import SHORT_SESSION
 from tests.kafka.processor_world import POLICY, World, forward, running, world

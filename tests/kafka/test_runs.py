@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from chio_fast import Enforcer, Event, Policy
+from chio_fast._native import FINISHED, RUNNING, Run, Runs, Stretch, Work
 from chio_fast.kafka.assignment import Assigned
 from chio_fast.kafka.frontier import NOTHING
 from chio_fast.kafka.in_flight import InFlight
-from chio_fast.kafka.runs import Runs, Stretch
 from chio_fast.kafka.sample import sample_message
-from chio_fast.kafka.work import FINISHED, RUNNING, Run, Work
 from tests.kafka.patience import patiently
 from tests.kafka.scenario import OPEN_POLICY
 
@@ -42,20 +42,25 @@ class Table:
         events, _, _ = self._gate.admit(messages, {run.key: run.held.native})
         return events
 
-    def take(self, run: Run, offsets: range, *, lane: object = None) -> list[Work]:
-        works = [Work(event, run, lane) for event in self.admit(run, offsets)]
-        self.ready = self.in_flight.add(works)
+    def take(self, run: Run, offsets: range, *, key: bytes | None = None) -> list[Work]:
+        works = [Work(event, run, key) for event in self.admit(run, offsets)]
+        self.ready = run.add(works)
         return works
 
     def finish(self, *works: Work) -> None:
         for work in works:
-            self.runs.finish(work)
+            work.finish()
 
 
 @pytest.fixture
-def table(tmp_path: Path):
-    with Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer:
-        yield Table(enforcer)
+def enforcer(tmp_path: Path) -> Iterator[Enforcer]:
+    with Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as made:
+        yield made
+
+
+@pytest.fixture
+def table(enforcer: Enforcer) -> Table:
+    return Table(enforcer)
 
 
 def spans(stretches: list[Stretch] | None) -> list[tuple[str, int, int]]:
@@ -110,8 +115,8 @@ def test_a_transaction_is_bounded_and_the_rest_comes_next(table: Table) -> None:
     assert spans(table.runs.pick(8)) == [("b", 2, 6)]
 
 
-def test_the_next_transaction_is_picked_ahead_if_it_is_full(table: Table) -> None:
-    table.runs._batch_size = 4
+def test_the_next_transaction_is_picked_ahead_if_it_is_full(enforcer: Enforcer) -> None:
+    table = Table(enforcer, batch_size=4)
     run = table.begin("a")
     works = table.take(run, range(10))
     table.finish(*works[:7])
@@ -126,17 +131,14 @@ def test_the_next_transaction_is_picked_ahead_if_it_is_full(table: Table) -> Non
     assert table.runs.is_settled
 
 
-def test_what_is_finished_is_picked_in_time_although_nothing_else_finishes(tmp_path: Path) -> None:
-    with (
-        Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer,
-        ThreadPoolExecutor(1) as pool,
-    ):
+def test_what_is_finished_is_picked_in_time_although_nothing_else_finishes(enforcer: Enforcer) -> None:
+    with ThreadPoolExecutor(1) as pool:
         table = Table(enforcer, max_batch_s=0.02)
         table.take(table.begin("slow"), range(1))
         [work] = table.take(table.begin("brisk"), range(1))
         picked = pool.submit(table.runs.pick, 100)
         for _ in patiently("somebody who waits"):
-            if table.runs._picking:
+            if table.runs.is_awaited:
                 break
         table.finish(work)
         try:
@@ -147,14 +149,14 @@ def test_what_is_finished_is_picked_in_time_although_nothing_else_finishes(tmp_p
 
 def test_the_events_of_a_lane_are_handed_on_one_after_the_other(table: Table) -> None:
     run = table.begin("a")
-    first, second = table.take(run, range(2), lane=b"k")
+    first, second = table.take(run, range(2), key=b"k")
     assert table.ready == [first]
-    third = table.take(run, range(2, 3), lane=b"k")[0]
+    third = table.take(run, range(2, 3), key=b"k")[0]
     assert table.ready == []
-    assert table.runs.finish(first) is second
-    assert table.runs.finish(second) is third
-    assert table.runs.finish(third) is None
-    assert table.take(run, range(3, 4), lane=b"k") == table.ready
+    assert first.finish() is second
+    assert second.finish() is third
+    assert third.finish() is None
+    assert table.take(run, range(3, 4), key=b"k") == table.ready
 
 
 def test_a_run_that_ended_commits_nothing_and_makes_room(table: Table) -> None:
@@ -185,29 +187,25 @@ def test_after_stop_there_is_nothing_to_pick(table: Table) -> None:
     assert table.runs.pick(100) is None
 
 
-def test_what_everybody_waits_for_is_picked_at_once(tmp_path: Path) -> None:
-    with Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer:
-        table = Table(enforcer, max_batch_s=3600.0)
-        works: list[Work] = table.take(table.begin("a"), range(2))
-        table.finish(works[0])
-        table.runs.hurry(awaited=True)
-        assert spans(table.runs.pick(100)) == [("a", 0, 1)]
+def test_what_everybody_waits_for_is_picked_at_once(enforcer: Enforcer) -> None:
+    table = Table(enforcer, max_batch_s=3600.0)
+    works: list[Work] = table.take(table.begin("a"), range(2))
+    table.finish(works[0])
+    table.runs.hurry(awaited=True)
+    assert spans(table.runs.pick(100)) == [("a", 0, 1)]
 
 
-def test_whoever_waits_is_always_told(tmp_path: Path) -> None:
+def test_whoever_waits_is_always_told(enforcer: Enforcer) -> None:
     """Without a time to wait for, one wake-up that is lost would leave events behind for ever."""
-    with (
-        Enforcer(Policy.from_yaml(OPEN_POLICY), receipt_log=tmp_path / "receipts.db", identity="workers") as enforcer,
-        ThreadPoolExecutor(5) as pool,
-    ):
+    with ThreadPoolExecutor(5) as pool:
         table = Table(enforcer, batch_size=7, max_batch_s=3600.0)
-        works = [work for topic in "abcd" for work in table.take(table.begin(topic), range(500), lane=topic)]
-        finishing = [pool.submit(table.finish, *(work for work in works if work.lane == topic)) for topic in "abcd"]
+        works = [table.take(table.begin(topic), range(500)) for topic in "abcd"]
+        finishing = [pool.submit(table.finish, *each) for each in works]
         committed = 0
-        while committed < len(works):
+        while committed < sum(map(len, works)):
             picked = pool.submit(table.runs.pick, 50).result(30)
             table.runs.committed(picked or [])
-            committed += sum(len(stretch.works) for stretch in picked or [])
+            committed += sum(map(len, picked or []))
         for done in finishing:
             done.result(30)
         assert table.runs.is_settled

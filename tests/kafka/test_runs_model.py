@@ -11,8 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from chio_fast import Enforcer, Policy
-from chio_fast.kafka.runs import Stretch
-from chio_fast.kafka.work import FINISHED, RUNNING, Run, Work
+from chio_fast._native import FINISHED, RUNNING, Run, Stretch, Work
 from tests.kafka.scenario import OPEN_POLICY
 from tests.kafka.test_runs import Table
 
@@ -44,7 +43,7 @@ class Line:
     def finished(self) -> list[Work]:
         return list(takewhile(lambda work: work.state == FINISHED, self.works[self.picked :]))
 
-    def waiting_in(self, lane: object) -> list[Work]:
+    def waiting_in(self, lane: int | None) -> list[Work]:
         return [work for work in self.works if work.state != FINISHED and work.lane == lane]
 
 
@@ -66,10 +65,10 @@ class Model:
 
     def take(self, number: int, count: int, denied: tuple[bool, ...]) -> None:
         line = self.lines[TOPICS[number % len(TOPICS)]]
-        before = {lane: bool(line.waiting_in(lane)) for lane in (b"x", b"y")}
         events = self.table.admit(line.run, range(self.offset, self.offset + count))
         self.offset += count
         works = [Work(event, line.run, (b"x", b"y")[(number + at) % 2]) for at, event in enumerate(events)]
+        before = {work.lane: bool(line.waiting_in(work.lane)) for work in works}
         for work, is_denied in zip(works, denied, strict=False):
             if is_denied:
                 work.denied, work.state = True, FINISHED
@@ -79,7 +78,7 @@ class Model:
                 before[work.lane] = True
                 expected.append(work)
         line.works += works
-        ready = self.table.runs.add(works)
+        ready = line.run.add(works)
         assert ready == expected, "the first of each lane is ready"
         self.start(ready)
 
@@ -92,7 +91,7 @@ class Model:
         if not self.begun:
             return
         work = self.begun.pop(number % len(self.begun))
-        follower = self.table.runs.finish(work)
+        follower = work.finish()
         left = self.lines[work.run.key[0]].waiting_in(work.lane) if work.run.alive else []
         assert follower is (left[0] if left else None), "the lane goes on with its next work"
         self.start(left[:1])
@@ -149,7 +148,7 @@ class Model:
         assert runs.taken == sum(len(line.works) for line in live)
         assert runs.unfinished == sum(work.state != FINISHED for line in live for work in line.works)
         assert runs.is_settled == (not self.order and not any(line.picked for line in live))
-        assert runs._is_due() == bool(self.order)
+        assert runs.is_due == bool(self.order)
 
 
 @pytest.fixture(scope="module")

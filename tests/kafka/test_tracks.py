@@ -11,7 +11,6 @@ import pytest
 from chio_fast import Enforcer, Policy
 from chio_fast.errors import ChioConfigError
 from chio_fast.kafka.transaction import Transaction
-from chio_fast.kafka.work import Work
 from tests.kafka.processor_world import World, forward, running, world
 from tests.kafka.scenario import OPEN_POLICY
 from tests.kafka.test_runs import Table
@@ -26,29 +25,31 @@ def table(tmp_path: Path) -> Iterator[Table]:
 
 
 def test_partitions_are_shared_out_evenly_and_keep_their_track(table: Table) -> None:
-    first, second, third = (table.begin(topic) for topic in "abc")
-    assert [run.runs for run in (first, second, third)] == [table.tracks[0], table.tracks[1], table.tracks[0]]
+    def begin(topic: str) -> int:
+        run = table.begin(topic)
+        [number] = [number for number, track in enumerate(table.tracks) if track.get(run.key) is run]
+        return number
+
+    assert [begin(topic) for topic in "abc"] == [0, 1, 0]
     table.in_flight.end([("a", 0), ("c", 0)])
     assert table.in_flight.get(("a", 0)) is None
-    assert table.begin("d").runs is table.tracks[0]
+    assert begin("d") == 0
     table.in_flight.end([("b", 0)])
     # The second track has the fewest now; what was on the first one goes back there all the same.
-    assert table.begin("a").runs is table.tracks[0]
-    assert table.begin("b").runs is table.tracks[1]
+    assert begin("a") == 0
+    assert begin("b") == 1
 
 
 def test_a_hand_out_is_shared_out_and_counted_as_one(table: Table) -> None:
     runs = [table.begin("a"), table.begin("b")]
-    works = [Work(event, run) for run in runs for event in table.admit(run, range(30))]
-    # Of one partition, all are in one lane here: the first of each may begin.
-    assert table.in_flight.add(works) == [works[0], works[30]]
+    works = [work for run in runs for work in table.take(run, range(30))]
     assert [track.taken for track in table.tracks] == [30, 30]
     assert (table.in_flight.taken, table.in_flight.unfinished, table.in_flight.room) == (60, 60, 40)
     assert table.in_flight.share == 50
     table.in_flight.set_aside(runs[:1])
     assert table.in_flight.room == 70
     for work in works:
-        work.run.runs.finish(work)
+        work.finish()
     assert not table.in_flight.is_settled
     for track in table.tracks:
         track.committed(track.pick(100) or [])

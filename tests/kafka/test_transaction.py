@@ -11,13 +11,16 @@ from typing import Any
 import pytest
 from confluent_kafka import Consumer, KafkaError, TopicPartition
 
+from chio_fast import Enforcer
+from chio_fast._native import group_metadata
 from chio_fast.errors import Aborted, ChioConfigError, ChioError, DeliveryFailed, Fenced, Unclean
+from chio_fast.kafka import roads
 from chio_fast.kafka import transaction as transaction_module
 from chio_fast.kafka.client_errors import backoff
 from chio_fast.kafka.config import processor_consumer_config, transactional_config
 from chio_fast.kafka.transaction import SLOW_COMMIT, Transaction
 from tests.kafka.broker import Broker
-from tests.kafka.outputs import Outputs, enforcer, outputs
+from tests.kafka.outputs import Outputs, enforcer, outputs, stretch
 from tests.kafka.patience import patiently
 from tests.kafka.topics import values
 from tests.kafka.transactions import commit_one, ignore, write
@@ -171,28 +174,32 @@ def test_records_beyond_the_clients_queue_wait_for_room(start: Start, broker: Br
     assert values(broker.bootstrap, topic) == [str(n).encode() for n in range(200)]
 
 
-def test_outputs_are_committed_like_other_records(start: Start, broker: Broker, topic: str, outputs: Outputs):
+def test_outputs_are_committed_like_other_records(
+    start: Start, broker: Broker, topic: str, outputs: Outputs, enforcer: Enforcer
+):
     transaction = start(queue_buffering_max_messages=10)
     checks = outputs(topic, [{"value": str(n).encode()} for n in range(200)])
     transaction.begin()
-    transaction.hand(checks, list)
+    transaction.hand([stretch(enforcer, checks[:50]), stretch(enforcer, checks[50:])])
     transaction.produce(topic, value=b"last")
     transaction.commit()
     assert values(broker.bootstrap, topic) == [*(str(n).encode() for n in range(200)), b"last"]
 
 
 def test_an_output_that_the_client_refuses_is_charged_and_the_others_are_not(
-    start: Start, broker: Broker, topic: str, outputs: Outputs
+    start: Start, broker: Broker, topic: str, outputs: Outputs, enforcer: Enforcer
 ):
     transaction = start()
     large = b"1" * 2_000_000
     checks = outputs(topic, [{"value": b"1"}, {"value": large}, {"value": b"1"}, {"value": large}])
     transaction.begin()
-    transaction.hand(checks, lambda: [*range(4)])
+    covered = stretch(enforcer, checks)
+    transaction.hand([covered])
     with pytest.raises(DeliveryFailed) as raised:
         transaction.flush()
     too_large = KafkaError.MSG_SIZE_TOO_LARGE
-    assert [(charge, error.code()) for charge, error in raised.value.charges] == [(1, too_large), (3, too_large)]
+    charges = [(covered.works.index(work), error.code()) for work, error in raised.value.charges]
+    assert charges == [(1, too_large), (3, too_large)]
     transaction.abort()
     commit_one(transaction, topic, b"good")
     assert values(broker.bootstrap, topic) == [b"good"]
@@ -201,7 +208,14 @@ def test_an_output_that_the_client_refuses_is_charged_and_the_others_are_not(
 @pytest.mark.parametrize("reason", ["size", "topic", "partition"])
 @pytest.mark.parametrize("road", ["fast", "ordinary"])
 def test_an_output_that_was_not_delivered_is_charged_by_the_next_transaction_at_the_latest(
-    start: Start, broker: Broker, new_topic: Callable[..., str], outputs: Outputs, road: str, reason: str
+    start: Start,
+    broker: Broker,
+    new_topic: Callable[..., str],
+    outputs: Outputs,
+    enforcer: Enforcer,
+    monkeypatch: pytest.MonkeyPatch,
+    road: str,
+    reason: str,
 ):
     """Nothing is seen of a transaction in which one was not, whatever road its records took."""
     topic, narrow = new_topic(), new_topic(config={"max.message.bytes": 1_000})
@@ -209,15 +223,14 @@ def test_an_output_that_was_not_delivered_is_charged_by_the_next_transaction_at_
     # The broker measures what is compressed.
     given = {"value": b"1", "partition": 7} if reason == "partition" else {"value": random.Random(1).randbytes(2_000)}
     good, refused = outputs(topic, [{"value": b"good"}]), outputs(elsewhere, [given])
+    both, alone = stretch(enforcer, good + refused), stretch(enforcer, good)
     transaction = start(topic_metadata_propagation_max_ms=500)
-    asked: list[str] = []
-
-    def charges(*found: str) -> Callable[[], tuple[str, ...]]:
-        return lambda: (asked.append(road), found)[1]
+    send, sent = transaction.send, list[Any]()
+    monkeypatch.setattr(transaction, "send", lambda hand, charge: (sent.append(charge), send(hand, charge))[1])
 
     def failed(step: Callable[[], None]) -> list[Any]:
         transaction.begin()
-        transaction.hand(good + refused, charges("good", "refused"))
+        transaction.hand([both])
         with pytest.raises((DeliveryFailed, Unclean)) as raised:
             step()
         if isinstance(raised.value, Unclean):
@@ -230,14 +243,14 @@ def test_an_output_that_was_not_delivered_is_charged_by_the_next_transaction_at_
         transaction._sender = None
     else:
         assert failed(transaction.commit) == []
-        assert asked == []
-    assert failed(transaction.flush) == ["refused"]
+        assert sent == []
+    assert failed(transaction.flush) == both.works[1:]
     for _ in range(2):
         transaction.begin()
-        transaction.hand(good, charges("good"))
+        transaction.hand([alone])
         transaction.commit()
     # Once a transaction was committed, the fast road is taken again.
-    assert len(asked) == {"fast": 2, "ordinary": 3}[road]
+    assert sent == both.works + {"fast": 1, "ordinary": 2}[road] * alone.works
     assert values(broker.bootstrap, topic) == [b"good", b"good"]
     assert values(broker.bootstrap, narrow) == []
 
@@ -404,3 +417,22 @@ def test_waits_grow_and_have_an_end_and_differ():
     assert waits[0] < 0.011
     assert waits[99] >= 0.5
     assert len(set(waits)) > 90
+
+
+def test_a_transaction_that_is_open_is_not_begun_again_on_either_road(start: Start, topic: str):
+    transaction = start()
+    transaction.begin()
+    assert transaction._sender is not None
+    assert not transaction._sender.begin()
+    with pytest.raises(Unclean, match="begin"):
+        transaction.begin()
+
+
+def test_the_groups_metadata_is_the_clients_own(member: Consumer, monkeypatch: pytest.MonkeyPatch):
+    assert group_metadata(member) == roads.group_metadata(member) == member.consumer_group_metadata()
+
+    def closed(_consumer: Consumer) -> None:
+        raise RuntimeError("the road is closed")
+
+    monkeypatch.setattr("chio_fast._native.group_metadata", closed)
+    assert roads.group_metadata(member) == member.consumer_group_metadata()

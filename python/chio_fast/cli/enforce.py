@@ -16,10 +16,9 @@ from chio_fast.cli.output import Output
 from chio_fast.cli.wishes import Wishes
 
 if TYPE_CHECKING:
-    from chio_fast._native import Event
+    from chio_fast._native import Event, HandlerContext
     from chio_fast.enforcer import Enforcer
     from chio_fast.kafka.forward import Forwarder
-    from chio_fast.kafka.handler_context import HandlerContext
 
 log = logging.getLogger("chio_fast.enforce")
 

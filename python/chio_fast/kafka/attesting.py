@@ -11,11 +11,9 @@ from chio_fast.kafka.attestation import Attestation
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from chio_fast._native import Check, Gate, SignedCheckpoint
+    from chio_fast._native import Gate, SignedCheckpoint, Stretch
     from chio_fast.kafka.checkpoints import Checkpoints
     from chio_fast.kafka.errands import Errand
-    from chio_fast.kafka.runs import Stretch
-    from chio_fast.kafka.work import Work
 
 WATERMARK_SECONDS = 5.0
 """Age up to which a watermark of the checkpoint topic is used: a reader that begins lower only reads more."""
@@ -26,15 +24,11 @@ class Attested(NamedTuple):
 
     Attributes:
         stretches: its events, as runs have them.
-        works: the same, one after the other.
-        outputs: what their handlers produced, in the same order.
         ordinals: of the last receipt of each of its batches.
         metadata: gives the group's metadata, taken when all of the events could be committed.
     """
 
     stretches: list[Stretch]
-    works: list[Work]
-    outputs: list[Check]
     ordinals: list[int]
     metadata: Errand[object]
 
@@ -76,16 +70,13 @@ class Attesting:
             LogError: the log takes none.
             CheckpointsError: the checkpoint topic cannot be asked.
         """
-        works = [work for stretch in stretches for work in stretch.works]
-        outputs = [output for work in works for output in work.outputs]
-        ordinals = self._gate.attest(
-            [work.event for work in works],
-            outputs,
+        ordinals = self._gate.attest_stretches(
+            stretches,
             group=self._group,
             transactional_id=self._transactional_id,
             attestation=self._attestation(stretches).to_json(),
         )
-        return Attested(stretches, works, outputs, ordinals, metadata)
+        return Attested(stretches, ordinals, metadata)
 
     def finish(self, attested: Attested) -> list[SignedCheckpoint]:
         """Wait until they are durable; give the checkpoints of the batches.

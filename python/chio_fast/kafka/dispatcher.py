@@ -11,16 +11,15 @@ import time
 from typing import TYPE_CHECKING, Literal
 
 from chio_fast import context
-from chio_fast._native import by_partition
+from chio_fast._native import FINISHED, RUNNING, HandlerContext, Lanes, by_partition
 from chio_fast.errors import ChioConfigError, ChioHandlerError
 from chio_fast.kafka.failures import describe
-from chio_fast.kafka.handler_context import Boundaries, HandlerContext
-from chio_fast.kafka.work import FINISHED, RUNNING, Work
 from chio_fast.kafka.workers import Loop, Threads
 
 if TYPE_CHECKING:
-    from chio_fast._native import Event
+    from chio_fast._native import Event, Run, Work
     from chio_fast.kafka.failures import Failures
+    from chio_fast.kafka.handler_context import Boundaries
     from chio_fast.kafka.in_flight import InFlight
     from chio_fast.kafka.proving import Proving
     from chio_fast.kafka.trouble import Trouble
@@ -75,7 +74,7 @@ class Dispatcher:
         self._later: list[tuple[float, int, Work]] = []  # a heap; guarded by the lock below
         self._later_lock = threading.Lock()
         self._later_count = 0
-        self.threads = Threads(self._handle, concurrency, trouble)
+        self.threads = Threads(Lanes(boundaries.exits, context.turn_to, self), concurrency, trouble)
         self.loop = Loop(self._handle_async, concurrency, trouble)
 
     # On the thread that uses the client.
@@ -84,9 +83,7 @@ class Dispatcher:
         """Give ids to events that are handed out, and let their handlers begin."""
         allowed, denied, due = self._gate.take(events)
         if not due and (allowed or denied):
-            works = self._works(events, allowed, denied)
-            self._proving.sort(works)
-            self._enqueue(self._runs.add(works))
+            self._begin(events, allowed, denied)
         return allowed, denied, due
 
     def turn(self) -> None:
@@ -106,23 +103,27 @@ class Dispatcher:
         self.threads.stop()
         self.loop.stop()
 
-    def _works(self, events: list[Event], allowed: list[Event], denied: list[Event]) -> list[Work]:
-        """Make works of what was taken, in the order of the offsets of each partition."""
+    def _begin(self, events: list[Event], allowed: list[Event], denied: list[Event]) -> None:
+        """Make works of what was taken, in the order of the offsets of each partition, and let those begin that can."""
         refused = set(map(id, denied))
         taken = None if len(allowed) + len(denied) == len(events) else refused.union(map(id, allowed))
-        by_key, works = self._by_key, list[Work]()
+        begun: list[tuple[Run, list[Work]]] = []
         for topic, number, together in by_partition(events):
             run = self._runs.get((topic, number))
             if run is None:
                 continue
             held = together if taken is None else [event for event in together if id(event) in taken]
-            works += [Work(event, run, event.key() if by_key else None) for event in held]
-        if refused:
-            for work in works:
-                if id(work.event) in refused:
-                    work.denied, work.state = True, FINISHED
-        self._failures.recall(works)
-        return works
+            works = run.works_for(held, self._by_key)
+            if refused:
+                for work in works:
+                    if id(work.event) in refused:
+                        work.denied, work.state = True, FINISHED
+            self._failures.recall(works)
+            begun.append((run, works))
+        unproven = [work for run, works in begun if run.unproven > 0 for work in works]
+        if unproven:
+            self._proving.sort(unproven)
+        self._enqueue([work for run, works in begun for work in run.add(works)])
 
     def _enqueue(self, works: list[Work]) -> None:
         if not works:
@@ -132,52 +133,48 @@ class Dispatcher:
 
     # On a worker's thread or loop.
 
-    def _handle(self, work: Work) -> Work | None:
-        """Run a sync handler; give the next work of the lane."""
-        if (work.is_suspect or work.attempts or not work.run.alive) and not self._may_begin(work):
-            return None
-        if work.attempts and not self._take_again(work):
-            return work.run.runs.finish(work) if work.denied else None
-        work.state = RUNNING
-        event = work.event
-        ctx = HandlerContext(event, (), work, self._boundaries, work.attempts)
-        context.turn_to(ctx)
-        try:
-            answer = work.run.handler(event, ctx)
-            if answer is not None and inspect.isawaitable(answer):
-                raise ChioConfigError("a sync handler gave back an awaitable; register the async function itself")
-            ctx.end()
-        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
-            if not self._failed(work, error):
-                return None
-        return work.run.runs.finish(work)
-
     async def _handle_async(self, work: Work) -> Work | None:
         """Run an async handler; give the next work of the lane."""
-        if (work.is_suspect or work.attempts or not work.run.alive) and not self._may_begin(work):
-            return None
-        if work.attempts and not await asyncio.to_thread(self._take_again, work):
-            return work.run.runs.finish(work) if work.denied else None
+        if work.attempts or work.is_suspect or not work.run.alive:
+            may_run = await asyncio.to_thread(self.may_run, work)
+            if not may_run:
+                return work.finish() if may_run is None else None
         work.state = RUNNING
-        event = work.event
-        ctx = HandlerContext(event, (), work, self._boundaries, work.attempts)
-        context.turn_to(ctx)
+        ctx = HandlerContext(work, self._boundaries.exits)
+        context.turn_to((ctx,))
         try:
-            await work.run.handler(event, ctx)
+            await work.run.handler(work.event, ctx)
             ctx.end()
-        except Exception as error:  # noqa: BLE001 - as above
-            if not self._failed(work, error):
+        except Exception as error:  # noqa: BLE001 - whatever a handler raises is its failure
+            if not self.failed(work, error):
                 return None
-        return work.run.runs.finish(work)
+        return work.finish()
 
-    def _may_begin(self, work: Work) -> bool:
-        """Whether a handler may begin now; a suspect waits for its turn."""
+    # What `Lanes` and the above leave to Python.
+
+    def may_run(self, work: Work) -> bool | None:
+        """Whether a handler may begin now that does so again, is suspect or of a run that has ended.
+
+        False: not now, so that its lane waits; None: not at all, because the event is denied by now.
+        """
         if work.is_suspect:
             self._proving.defer(work)
             return False
-        if work.attempts:
-            context.rest()  # guards may come first, which have nothing to do with the event before
-        return work.run.alive
+        if not work.attempts:
+            return work.run.alive
+        context.rest()  # guards may come first, which have nothing to do with the event before
+        if work.run.alive and self._take_again(work):
+            return True
+        return None if work.denied else False
+
+    def refuse(self, answer: object) -> None:
+        """Look at what a sync handler has returned.
+
+        Raises:
+            ChioConfigError: it is something to await.
+        """
+        if inspect.isawaitable(answer):
+            raise ChioConfigError("a sync handler gave back an awaitable; register the async function itself")
 
     def _take_again(self, work: Work) -> bool:
         """Give an event that failed its next id, and count it; False if it is denied now, or not ours any longer."""
@@ -190,13 +187,13 @@ class Dispatcher:
                 return bool(allowed) and work.run.alive
             self._boundaries.enforcer.guards.run(due)
 
-    def _failed(self, work: Work, error: Exception) -> bool:
+    def failed(self, work: Work, error: Exception) -> bool:
         """Deal with a handler's failure; False if the event is not done with, so that its lane waits."""
         if not work.run.alive or not work.event.is_current or self._trouble.failure is not None:
             return False
         failures = self._failures
         work.attempts += 1
-        work.outputs = ()
+        work.drop_outputs()
         if not failures.is_final(error, work.attempts):
             log.warning("attempt %d at %s failed: %r", work.attempts, work.event.request, error)
             failures.retried += 1

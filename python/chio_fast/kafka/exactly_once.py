@@ -15,16 +15,14 @@ from chio_fast.kafka.frontier import NOTHING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from chio_fast._native import Event, Gate
+    from chio_fast._native import Event, Gate, Run, Stretch
     from chio_fast.kafka.assignment import Assigned, Key
     from chio_fast.kafka.errands import Errands
     from chio_fast.kafka.in_flight import InFlight
     from chio_fast.kafka.inheritance import Inheritance
     from chio_fast.kafka.partitions import Partitions
-    from chio_fast.kafka.runs import Stretch
     from chio_fast.kafka.track import Track
     from chio_fast.kafka.trouble import Trouble
-    from chio_fast.kafka.work import Run
 
     MakeRun = Callable[[Assigned, int, bool], Run]
     """Makes the run of an assignment from an offset on; True unless it continues one after a seek."""
@@ -176,6 +174,8 @@ class ExactlyOnce:
                 break
             self.pump()
             running[0].join(WAIT)
+        for track in self.tracks:
+            track.end()
         if running:
             # One would go on with a producer of the same id, and end a transaction of whoever comes next.
             self._trouble.stop(ChioError(f"the running transactions did not end within {timeout:g} s"))

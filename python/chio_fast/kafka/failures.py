@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
 
 import msgspec
 
+from chio_fast._native import FINISHED
 from chio_fast.errors import ChioCallDiverged, ChioCallUnknown, ChioConfigError, ChioDeliveryError, ChioDenied
 from chio_fast.kafka.client_errors import backoff
 from chio_fast.kafka.envelope import (
@@ -18,12 +19,11 @@ from chio_fast.kafka.envelope import (
     content_of,
     original,
 )
-from chio_fast.kafka.work import FINISHED, Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from chio_fast.kafka.work import Work
+    from chio_fast._native import Work
 
 OnHandlerError = Literal["retry", "error_topic", "stop"]
 
@@ -37,6 +37,20 @@ MAX_BACKOFF = 10.0
 """Seconds between two attempts at most."""
 MAX_MESSAGE = 1024
 """Characters of an exception's text that are kept."""
+
+
+class Failure(NamedTuple):
+    """Why a handler, or the cluster, could not be done with an event.
+
+    Attributes:
+        type: name of the exception, or of the client's error.
+        message: what it said.
+        attempts: how often the event was tried.
+    """
+
+    type: str
+    message: str
+    attempts: int
 
 
 class HandlerFailure(msgspec.Struct, frozen=True):
@@ -106,7 +120,7 @@ class Failures:
 
     def shrink(self, work: Work) -> bool:
         """Remember that the DLQ or error record of `work` must be smaller; False if it cannot be."""
-        if work.form is Form.DENIAL_ONLY:
+        if work.form == Form.DENIAL_ONLY:
             return False
         self._forms[work.place] = Form(work.form + 1)
         return True

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from confluent_kafka import TopicPartition
 
 if TYPE_CHECKING:
+    from chio_fast._native import Run, Work
     from chio_fast.kafka.in_flight import InFlight
     from chio_fast.kafka.partitions import Partitions
-    from chio_fast.kafka.work import Run, Work
 
 STALLED = 0.1
 """Seconds without a step of any frontier after which there is no room because of slow events."""
@@ -51,13 +51,13 @@ class Fairness:
 
     def _set_aside(self, stalled: list[Run]) -> None:
         for run in stalled:
-            if run not in self._aside and len(run.works) >= self._runs.share:
+            if run not in self._aside and len(run) >= self._runs.share:
                 self._partitions.pause([TopicPartition(*run.key)])
-                self._aside[run] = len(run.works)
+                self._aside[run] = len(run)
         self._runs.set_aside(self._aside)
 
     def _bring_back(self) -> None:
-        back = [run for run, size in self._aside.items() if not run.alive or len(run.works) <= size // 2]
+        back = [run for run, size in self._aside.items() if not run.alive or len(run) <= size // 2]
         for run in back:
             del self._aside[run]
             # A run that a seek has ended leaves its partition paused; one that was given up is not held any more.

@@ -1,4 +1,4 @@
-"""`ctx`: what a handler may do for the event that it handles, and is held to."""
+"""What handlers are held to, where `HandlerContext` of the extension has no short way."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from chio_fast._native import Exits
-from chio_fast.context import Handling
 from chio_fast.errors import ChioDeliveryError, ChioDenied, ChioError, ChioRevoked
-from chio_fast.kafka.work import RUNNING
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Collection, Generator, Mapping
 
-    from chio_fast._native import Check, Outlet
+    from chio_fast._native import Check, HandlerContext, Outlet, Work
     from chio_fast.enforcer import Enforcer
     from chio_fast.kafka.calls import EventCalls, ToolCaller
-    from chio_fast.kafka.work import Work
     from chio_fast.message import OutputHeaders
 
 RECORD_OVERHEAD = 512
@@ -59,103 +56,30 @@ class Boundaries:
         self.outlets = outlets
         self.max_bytes = max_bytes
         largest = {topic: limit - RECORD_OVERHEAD for topic, limit in max_bytes.items()}
-        self.exits = Exits(self.gate, [(outlet, largest.get(topic)) for topic, outlet in outlets.items()])
+        self.exits = Exits(self.gate, [(outlet, largest.get(topic)) for topic, outlet in outlets.items()], self, DONE)
 
     def closed(self, topic: str) -> Outlet:
         """Give the outlet of a topic without a scope, through which nothing comes."""
         why = f"topic `{topic}` has no scope: write `produce_scope_map={{..., {topic!r}: 'events:produce:...'}}`"
         return self.gate.outlet(topic, scope=f"events:produce:{topic}", identity=self.tools.identity, closed=why)
 
+    def tools_for(self, ctx: HandlerContext) -> Tools:
+        """Give the tools of the processor's enforcer, called on behalf of an event."""
+        if ctx.made is None:
+            ctx.made = self.tools.of(ctx.event, lambda: require_current(ctx))
+        return Tools(ctx.work, ctx.made)
 
-class HandlerContext(Handling):
-    """What a handler gets beside its event.
-
-    Attributes:
-        event: the event that is handled.
-    """
-
-    _work: Work
-    _boundaries: Boundaries
-    _attempt: int
-    _made: EventCalls | None = None
-
-    @property
-    def chio(self) -> Tools:
-        """The tools of the processor's enforcer, called on behalf of this event."""
-        if self._made is None:
-            self._made = self._boundaries.tools.of(self.event, self._require_current)
-        return Tools(self._work, self._made)
-
-    @property
-    def receipt(self) -> str:
-        """Id of the consume receipt, which becomes visible in the log with the transaction."""
-        return self.event.chio_receipt_id or ""
-
-    @property
-    def trace(self) -> bytes | None:
-        """The event's `traceparent` header, which outputs carry on, or None."""
-        return self.event.trace
-
-    def produce(
-        self,
-        topic: str,
-        value: Value = None,
-        key: bytes | str | None = None,
-        *,
-        headers: OutputHeaders | None = None,
-        partition: int = -1,
-        timestamp: int = 0,
-    ) -> Awaitable[None]:
-        """Produce an event in the transaction that commits the one being handled; decided at once.
-
-        It may be awaited, in async handlers, or not, in sync ones.
-
-        Args:
-            topic: one of the topics of `produce_scope_map`.
-            value: bytes, a string or None are written as they are, everything else as JSON.
-            key: its key.
-            headers: its headers; receipt id, scope and trace are added.
-            partition: -1 for the partitioner's choice.
-            timestamp: Unix ms; 0 for now.
-
-        Raises:
-            ChioDenied: it is not allowed, or the topic has no scope; nothing is produced, the receipt says so.
-            ChioRevoked: the event's partition was revoked, lost or sought; the event is handled again elsewhere.
-            ChioError: the handler has returned or failed before.
-            ChioDeliveryError: the event is larger than the cluster takes.
-        """
-        made, boundaries, work = self._made, self._boundaries, self._work
-        parents = self.calls if made is None else (*self.calls, *made.receipts)
-        output = boundaries.exits.output(self.event, topic, value, key, headers, partition, timestamp, parents or None)
-        if output is not None and work.state == RUNNING and work.attempts == self._attempt:
-            work.outputs += (output,)
-            return DONE
-        self._require_current()
-        output = self._decide(topic, value, key, headers, partition, timestamp, parents)
-        if output.guards_due:
-            if work.run.is_async:
-                return self._guarded(output)
-            boundaries.enforcer.guards.run([output])
-        self._keep(output)
-        return DONE
-
-    def end(self) -> None:
-        """Compare the tool calls with those of earlier attempts, now that the handler has returned.
+    def ended(self, ctx: HandlerContext) -> None:
+        """Compare the tool calls of a handler that has made none with those of earlier attempts.
 
         Raises:
             ChioCallDiverged: the handler has not repeated a call.
         """
-        if self._made is not None:
-            self._made.ended()
-            return
-        run, event = self._work.run, self.event
-        if run.begun is None:
-            run.begun = self._boundaries.tools.begun(event)
-        if run.begun and event.offset() in run.begun:
-            self._boundaries.tools.of(event, self._require_current).ended()
+        self.tools.of(ctx.event, lambda: require_current(ctx)).ended()
 
-    def _decide(  # noqa: PLR0917 - what `produce` was given
+    def produce(  # noqa: PLR0917 - what `HandlerContext.produce` was given
         self,
+        ctx: HandlerContext,
         topic: str,
         value: Value,
         key: bytes | str | None,
@@ -163,46 +87,50 @@ class HandlerContext(Handling):
         partition: int,
         timestamp: int,
         parents: Collection[str],
-    ) -> Check:
-        """Decide on an output that `Exits` does not give.
-
-        Raises:
-            ChioDeliveryError: it is larger than the cluster takes.
-        """
-        event, boundaries = self.event, self._boundaries
-        outlet = boundaries.outlets.get(topic) or boundaries.closed(topic)
+    ) -> Awaitable[None]:
+        """Do what `HandlerContext.produce` does with an output that is not plain; it says what is raised."""
+        require_current(ctx)
+        event = ctx.event
+        outlet = self.outlets.get(topic) or self.closed(topic)
         value = _encode(value)
-        size, limit = len(value or b"") + len(_encode(key) or b""), boundaries.max_bytes.get(topic)
+        size, limit = len(value or b"") + len(_encode(key) or b""), self.max_bytes.get(topic)
         if limit is not None and size + RECORD_OVERHEAD > limit:
             raise ChioDeliveryError(
                 f"the output of `{event.request}` is {size} bytes, topic `{topic}` takes {limit - RECORD_OVERHEAD}; "
                 "produce less, or raise `message.max.bytes` of the client and `max.message.bytes` of the topic"
             )
-        return boundaries.gate.output(outlet, key, value, headers, partition, timestamp, event, parents)
+        output = self.gate.output(outlet, key, value, headers, partition, timestamp, event, parents)
+        if output.guards_due:
+            if ctx.work.run.is_async:
+                return self._guarded(ctx, output)
+            self.enforcer.guards.run([output])
+        self._keep(ctx, output)
+        return DONE
 
-    async def _guarded(self, output: Check) -> None:
-        await self._boundaries.enforcer.guards.arun([output])
-        self._keep(output)
+    async def _guarded(self, ctx: HandlerContext, output: Check) -> None:
+        await self.enforcer.guards.arun([output])
+        self._keep(ctx, output)
 
-    def _keep(self, output: Check) -> None:
-        self._require_current()
+    def _keep(self, ctx: HandlerContext, output: Check) -> None:
+        require_current(ctx)
         if not output.is_allowed:
-            self._boundaries.gate.issue_checks([output])
+            self.gate.issue_checks([output])
             raise ChioDenied(output.decision)
-        self._work.outputs += (output,)
+        ctx.work.keep(output)
 
-    def _require_current(self) -> None:
-        """Raise unless something may still be done for this attempt at the event.
 
-        Raises:
-            ChioRevoked: its partition was revoked, lost or sought.
-            ChioError: the handler has returned or failed; what it has left running adds nothing to the next attempt.
-        """
-        work = self._work
-        if not work.event.is_current:
-            raise ChioRevoked.of(work.event.request, "it is handled again by whoever holds it")
-        if work.state != RUNNING or work.attempts != self._attempt:
-            raise ChioError(f"the handler of `{work.event.request}` has returned; await what it starts")
+def require_current(ctx: HandlerContext) -> None:
+    """Raise unless something may still be done for this attempt at the event.
+
+    Raises:
+        ChioRevoked: its partition was revoked, lost or sought.
+        ChioError: the handler has returned or failed; what it has left running adds nothing to the next attempt.
+    """
+    event = ctx.event
+    if not event.is_current:
+        raise ChioRevoked.of(event.request, "it is handled again by whoever holds it")
+    if not ctx.is_running:
+        raise ChioError(f"the handler of `{event.request}` has returned; await what it starts")
 
 
 class Tools:

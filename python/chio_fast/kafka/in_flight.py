@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
+    from chio_fast._native import Run, Runs, Work
     from chio_fast.kafka.assignment import Key
-    from chio_fast.kafka.runs import Runs
-    from chio_fast.kafka.work import Run, Work
 
 
 class InFlight:
@@ -42,7 +41,7 @@ class InFlight:
     @property
     def room(self) -> int:
         """How many more events may be taken."""
-        return self._max_in_flight - self.taken + sum(len(run.works) for run in self._aside)
+        return self._max_in_flight - self.taken + sum(map(len, self._aside))
 
     @property
     def share(self) -> int:
@@ -66,7 +65,7 @@ class InFlight:
             runs = self._of[run.key] = min(self._tracks, key=len)
         runs.begin(run)
 
-    def begins_at(self, offsets: Mapping[Key, int]) -> None:
+    def begins_at(self, offsets: dict[Key, int]) -> None:
         """Note up to where runs were committed before they began, unless they are beyond that already."""
         for runs in self._tracks:
             runs.begins_at(offsets)
@@ -74,19 +73,6 @@ class InFlight:
     def end(self, keys: Sequence[Key]) -> list[Work]:
         """End the runs of `keys`; give the works whose handler has begun and that are in no transaction."""
         return [work for runs in self._tracks for work in runs.end(keys)]
-
-    def add(self, works: Sequence[Work]) -> list[Work]:
-        """Append works that were taken, in order; give those that no other work of their lane comes before."""
-        if len(self._tracks) == 1:
-            return self._tracks[0].add(works)
-        by_track: dict[Runs, list[Work]] = {}
-        for work in works:
-            by_track.setdefault(work.run.runs, []).append(work)
-        return [ready for runs, own in by_track.items() for ready in runs.add(own)]
-
-    def not_begun(self, run: Run) -> list[Work]:
-        """Give the works of a run whose handlers have not begun, in order."""
-        return run.runs.not_begun(run)
 
     def hurry(self, *, awaited: bool) -> None:
         """Commit what is finished at once, however few they are, until nobody awaits it any more."""

@@ -13,6 +13,7 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient
 
 from chio_fast import steps
+from chio_fast._native import Run, Runs
 from chio_fast.kafka import anchors, config, metadata
 from chio_fast.kafka.assignment import Assigned, Assignments, partition_maker
 from chio_fast.kafka.attesting import Attesting
@@ -39,13 +40,11 @@ from chio_fast.kafka.proving import Proving
 from chio_fast.kafka.recognition import Recognition
 from chio_fast.kafka.recovery import Recovery
 from chio_fast.kafka.retreat import Retreat
-from chio_fast.kafka.runs import Runs
 from chio_fast.kafka.starts import Starts
 from chio_fast.kafka.stats import PartitionStats, ProcessorStats
 from chio_fast.kafka.throttle import Throttle
 from chio_fast.kafka.track import Track
 from chio_fast.kafka.transaction import Transaction
-from chio_fast.kafka.work import Run
 
 if TYPE_CHECKING:
     from chio_fast.enforcer import Enforcer

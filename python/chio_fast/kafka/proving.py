@@ -14,16 +14,16 @@ import time
 from collections import Counter, defaultdict, deque
 from typing import TYPE_CHECKING
 
+from chio_fast._native import FINISHED
 from chio_fast.errors import ChioError
-from chio_fast.kafka.work import FINISHED, Failure
+from chio_fast.kafka.failures import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from chio_fast._native import Gate
+    from chio_fast._native import Gate, Run, Work
     from chio_fast.kafka.failures import Failures
     from chio_fast.kafka.in_flight import InFlight
-    from chio_fast.kafka.work import Run, Work
     from chio_fast.log import ReceiptLog
     from chio_fast.records import Batch, Receipt
 
@@ -65,8 +65,6 @@ class Proving:
     def sort(self, works: Sequence[Work]) -> None:
         """Count works that were just taken, mark suspects, and give up what was tried too often."""
         fresh = [work for work in works if work.run.unproven > 0]
-        if not fresh:
-            return
         stretches: list[list[Work]] = []
         stretch: list[Work] | None = None
         for work in fresh:
@@ -126,7 +124,7 @@ class Proving:
             self._waiting.popleft()
         group: list[Work] = []
         limit = GROUP
-        for work in self._runs.not_begun(self._waiting[0].run) if self._waiting else ():
+        for work in self._waiting[0].run.not_begun() if self._waiting else ():
             if work.is_suspect:
                 if self._failures.attempts_left(work.tried) <= ALONE:
                     limit = 1

@@ -134,8 +134,7 @@ class Recovery:
 
     def state(self, batch: int) -> str:
         """Give the state of a batch as the log has it now: somebody else may have resolved it meanwhile."""
-        [found] = self._receipt_log.batches(batch, batch)
-        return found.state
+        return self._receipt_log.state(batch)
 
     def _record_own(self, checkpoints: Sequence[SignedCheckpoint], outcome: Outcome, shown: Mapping[str, Any]) -> int:
         issuer = self._gate.log.issuer

@@ -18,19 +18,18 @@ from chio_fast.errors import (
 )
 from chio_fast.kafka.client_errors import backoff
 from chio_fast.kafka.dlq import REFUSED_FOR_ITS_SIZE
-from chio_fast.kafka.work import Failure
+from chio_fast.kafka.failures import Failure
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from confluent_kafka import KafkaError
 
-    from chio_fast._native import SignedCheckpoint
+    from chio_fast._native import SignedCheckpoint, Work
     from chio_fast.kafka.failures import Failures
     from chio_fast.kafka.recovery import Recovery
     from chio_fast.kafka.transaction import Transaction
     from chio_fast.kafka.trouble import Trouble
-    from chio_fast.kafka.work import Work
 
 log = logging.getLogger("chio_fast.kafka")
 

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError
 
+from chio_fast import _native
 from chio_fast._native import Sender
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from confluent_kafka import Producer
+    from confluent_kafka import Consumer, Producer
 
-    from chio_fast._native import Check
+    from chio_fast._native import Stretch
 
 log = logging.getLogger("chio_fast.kafka")
 
@@ -28,16 +29,28 @@ def fast(producer: Producer) -> Sender | None:
         return None
 
 
-def hand(sender: Sender, outputs: Sequence[Check]) -> Iterator[tuple[int, int, int]]:
-    """Hand outputs that have their receipts over on the fast road, in order.
+def group_metadata(consumer: Consumer) -> bytes:
+    """Do what the client's `consumer_group_metadata` does, without Python's lock where the fast road is open.
+
+    The client keeps the lock while it asks its own thread, and with it everybody else.
+    """
+    try:
+        found = _native.group_metadata(consumer)
+    except Exception:  # noqa: BLE001 - as above
+        found = None
+    return consumer.consumer_group_metadata() if found is None else found
+
+
+def hand(sender: Sender, stretches: Sequence[Stretch]) -> Iterator[tuple[int, int, int]]:
+    """Hand what the handlers of stretches produced over on the fast road, in order, with its receipts.
 
     Yields:
         How many more were taken, the place of the next one, and the code with which the producer refused it: 0 if none
         is left. It is handed over again if the queue is full, else passed over.
     """
-    place = 0
-    while place < len(outputs):
-        taken, code = sender.hand(outputs[place:] if place else outputs)
+    place, code = 0, -1
+    while code:
+        taken, code = sender.hand_stretches(stretches, place)
         place += taken
         yield taken, place, code
         if code != KafkaError._QUEUE_FULL:

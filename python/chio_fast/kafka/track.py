@@ -15,7 +15,8 @@ the same numbers.
 7. commit, which the client refuses if a record was not delivered
 8. outcome `committed`
 
-While the records of one transaction are on their way, the batch of the next one is attested, if it is full already.
+While a transaction waits for the broker, the batch of the next one is attested by a thread of its own, if it is full
+already.
 Stamps are checked, and the group metadata is taken with them, once the events are picked. A revoke waits until their
 transaction has ended; who lost a partition without a revoke has metadata that the broker refuses.
 Offsets come before records because a broker that still writes the markers of the transaction before refuses both: the
@@ -33,9 +34,10 @@ from typing import TYPE_CHECKING
 from confluent_kafka import TopicPartition
 
 from chio_fast.errors import Aborted, ChioError, Relieved, Unclean
-from chio_fast.kafka import failpoint, metadata
+from chio_fast.kafka import failpoint, metadata, roads
+from chio_fast.kafka.aside import Aside
 from chio_fast.kafka.checkpoints import checkpoint_record
-from chio_fast.kafka.envelope import json_record
+from chio_fast.kafka.envelope import Form, json_record
 from chio_fast.kafka.failures import error_record
 
 if TYPE_CHECKING:
@@ -43,18 +45,16 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer
 
-    from chio_fast._native import Log, SignedCheckpoint
+    from chio_fast._native import Log, Runs, SignedCheckpoint, Stretch, Work
     from chio_fast.kafka.attesting import Attested, Attesting
     from chio_fast.kafka.calls import ToolCaller
     from chio_fast.kafka.checkpoints import Checkpoints
-    from chio_fast.kafka.errands import Errands
+    from chio_fast.kafka.errands import Errand, Errands
     from chio_fast.kafka.failures import Failures
     from chio_fast.kafka.recovery import Recovery
     from chio_fast.kafka.retreat import Retreat
-    from chio_fast.kafka.runs import Runs, Stretch
     from chio_fast.kafka.transaction import Transaction
     from chio_fast.kafka.trouble import Trouble
-    from chio_fast.kafka.work import Work
 
 log = logging.getLogger("chio_fast.kafka")
 
@@ -125,7 +125,8 @@ class Track:
         self._running: Attested | None = None  # what the transaction of now covers
         self._kept = 0
         # Used by the thread alone: the batch of the next transaction, and what the one before has committed.
-        self._ahead: Attested | None = None
+        self._aside = Aside("chio-attesting")
+        self._ahead: Errand[Attested] | None = None
         self._committed: list[Stretch] = []
         self._thread = self._make_thread()
 
@@ -164,6 +165,10 @@ class Track:
         """Wait up to `timeout` seconds for the thread to end, which it does once `runs.stop` was called."""
         self._thread.join(timeout)
 
+    def end(self) -> None:
+        """Let go of what it has beside its thread, which has ended."""
+        self._aside.stop()
+
     def relieve(self) -> None:
         """Have another thread go on with the running transaction, if the client does not return to this one."""
         if not self._transaction.is_stuck or not self._transaction.relieve():
@@ -191,10 +196,12 @@ class Track:
                 self._failed(self._running, self._attesting.finish(self._running), lost)
                 self._rest()
             while self._trouble.failure is None:
-                attested = self._ahead or self._attest(self.runs.pick(self._retreat.limit))
-                self._ahead = None
+                attested = self._take_ahead()
                 if attested is None:
-                    return
+                    stretches = self.runs.pick(self._retreat.limit)
+                    if stretches is None:
+                        return
+                    attested = self._attest(stretches)
                 self._running = attested
                 self._transact(attested)
                 self._rest()
@@ -212,12 +219,20 @@ class Track:
         self._running = None
         self._errands.poke()
 
-    def _attest(self, stretches: list[Stretch] | None) -> Attested | None:
+    def _attest(self, stretches: list[Stretch]) -> Attested:
         """Steps 1 and 2, up to where the log has the receipts and they are not durable yet."""
-        if stretches is None:
-            return None
         failpoint.reach(1)
         return self._attesting.begin(stretches, self._errands.post(lambda: self._metadata(stretches)))
+
+    def _look_ahead(self) -> None:
+        """Have the batch of the next transaction attested meanwhile, if it is full and that was not begun already."""
+        if self._ahead is None and (stretches := self.runs.pick_ahead(self._retreat.limit)):
+            self._ahead = self._aside.begin(lambda: self._attest(stretches))
+
+    def _take_ahead(self) -> Attested | None:
+        """Give the batch that was attested meanwhile, if one was."""
+        ahead, self._ahead = self._ahead, None
+        return None if ahead is None else ahead.wait()
 
     def _transact(self, attested: Attested) -> None:
         """Do the other steps; see the module."""
@@ -226,6 +241,7 @@ class Track:
         try:
             self._transaction.begin()
             failpoint.reach(3)
+            self._look_ahead()
             self._let_go()
             offsets = [TopicPartition(*stretch.run.key, stretch.next) for stretch in stretches]
             self._transaction.send_offsets(offsets, attested.metadata.wait())
@@ -233,7 +249,7 @@ class Track:
             self._produce(attested)
             self._produce_checkpoint(checkpoints)
             failpoint.reach(5)
-            self._ahead = self._attest(self.runs.pick_ahead(self._retreat.limit))
+            self._look_ahead()
             self._transaction.flush()
             failpoint.reach(6)
             self._transaction.commit()
@@ -250,7 +266,7 @@ class Track:
 
     def _failed(self, attested: Attested, checkpoints: Sequence[SignedCheckpoint], error: Exception) -> None:
         """Resolve a failed transaction, and with it the batch that was to be next: it enters none."""
-        abandoned, self._ahead = self._ahead, None
+        abandoned = self._take_ahead()
         if abandoned is not None:
             self._attesting.finish(abandoned)
         if self._retreat.after(error, checkpoints):
@@ -267,20 +283,20 @@ class Track:
 
     def _produce(self, attested: Attested) -> None:
         """Step 5, but for the checkpoint record."""
-        works = attested.works
-        self._transaction.hand(attested.outputs, lambda: [work for work in works for _ in work.outputs])
-        for work in works:
-            if work.denied or work.failure is not None:
+        stretches = attested.stretches
+        self._transaction.hand(stretches)
+        for stretch in stretches:
+            for work in stretch.letters:
                 self._produce_letter(work)
 
     def _produce_letter(self, work: Work) -> None:
         """Produce the record of an event that was denied, or whose handler failed."""
-        event = work.event
+        event, form = work.event, Form(work.form)
         if work.failure is None:
             [attempt] = self._receipts.attempts([event.ordinal or 0])
-            topic, record = self._dlq_topic, json_record(event, None, attempt=attempt, form=work.form)
+            topic, record = self._dlq_topic, json_record(event, None, attempt=attempt, form=form)
         else:
-            topic, record = self._failures.error_topic or "", error_record(event, work.failure, form=work.form)
+            topic, record = self._failures.error_topic or "", error_record(event, work.failure, form=form)
         self._transaction.produce(topic, key=record.key, value=record.value, headers=record.headers, charge=work)
 
     def _produce_checkpoint(self, checkpoints: list[SignedCheckpoint]) -> None:
@@ -297,7 +313,7 @@ class Track:
         for stretch in stretches:
             if not stretch.run.alive:
                 raise Aborted(f"{stretch.run.key[0]}[{stretch.run.key[1]}] was given up while it was committed")
-        found = self._raw.consumer_group_metadata()
+        found = roads.group_metadata(self._raw)
         # A client that was thrown out forgets generation and member before it says so, and from a transaction that
         # names neither a broker takes any offsets. It joins again only after it has said so, on this thread.
         if metadata.generation_in(found) == metadata.UNKNOWN_GENERATION:
@@ -318,6 +334,6 @@ class Track:
     def _succeeded(self, stretches: list[Stretch]) -> None:
         self._committed = stretches
         self._retreat.succeeded()
-        self._tools.committed({stretch.works[0].event.partition_key or b"": stretch.next for stretch in stretches})
+        self._tools.committed({stretch.partition_key or b"": stretch.next for stretch in stretches})
         self.transactions += 1
-        self.committed += sum(len(stretch.works) for stretch in stretches)
+        self.committed += sum(map(len, stretches))

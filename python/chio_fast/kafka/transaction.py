@@ -20,11 +20,11 @@ from chio_fast.kafka.client_errors import FENCED, NOT_ITS_FAULT, PATIENCE, REFUS
 from chio_fast.kafka.ear import Ear
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from confluent_kafka import TopicPartition
 
-    from chio_fast._native import Check, Sender
+    from chio_fast._native import Check, Sender, Stretch, Work
     from chio_fast.kafka.ear import Produce, Report
 
 log = logging.getLogger("chio_fast.kafka")
@@ -143,7 +143,9 @@ class Transaction:
         self._produced, self._flushed, self._delivered = 0, 0, False
         self._is_watched, self._is_settled = not self._is_settled, False
         self._began = time.monotonic()
-        self._call("begin", self.producer.begin_transaction)
+        # The client's own method keeps Python's lock while it waits, and says what is wrong if something is.
+        if self._sender is None or not self._sender.begin():
+            self._call("begin", self.producer.begin_transaction)
         self._open = True
 
     def produce(
@@ -201,30 +203,30 @@ class Transaction:
                 self._produced += 1
                 return
 
-    def hand(self, outputs: Sequence[Check], charges: Callable[[], Sequence[Any]]) -> None:
-        """Do what `send` does with outputs that have their receipts, faster where the client allows it.
+    def hand(self, stretches: Sequence[Stretch]) -> None:
+        """Do what `send` does with what handlers produced, which has its receipts, faster where the client allows it.
 
         On the fast road nobody hears of single records: `flush` knows that none is on its way any more, and `commit`
         that each was delivered. After a failure the ordinary road is taken until a transaction was committed, so that
         `flush` says whose record was refused.
 
         Args:
-            outputs: go in this order.
-            charges: gives for each of the outputs what `charge` is for `produce`; called only if it is needed.
+            stretches: their outputs go in this order; each is charged to its work.
 
         Raises:
             Unclean, Fenced: the producer cannot go on.
         """
         if self._sender is None or self._is_watched:
-            for output, charge in zip(outputs, charges(), strict=True):
-                self.send(output.send, charge)
+            for output, work in _outputs(stretches):
+                self.send(output.send, work)
             return
-        for taken, place, code in roads.hand(self._sender, outputs):
+        for taken, place, code in roads.hand(self._sender, stretches):
             self._produced += taken
             if code == KafkaError._QUEUE_FULL:
                 self._call("produce", lambda: self.producer.poll(POLL))
             elif code:
-                self._not_taken(charges()[place], KafkaError(code))
+                _, work = next(itertools.islice(_outputs(stretches), place, None))
+                self._not_taken(work, KafkaError(code))
 
     def flush(self) -> None:
         """Wait until no record of the transaction is on its way.
@@ -437,3 +439,8 @@ class Transaction:
         while self._produced and not self._delivered and time.monotonic() < deadline:
             self._call("abort", lambda: self.producer.poll(POLL), repeat_abortable=True)
             self._delivered = len(self.producer) < self._produced
+
+
+def _outputs(stretches: Sequence[Stretch]) -> Iterator[tuple[Check, Work]]:
+    """Give what handlers produced, each output with the work that it is of."""
+    return ((output, work) for stretch in stretches for work in stretch.works for output in work.outputs)

@@ -14,8 +14,8 @@ from chio_fast import context
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from chio_fast._native import Lanes, Work
     from chio_fast.kafka.trouble import Trouble
-    from chio_fast.kafka.work import Work
 
 log = logging.getLogger("chio_fast.kafka")
 
@@ -35,13 +35,13 @@ class Threads:
     thread is woken for a whole hand-out, and `watch` wakes the others when that one is held up.
 
     Args:
-        handle: runs one handler, and gives the work that comes next in its lane.
+        lanes: run handlers.
         count: how many threads.
         trouble: is told what must not happen.
     """
 
-    def __init__(self, handle: Callable[[Work], Work | None], count: int, trouble: Trouble) -> None:
-        self._handle = handle
+    def __init__(self, lanes: Lanes, count: int, trouble: Trouble) -> None:
+        self._lanes = lanes
         self._count = count
         self._trouble = trouble
         self._ready: deque[Work] = deque()
@@ -50,7 +50,6 @@ class Threads:
         self._threads: list[threading.Thread] = []
         self._stopped = False
         self._brisk = False
-        self._handled = 0
         self._seen = 0
 
     def put(self, works: list[Work]) -> None:
@@ -68,11 +67,12 @@ class Threads:
 
     def watch(self) -> None:
         """Wake everybody if works wait and none was handled since the last call."""
-        if self._ready and self._seen == self._handled:
+        handled = self._lanes.handled
+        if self._ready and self._seen == handled:
             self._brisk = False
             with self._wake:
                 self._wake.notify_all()
-        self._seen = self._handled
+        self._seen = handled
 
     def stop(self) -> None:
         """Let the threads end after the work that each has in hand; they are not waited for."""
@@ -99,13 +99,10 @@ class Threads:
         started, handled = time.monotonic(), 0
         while not self._stopped:
             try:
-                work: Work | None = self._ready.popleft()
+                work = self._ready.popleft()
             except IndexError:
                 break
-            while work is not None:
-                work = self._handle(work)
-                handled += 1
-                self._handled += 1
+            handled += self._lanes.run(work)
         if handled:
             self._brisk = time.monotonic() - started < BRISK * handled
 

@@ -1,29 +1,54 @@
 //! The headers of a message, which outlive it.
 
-use std::ops::ControlFlow;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Says of a value that there is none; no header is as long.
 const ABSENT: u32 = u32::MAX;
 /// Bytes of a length.
 const LENGTH: usize = size_of::<u32>();
 
-/// A copy of a list of headers in one piece of memory: per header the length of its name, that of its value, and both.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Box<[u8]>);
+/// Name and value, if there is one.
+pub type Header<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// A copy of a list of headers, in a piece of memory that many share: per header the length of its name, that of its value,
+/// and both.
+#[derive(Clone, Debug)]
+pub struct Headers {
+    shared: Arc<[u8]>,
+    place: Range<usize>,
+}
 
 impl Headers {
-    /// Collects headers; `scratch` is room that is used again.
-    pub(crate) fn collect(scratch: &mut Vec<u8>, list: impl FnOnce(&mut dyn FnMut(&[u8], Option<&[u8]>))) -> Self {
-        scratch.clear();
-        list(&mut |name, value| push(scratch, name, value));
-        Self(scratch.as_slice().into())
+    /// The headers at a place where `collect` or `parse` has put them.
+    pub fn at(shared: &Arc<[u8]>, place: Range<usize>) -> Self {
+        Self { shared: Arc::clone(shared), place }
     }
 
-    /// Reads headers as they stand in a record of the protocol (message format 2): their number, and for each the length of
+    /// Adds headers to what is to be shared; gives their place.
+    pub(crate) fn collect(
+        shared: &mut Vec<u8>,
+        list: impl FnOnce(&mut dyn FnMut(&[u8], Option<&[u8]>)),
+    ) -> Range<usize> {
+        let start = shared.len();
+        list(&mut |name, value| push(shared, name, value));
+        start..shared.len()
+    }
+
+    /// Adds headers as they stand in a record of the protocol (message format 2): their number, and for each the length of
     /// its name, the name, the length of its value, -1 for none, and the value; numbers are zigzag varints. As in
-    /// librdkafka's own list a name ends at its first NUL. `None` for anything else, for which librdkafka is to be asked.
-    pub(crate) fn parse(scratch: &mut Vec<u8>, record: &[u8]) -> Option<Self> {
-        scratch.clear();
+    /// librdkafka's own list a name ends at its first NUL. `None` for anything else, for which librdkafka is to be asked;
+    /// nothing was added then.
+    pub(crate) fn parse(shared: &mut Vec<u8>, record: &[u8]) -> Option<Range<usize>> {
+        let start = shared.len();
+        let is_list = Self::parse_to(shared, record).is_some();
+        if !is_list {
+            shared.truncate(start);
+        }
+        is_list.then_some(start..shared.len())
+    }
+
+    fn parse_to(shared: &mut Vec<u8>, record: &[u8]) -> Option<()> {
         let mut rest = record;
         for _ in 0..varint(&mut rest)? {
             let length = usize::try_from(varint(&mut rest)?).ok()?;
@@ -32,37 +57,32 @@ impl Headers {
                 -1 => None,
                 length => Some(rest.split_off(..usize::try_from(length).ok()?)?),
             };
-            push(scratch, name, value);
+            push(shared, name, value);
         }
-        rest.is_empty().then(|| Self(scratch.as_slice().into()))
+        rest.is_empty().then_some(())
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Calls `each` with name and value of every header, in the order of the record.
-    pub fn each(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) {
-        let mut rest = &*self.0;
-        while let ControlFlow::Continue(left) = next(rest, &mut each) {
+    /// Name and value of every header, in the order of the record.
+    pub fn iter(&self) -> impl Iterator<Item = Header<'_>> {
+        let mut rest = self.shared.get(self.place.clone()).unwrap_or_default();
+        std::iter::from_fn(move || {
+            let (header, left) = split(rest)?;
             rest = left;
-        }
+            Some(header)
+        })
     }
 }
 
-/// Calls `each` with the first header; gives what follows it.
-fn next<'a>(rest: &'a [u8], each: &mut impl FnMut(&[u8], Option<&[u8]>)) -> ControlFlow<(), &'a [u8]> {
-    let Some((name_length, rest)) = length(rest) else { return ControlFlow::Break(()) };
-    let Some((value_length, rest)) = length(rest) else { return ControlFlow::Break(()) };
-    let Some((name, rest)) = rest.split_at_checked(name_length as usize) else { return ControlFlow::Break(()) };
+/// The first header, and what follows it.
+fn split(rest: &[u8]) -> Option<(Header<'_>, &[u8])> {
+    let (name_length, rest) = length(rest)?;
+    let (value_length, rest) = length(rest)?;
+    let (name, rest) = rest.split_at_checked(name_length as usize)?;
     if value_length == ABSENT {
-        each(name, None);
-        return ControlFlow::Continue(rest);
+        return Some(((name, None), rest));
     }
-    let Some((value, rest)) = rest.split_at_checked(value_length as usize) else { return ControlFlow::Break(()) };
-    each(name, Some(value));
-    ControlFlow::Continue(rest)
+    let (value, rest) = rest.split_at_checked(value_length as usize)?;
+    Some(((name, Some(value)), rest))
 }
 
 fn push(out: &mut Vec<u8>, name: &[u8], value: Option<&[u8]>) {
@@ -105,18 +125,15 @@ mod tests {
     fn headers_read_back_in_order_with_absent_and_empty_values_apart() {
         let given: [(&[u8], Option<&[u8]>); 4] =
             [(b"one", Some(b"value")), (b"", None), (b"\xff\x00", Some(b"")), (b"one", Some(&[7; 300]))];
-        let headers =
-            Headers::collect(&mut vec![1, 2, 3], |push| given.iter().for_each(|(name, value)| push(name, *value)));
-        let mut found = Vec::new();
-        headers.each(|name, value| found.push((name.to_vec(), value.map(<[u8]>::to_vec))));
+        let mut shared = vec![1, 2, 3];
+        let place = Headers::collect(&mut shared, |push| given.iter().for_each(|(name, value)| push(name, *value)));
+        let found = read(&Headers::at(&shared.into(), place));
         let expected: Vec<_> = given.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
         assert_eq!(found, expected);
     }
 
     fn read(headers: &Headers) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
-        let mut found = Vec::new();
-        headers.each(|name, value| found.push((name.to_vec(), value.map(<[u8]>::to_vec))));
-        found
+        headers.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect()
     }
 
     #[test]
@@ -130,10 +147,11 @@ mod tests {
             (&long, vec![(b"n", Some(&[5; 200]))]),
         ];
         for (record, expected) in cases {
-            let headers = Headers::parse(&mut vec![9], record).unwrap();
+            let mut shared = vec![9];
+            let place = Headers::parse(&mut shared, record).unwrap();
             let expected: Vec<_> =
                 expected.iter().map(|(name, value)| (name.to_vec(), value.map(<[u8]>::to_vec))).collect();
-            assert_eq!(read(&headers), expected, "{record:?}");
+            assert_eq!(read(&Headers::at(&shared.into(), place)), expected, "{record:?}");
         }
     }
 
@@ -151,7 +169,8 @@ mod tests {
             &[0xff, 0xff, 0xff, 0xff, 0xff, 0xff],
         ];
         for record in broken {
-            assert_eq!(Headers::parse(&mut Vec::new(), record), None, "{record:?}");
+            let mut shared = vec![9];
+            assert_eq!((Headers::parse(&mut shared, record), shared), (None, vec![9]), "{record:?}");
         }
     }
 }

@@ -155,6 +155,12 @@ functions! {
     version = c"rd_kafka_version_str": fn() -> *const c_char;
     kind = c"rd_kafka_type": fn(*const c_void) -> c_int;
     rebalance_protocol = c"rd_kafka_rebalance_protocol": fn(*mut c_void) -> *const c_char;
+    group_metadata = c"rd_kafka_consumer_group_metadata": fn(*mut c_void) -> *mut c_void;
+    group_metadata_write = c"rd_kafka_consumer_group_metadata_write":
+        fn(*const c_void, *mut *mut c_void, *mut usize) -> *mut c_void;
+    group_metadata_destroy = c"rd_kafka_consumer_group_metadata_destroy": fn(*mut c_void);
+    memory_free = c"rd_kafka_mem_free": fn(*mut c_void, *mut c_void);
+    begin_transaction = c"rd_kafka_begin_transaction": fn(*mut c_void) -> *mut c_void;
     topic_new = c"rd_kafka_topic_new": fn(*mut c_void, *const c_char, *mut c_void) -> *mut c_void;
     topic_destroy = c"rd_kafka_topic_destroy": fn(*mut c_void);
     topic_name = c"rd_kafka_topic_name": fn(*const c_void) -> *const c_char;
@@ -226,6 +232,28 @@ impl Library {
             Some(b"COOPERATIVE") => Some(true),
             Some(b"EAGER") => Some(false),
             _ => None,
+        }
+    }
+
+    /// What the group knows a consumer by, as the client's `consumer_group_metadata` gives it; `None` if there is none. Asks
+    /// librdkafka's own thread.
+    pub fn group_metadata(&self, consumer: Handle) -> Option<Vec<u8>> {
+        let Functions { group_metadata, group_metadata_write, group_metadata_destroy, memory_free, .. } =
+            self.functions;
+        // SAFETY: the handle lives, as whoever made it has promised. What librdkafka gives is ours until it is destroyed or
+        // freed: the metadata, an error, and memory of that size if there was none.
+        unsafe {
+            let metadata = NonNull::new(group_metadata(consumer.as_ptr()))?;
+            let (mut written, mut size) = (std::ptr::null_mut(), 0);
+            let error = group_metadata_write(metadata.as_ptr(), &raw mut written, &raw mut size);
+            group_metadata_destroy(metadata.as_ptr());
+            if !error.is_null() {
+                (self.functions.error_destroy)(error);
+                return None;
+            }
+            let copy = std::slice::from_raw_parts(written.cast::<u8>(), size).to_vec();
+            memory_free(std::ptr::null_mut(), written);
+            Some(copy)
         }
     }
 

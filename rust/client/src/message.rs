@@ -1,6 +1,7 @@
 //! One message, or one error, that a consumer received.
 
 use std::ffi::{CStr, c_int};
+use std::ops::Range;
 use std::ptr::{self, NonNull};
 
 use crate::headers::Headers;
@@ -94,14 +95,13 @@ impl Message {
         unsafe { (self.library.functions.message_leader_epoch)(self.raw.as_ptr()) }
     }
 
-    /// A copy of the headers, in one piece of memory where librdkafka has several for each; `None` if there are none.
-    ///
-    /// `scratch` is room that is used again.
-    pub fn headers(&self, scratch: &mut Vec<u8>) -> Option<Headers> {
+    /// Adds a copy of the headers to what many share, where librdkafka has several pieces of memory for each; gives its place,
+    /// see [`Headers::at`], or `None` if there are none.
+    pub fn headers(&self, shared: &mut Vec<u8>) -> Option<Range<usize>> {
         if let Some(unread) = self.unread_headers()
-            && let Some(headers) = Headers::parse(scratch, unread)
+            && let Some(place) = Headers::parse(shared, unread)
         {
-            return Some(headers).filter(|headers| !headers.is_empty());
+            return Some(place).filter(|place| !place.is_empty());
         }
         let mut list = ptr::null_mut();
         // SAFETY: the message is alive, the out parameter ours; a list that is given belongs to the message.
@@ -109,7 +109,7 @@ impl Message {
         if code != 0 || list.is_null() {
             return None;
         }
-        Some(Headers::collect(scratch, |push| {
+        Some(Headers::collect(shared, |push| {
             // SAFETY: the list lives as long as the message, and nobody else knows it.
             unsafe { self.library.read_headers(list, push) };
         }))

@@ -3,6 +3,7 @@
 use std::ffi::{CStr, c_char, c_int, c_void};
 use std::fmt;
 use std::ptr;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::bundle::Bundle;
 use crate::library::{Argument, ArgumentValue, Bytes, Handle, HeaderBytes, Library};
@@ -72,21 +73,37 @@ impl Sender {
         Self { library, producer }
     }
 
+    /// Begins a transaction; false if the producer does not, and then nothing has happened. Asks librdkafka's own thread, and
+    /// calls nothing back.
+    pub fn begin(&self) -> bool {
+        let functions = &self.library.functions;
+        // SAFETY: the producer lives. An error that is given is ours.
+        unsafe {
+            let error = (functions.begin_transaction)(self.producer.as_ptr());
+            if !error.is_null() {
+                (functions.error_destroy)(error);
+            }
+            error.is_null()
+        }
+    }
+
     /// A series of records.
     pub fn series(&self) -> Series<'_> {
-        Series { sender: self, topics: Vec::new(), arguments: Vec::new() }
+        Series { sender: self, now: now(), topics: Vec::new(), arguments: Vec::new() }
     }
 
     /// Hands over the records of a bundle from `first` on; gives the number of the next one, and why it is refused unless
     /// that was all.
     pub fn send_bundle(&self, bundle: &Bundle, first: usize) -> (usize, Option<Refusal>) {
         let topics: Vec<Topic<'_>> = bundle.topics().iter().map(|name| Topic::new(self, name)).collect();
-        let mut arguments = Vec::new();
+        let (now, mut arguments) = (now(), Vec::new());
         let mut next = first;
         while let Some(lying) = bundle.get(next) {
             let Some(topic) = topics.get(lying.topic()) else { break };
             arguments.clear();
-            arguments.extend(others(topic.argument(), lying.numbers(), lying.key(), lying.value()));
+            let (partition, timestamp) = lying.numbers();
+            let numbers = (partition, if timestamp == 0 { now } else { timestamp });
+            arguments.extend(others(topic.argument(), numbers, lying.key(), lying.value()));
             // INVARIANT (terminated): a NUL follows each name.
             arguments.extend(lying.headers().map(|(name, value)| header(name.as_ptr().cast(), value)));
             // SAFETY: what the arguments point to lives as long as the bundle and the topics.
@@ -119,6 +136,8 @@ impl Sender {
 /// Records that are handed over one after the other.
 pub struct Series<'a> {
     sender: &'a Sender,
+    /// The time of records that come without one.
+    now: i64,
     topics: Vec<Topic<'a>>,
     /// Room that is used again.
     arguments: Vec<Argument>,
@@ -135,6 +154,7 @@ impl<'a> Series<'a> {
         headers: impl Iterator<Item = (&'h CStr, Option<&'h [u8]>)>,
     ) -> Result<(), Refusal> {
         let Record { topic, partition, key, value, timestamp } = *record;
+        let timestamp = if timestamp == 0 { self.now } else { timestamp };
         let topic = self.topic(topic);
         self.arguments.clear();
         self.arguments.extend(others(topic, (partition, timestamp), key, value));
@@ -185,6 +205,12 @@ impl Drop for Topic<'_> {
             unsafe { (self.sender.library.functions.topic_destroy)(self.handle) };
         }
     }
+}
+
+/// The time of records that come without one and are sent now, Unix ms: librdkafka would look at the clock for each.
+fn now() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok();
+    now.and_then(|now| i64::try_from(now.as_millis()).ok()).unwrap_or(0)
 }
 
 /// The arguments of a record that are no headers.

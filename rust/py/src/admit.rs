@@ -6,15 +6,16 @@ use std::sync::atomic::Ordering;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 
-use chio_client::Message;
 use chio_policy::{Decision, Reads, Request, Scratch};
 use chio_rulings::{Generation, Resolved, Ruling};
 
 use crate::clock;
 use crate::event::Event;
 use crate::gate::Gate;
-use crate::message::{Reader, check_content};
-use crate::original::{self, Original, Taken};
+use crate::held::Held;
+use crate::inlet::Arrival;
+use crate::message::{Reader, content};
+use crate::original::{self, Original};
 use crate::place::{Partition, Place};
 use crate::read::Read;
 use crate::record::Header;
@@ -67,10 +68,8 @@ pub fn admit<'py>(
                 admission.out.strays.push(message);
                 continue;
             }
-            check_content(fields.key.as_ref(), "key")?;
-            check_content(fields.value.as_ref(), "value")?;
-            let (offset, timestamp) = (fields.offset, fields.timestamp);
-            let read = Read { key: fields.key, value: fields.value, offset, timestamp };
+            let (key, value) = (content(fields.key, "key")?, content(fields.value, "value")?);
+            let read = Read { key, value, offset: fields.offset, timestamp: fields.timestamp };
             reader.untrack(&message);
             admission.admit(Original::Client(message.unbind()), read, scratch)?;
         }
@@ -79,13 +78,14 @@ pub fn admit<'py>(
 }
 
 /// Decides every message that was taken from the client's library.
-pub fn admit_taken<'py>(gate: &Gate, taken: Vec<Message>, partitions: &Bound<'py, PyDict>) -> PyResult<Admitted<'py>> {
+pub fn admit_taken<'py>(gate: &Gate, taken: Vec<Arrival>, partitions: &Bound<'py, PyDict>) -> PyResult<Admitted<'py>> {
     let py = partitions.py();
     let mut admission = Admission::new(gate, partitions);
     admission.out.events.reserve(taken.len());
-    let (mut at, mut headers) = (None, Vec::new());
+    let mut at = None;
+    let mut done = Vec::with_capacity(taken.len());
     gate.with_scratch(|scratch| {
-        for message in taken {
+        for Arrival { message, rest } in taken {
             if message.error() != 0 {
                 admission.out.errors.push(original::message_of(py, &message)?);
                 continue;
@@ -100,12 +100,14 @@ pub fn admit_taken<'py>(gate: &Gate, taken: Vec<Message>, partitions: &Bound<'py
                 admission.out.strays.push(original::message_of(py, &message)?);
                 continue;
             }
-            let content = |bytes: Option<&[u8]>| bytes.map(|bytes| PyBytes::new(py, bytes).into_any());
+            let content = |bytes: Option<&[u8]>| bytes.map(|bytes| Held::Bytes(PyBytes::new(py, bytes).into()));
             let (key, value) = (content(message.key()), content(message.value()));
-            let rest = Taken::of(&message, &mut headers);
             let read = Read { key, value, offset, timestamp: rest.time() };
             admission.admit(Original::Taken(rest), read, scratch)?;
+            done.push(message);
         }
+        // Freeing them takes as long as admitting them, and needs no Python.
+        py.detach(|| drop(done));
         Ok(admission.out)
     })
 }
@@ -118,7 +120,6 @@ struct Known {
 
 /// The admission of one list.
 struct Admission<'a, 'py> {
-    gate: &'a Gate,
     partitions: &'a Bound<'py, PyDict>,
     now: i64,
     generation: Arc<Generation>,
@@ -129,7 +130,7 @@ struct Admission<'a, 'py> {
 impl<'a, 'py> Admission<'a, 'py> {
     fn new(gate: &'a Gate, partitions: &'a Bound<'py, PyDict>) -> Self {
         let (now, generation) = (clock::now(), gate.generation());
-        Self { gate, partitions, now, generation, known: None, out: Admitted::default() }
+        Self { partitions, now, generation, known: None, out: Admitted::default() }
     }
 
     fn find(&self, topic: &Bound<'py, PyAny>, number: i32) -> PyResult<Option<Known>> {
@@ -145,14 +146,14 @@ impl<'a, 'py> Admission<'a, 'py> {
     }
 
     /// Decides a message of the known partition.
-    fn admit(&mut self, original: Original, read: Read<'py>, scratch: &mut Scratch) -> PyResult<()> {
+    fn admit(&mut self, original: Original, read: Read, scratch: &mut Scratch) -> PyResult<()> {
         let Some(Known { place, resolved }) = &self.known else { return Ok(()) };
         let (py, offset) = (self.partitions.py(), read.offset);
         let headers = if needs_headers(resolved) { original.all_headers(py) } else { Some(Vec::new()) };
-        let decision = decide(headers.as_deref(), &read, place, resolved, self.now, scratch)?;
+        let decision = decide(headers.as_deref(), &read, place, resolved, self.now, scratch);
         let ruling = Ruling::new(Arc::clone(&self.generation), decision, self.now);
         place.progress.admit(offset);
-        self.out.events.push(untracked(py, Event::new(original, read, place, &self.gate.always, ruling))?);
+        self.out.events.push(untracked(py, Event::new(original, read, place, ruling))?);
         Ok(())
     }
 }
@@ -169,11 +170,11 @@ pub fn decide_again(
     let headers = if needs_headers(&resolved) { event.all_headers(py) } else { Some(Vec::new()) };
     let decision = gate.with_scratch(|scratch| {
         scratch.reset();
-        event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
+        event.with_view(headers.as_deref().unwrap_or_default(), |view| {
             let request = Request { event: headers.is_some().then_some(view), ..event.place.question().request(now) };
             generation.policy.decide_route(&resolved.route, &request, scratch)
         })
-    })?;
+    });
     event.ruling().renew(generation, decision, now);
     gate.counts.redecided.fetch_add(1, Ordering::Relaxed);
     Ok(())
@@ -187,12 +188,12 @@ fn needs_headers(resolved: &Resolved) -> bool {
 
 fn decide(
     headers: Option<&[Header]>,
-    read: &Read<'_>,
+    read: &Read,
     place: &Place,
     resolved: &Resolved,
     now: i64,
     scratch: &mut Scratch,
-) -> PyResult<Decision> {
+) -> Decision {
     scratch.reset();
     read.with_view(place, headers.unwrap_or_default(), |view| {
         let request = Request { event: headers.is_some().then_some(view), ..place.question().request(now) };

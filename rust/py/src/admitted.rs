@@ -29,14 +29,9 @@ impl AdmittedHeaders {
     ///
     /// # Errors
     /// They are unreadable.
-    pub fn each(
-        &self,
-        py: Python<'_>,
-        original: &Original,
-        mut each: impl FnMut(&[u8], Option<&[u8]>),
-    ) -> PyResult<()> {
+    pub fn each(&self, original: &Original, mut each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
         match self.former.get() {
-            None => original.each_header(py, each),
+            None => original.each_header(each),
             Some(former) => {
                 readable(former)?.iter().for_each(|(name, value)| each(name.as_bytes(), value.as_deref()));
                 Ok(())

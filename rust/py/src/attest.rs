@@ -1,22 +1,28 @@
-//! Events of transactions: an id at hand-out, a receipt once it is known what becomes of the event.
+//! Events of transactions: an id at hand-out, a receipt once it is known what becomes of the event. Receipts are read and
+//! pushed without Python's lock.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::sync::Arc;
 
+use pyo3::PyClass;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::pyclass::boolean_struct::True;
 
 use chio_receipts::{Attempt, Evidence, Mode, PushError, jcs};
 use chio_rulings::{Generation, Issued, Resolved};
-use chio_store::BatchSpec;
+use chio_store::{BatchSpec, LogError};
 
 use crate::check::Check;
 use crate::errors;
 use crate::event::Event;
-use crate::gate::{Gate, wait_for_room};
+use crate::gate::{Counts, Gate, wait_for_room};
 use crate::inbound::Inbound;
-use crate::issue::{self, Handed, Reading};
-use crate::place::Place;
+use crate::issue::{self, Common, Handed, Known, Reading};
+use crate::outlet::Before;
+use crate::runs::Stretch;
+use crate::work;
 
 /// Gives ids to the events whose stamp still holds.
 pub fn take<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Event>>) -> PyResult<Handed<'py>> {
@@ -76,48 +82,100 @@ pub fn attest(
 ) -> PyResult<Vec<u64>> {
     let mode = transaction.mode()?;
     wait_for_room(gate, py)?;
-    let mut work = Work::of(gate, py, events)?;
-    for check in checks.iter().map(Bound::get) {
-        let generation = undecided(check).map_err(|error| errors::push(&error))?;
-        work.batch(&generation).checks.push(Entrant { check, generation, issued: None });
+    let (events, checks) = (inner(events), inner(checks));
+    py.detach(|| Work::of(gate, events)?.attest(gate, checks, &mode, transaction.attestation))
+        .map_err(|failure| failure.raised(py))
+}
+
+/// The same for the events of stretches, and what their handlers produced.
+pub fn attest_stretches(
+    gate: &Gate,
+    py: Python<'_>,
+    stretches: &[Bound<'_, Stretch>],
+    transaction: &Transaction<'_>,
+) -> PyResult<Vec<u64>> {
+    let mode = transaction.mode()?;
+    wait_for_room(gate, py)?;
+    let stretches = inner(stretches);
+    py.detach(|| {
+        let works = || stretches.iter().flat_map(|stretch| &stretch.works).map(Py::get);
+        let receipts = Work::of(gate, works().map(|work| work.event.get()))?;
+        let kept: Vec<_> = works().map(work::Work::kept).collect();
+        receipts.attest(gate, kept.iter().flat_map(|kept| kept.outputs()), &mode, transaction.attestation)
+    })
+    .map_err(|failure| failure.raised(py))
+}
+
+/// What Python's objects hold, which can be looked at without Python's lock.
+fn inner<'a, T: PyClass<Frozen = True> + Sync>(objects: &'a [Bound<'_, T>]) -> Vec<&'a T> {
+    objects.iter().map(Bound::get).collect()
+}
+
+/// Why nothing was sealed.
+enum Failure {
+    /// Something cannot have a receipt.
+    Push(PushError),
+    /// The log took none.
+    Log(LogError),
+}
+
+impl Failure {
+    fn raised(&self, py: Python<'_>) -> PyErr {
+        match self {
+            Self::Push(error) => errors::push(error),
+            Self::Log(error) => errors::log(py, error),
+        }
     }
-    let last = work.seal(gate, py, &mode, Some(transaction.attestation), Receipts::Final)?;
-    for batch in work.batches.values() {
-        batch.entries.iter().for_each(|entry| gate.counts.add(entry.reading.event.ruling().verdict()));
-        batch.checks.iter().for_each(|entrant| gate.counts.add(entrant.check.ruling().verdict()));
+}
+
+impl From<PushError> for Failure {
+    fn from(error: PushError) -> Self {
+        Self::Push(error)
     }
-    Ok(last)
+}
+
+impl From<LogError> for Failure {
+    fn from(error: LogError) -> Self {
+        Self::Log(error)
+    }
 }
 
 /// Seals the receipts of taken events that no transaction will hold, and lets the events be taken again; other events are
 /// left alone. Gives the last ordinal, if there was any.
 pub fn attempt(gate: &Gate, py: Python<'_>, events: &[Bound<'_, Event>]) -> PyResult<Option<u64>> {
     wait_for_room(gate, py)?;
-    let mut work = Work::default();
-    for (place, taken) in events.iter().filter_map(|event| Taken::of(event.get()).ok()).enumerate() {
-        work.add(gate, py, place, taken);
-    }
-    let last = work.seal(gate, py, &Mode::Attempt, None, Receipts::Abandoned)?;
-    let entries = work.batches.values().flat_map(|batch| &batch.entries);
-    for entry in entries.filter(|entry| entry.ordinal.is_some()) {
-        gate.counts.add(entry.reading.event.ruling().verdict());
-    }
-    Ok(last.last().copied())
+    let events = inner(events);
+    py.detach(|| {
+        let mut work = Work::default();
+        for (place, event) in events.into_iter().enumerate() {
+            // Others than those that were taken are left alone.
+            let _ = work.add(gate, place, event);
+        }
+        let last = work.seal(gate, &Mode::Attempt, None, Receipts::Abandoned)?;
+        work.count(gate);
+        Ok(last.last().copied())
+    })
+    .map_err(|failure: Failure| failure.raised(py))
 }
 
 /// Counts the attempts at taken events before their handlers run, by one more receipt for each. Gives the ordinals of those,
 /// in the order of the events.
 pub fn attempt_now(gate: &Gate, py: Python<'_>, events: &[Bound<'_, Event>]) -> PyResult<Vec<u64>> {
     wait_for_room(gate, py)?;
-    let mut work = Work::of(gate, py, events)?;
-    work.seal(gate, py, &Mode::Attempt, None, Receipts::Further)?;
-    let mut given = vec![0; events.len()];
-    for entry in work.batches.values().flat_map(|batch| &batch.entries) {
-        if let (Some(slot), Some(ordinal)) = (given.get_mut(entry.place), entry.ordinal) {
-            *slot = ordinal;
+    let events = inner(events);
+    let count = events.len();
+    py.detach(|| {
+        let mut work = Work::of(gate, events)?;
+        work.seal(gate, &Mode::Attempt, None, Receipts::Further)?;
+        let mut given = vec![0; count];
+        for entry in work.batches.values().flat_map(|batch| &batch.entries) {
+            if let (Some(slot), Some(ordinal)) = (given.get_mut(entry.place), entry.ordinal) {
+                *slot = ordinal;
+            }
         }
-    }
-    Ok(given)
+        Ok(given)
+    })
+    .map_err(|failure: Failure| failure.raised(py))
 }
 
 /// What the receipts of taken events are.
@@ -148,42 +206,13 @@ impl Receipts {
     }
 }
 
-/// An event that has an id and no receipt.
-struct Taken<'a> {
-    event: &'a Event,
-    issued: Issued,
-    generation: Arc<Generation>,
-}
-
-impl<'a> Taken<'a> {
-    fn of(event: &'a Event) -> Result<Self, PushError> {
-        let ruling = event.ruling();
-        match ruling.issued {
-            None => Err(PushError::Kind("an event was not taken: take it first")),
-            Some(Issued { ordinal: Some(_), .. }) => Err(PushError::Kind("an event has its receipt already")),
-            Some(issued) => Ok(Self { event, issued, generation: Arc::clone(&ruling.generation) }),
-        }
-    }
-}
-
-/// The policy that decided a check, if nothing is missing for its receipt.
-fn undecided(check: &Check) -> Result<Arc<Generation>, PushError> {
-    let ruling = check.ruling();
-    if ruling.issued.is_some() {
-        return Err(PushError::Kind("a check has its receipt already"));
-    }
-    if ruling.is_due(&check.always) {
-        return Err(PushError::Kind("guards of a check have not run: run them first"));
-    }
-    Ok(Arc::clone(&ruling.generation))
-}
-
 /// What will be sealed together, by policy version.
 #[derive(Default)]
 struct Work<'a> {
     inbound: Inbound,
-    /// The place of the event before, under the policy that decided it.
-    known: Option<(&'a Arc<Place>, Arc<Resolved>)>,
+    known: Known<'a>,
+    /// The policy that decided the check before.
+    policy: Option<Rc<Common<Generation>>>,
     batches: BTreeMap<[u8; 32], Batch<'a>>,
 }
 
@@ -191,6 +220,8 @@ struct Work<'a> {
 struct Batch<'a> {
     entries: Vec<Entry<'a>>,
     checks: Vec<Entrant<'a>>,
+    /// Receipts that were pushed, by verdict.
+    pushed: Counts,
 }
 
 /// A taken event.
@@ -202,56 +233,99 @@ struct Entry<'a> {
     /// That of its receipt, once it is pushed.
     ordinal: Option<u64>,
     reading: Reading<'a>,
+    resolved: Rc<Common<Resolved>>,
 }
 
 /// A check that is to have its receipt.
 struct Entrant<'a> {
     check: &'a Check,
     /// The policy that decided it.
-    generation: Arc<Generation>,
+    generation: Rc<Common<Generation>>,
     /// What it has, once its receipt is pushed.
     issued: Option<Issued>,
 }
 
 impl<'a> Work<'a> {
     /// Work with taken events.
-    fn of<'py: 'a>(gate: &Gate, py: Python<'py>, events: &'a [Bound<'py, Event>]) -> PyResult<Self> {
+    fn of(gate: &Gate, events: impl IntoIterator<Item = &'a Event>) -> Result<Self, PushError> {
         let mut work = Self::default();
-        for (place, event) in events.iter().map(Bound::get).enumerate() {
-            let taken = Taken::of(event).map_err(|error| errors::push(&error))?;
-            work.add(gate, py, place, taken);
+        for (place, event) in events.into_iter().enumerate() {
+            work.add(gate, place, event)?;
         }
         Ok(work)
     }
 
-    fn add(&mut self, gate: &Gate, py: Python<'a>, place: usize, taken: Taken<'a>) {
-        let Taken { event, issued, generation } = taken;
-        let of_the_same = |(place, known): &(&Arc<Place>, Arc<Resolved>)| {
-            Arc::ptr_eq(place, &event.place) && Arc::ptr_eq(&known.generation, &generation)
+    /// Seals the receipts of its events, then of `checks`, for a transaction.
+    fn attest<'c>(
+        self,
+        gate: &Gate,
+        checks: impl IntoIterator<Item = &'c Check>,
+        mode: &Mode,
+        attestation: &[u8],
+    ) -> Result<Vec<u64>, Failure>
+    where
+        'a: 'c,
+    {
+        let mut work: Work<'c> = self;
+        for check in checks {
+            work.add_check(check)?;
+        }
+        let last = work.seal(gate, mode, Some(attestation), Receipts::Final)?;
+        work.count(gate);
+        Ok(last)
+    }
+
+    /// Adds an event that has an id and no receipt.
+    fn add(&mut self, gate: &Gate, place: usize, event: &'a Event) -> Result<(), PushError> {
+        let ruling = event.ruling();
+        let issued = match ruling.issued {
+            None => return Err(PushError::Kind("an event was not taken: take it first")),
+            Some(Issued { ordinal: Some(_), .. }) => {
+                return Err(PushError::Kind("an event has its receipt already"));
+            }
+            Some(issued) => issued,
         };
-        // Events of one partition follow each other.
-        let (_, resolved) = match self.known.take().filter(of_the_same) {
-            Some(same) => self.known.insert(same),
-            None => self.known.insert((&event.place, event.place.resolved(&generation))),
-        };
-        let reading = Reading::new(gate, py, event, Arc::clone(resolved), &mut self.inbound);
-        self.batch(&generation).entries.push(Entry { place, issued, ordinal: None, reading });
+        let resolved = self.known.of(event, &ruling.generation);
+        drop(ruling);
+        let reading = Reading::new(gate, event, &resolved, &mut self.inbound);
+        self.batch(&resolved.generation).entries.push(Entry { place, issued, ordinal: None, reading, resolved });
+        Ok(())
+    }
+
+    /// Adds a check for whose receipt nothing is missing.
+    fn add_check(&mut self, check: &'a Check) -> Result<(), PushError> {
+        let ruling = check.ruling();
+        if ruling.issued.is_some() {
+            return Err(PushError::Kind("a check has its receipt already"));
+        }
+        if ruling.is_due(check.always()) {
+            return Err(PushError::Kind("guards of a check have not run: run them first"));
+        }
+        let known = self.policy.as_ref().filter(|known| Arc::ptr_eq(known, &ruling.generation));
+        let generation = known.cloned().unwrap_or_else(|| Rc::new(Common(Arc::clone(&ruling.generation))));
+        drop(ruling);
+        self.policy = Some(Rc::clone(&generation));
+        self.batch(&generation).checks.push(Entrant { check, generation, issued: None });
+        Ok(())
+    }
+
+    /// Adds what was pushed to what the gate counts.
+    fn count(&self, gate: &Gate) {
+        self.batches.values().for_each(|batch| gate.counts.add_all(&batch.pushed));
     }
 
     fn batch(&mut self, generation: &Generation) -> &mut Batch<'a> {
         self.batches.entry(generation.policy.version()).or_default()
     }
 
-    /// Issues all batches, to be sealed at once and appended in one durable write; gives the last ordinal of each. Other
-    /// threads of Python run meanwhile.
+    /// Issues all batches, to be sealed at once and appended in one durable write; gives the last ordinal of each.
     fn seal(
         &mut self,
         gate: &Gate,
-        py: Python<'_>,
         mode: &Mode,
         attestation: Option<&[u8]>,
         receipts: Receipts,
-    ) -> PyResult<Vec<u64>> {
+    ) -> Result<Vec<u64>, LogError> {
         let Self { inbound, batches, .. } = self;
         let spec = |version: &[u8; 32]| BatchSpec {
             policy_version: *version,
@@ -260,20 +334,17 @@ impl<'a> Work<'a> {
         };
         let specs: Vec<BatchSpec> = batches.keys().map(spec).collect();
         let mut batches: Vec<&mut Batch<'a>> = batches.values_mut().collect();
-        let issued = py.detach(|| {
-            for batch in &mut batches {
-                batch.entries.sort_by_key(|entry| entry.issued.id);
-            }
-            let issued = gate.log.issue_batches(&specs, |index, issue| match batches.get_mut(index) {
-                Some(batch) => batch.push(issue, inbound, receipts),
-                None => Ok(()),
-            });
-            if issued.is_err() {
-                batches.iter().for_each(|batch| batch.take_back());
-            }
-            issued
+        for batch in &mut batches {
+            batch.entries.sort_by_key(|entry| entry.issued.id);
+        }
+        let issued = gate.log.issue_batches(&specs, |index, issue| match batches.get_mut(index) {
+            Some(batch) => batch.push(issue, inbound, receipts),
+            None => Ok(()),
         });
-        issued.map_err(|error| errors::log(py, &error))
+        if issued.is_err() {
+            batches.iter().for_each(|batch| batch.take_back());
+        }
+        issued
     }
 }
 
@@ -286,7 +357,7 @@ impl Batch<'_> {
         inbound: &Inbound,
         receipts: Receipts,
     ) -> Result<(), PushError> {
-        for Entry { issued, reading, ordinal, .. } in &mut self.entries {
+        for Entry { issued, reading, ordinal, resolved, .. } in &mut self.entries {
             let mut ruling = reading.event.ruling();
             // Other threads of Python may have run since it was read.
             if ruling.issued != Some(*issued) {
@@ -297,20 +368,23 @@ impl Batch<'_> {
             }
             let id = if receipts == Receipts::Further { issue.next_id(ruling.now) } else { issued.id };
             let attempt = if issued.is_counted { Attempt::Again } else { Attempt::Ask };
-            let pushed = reading.push(issue, inbound, &ruling, (id, attempt, receipts.evidence()))?;
+            let pushed = reading.push(issue, inbound, resolved, &ruling, (id, attempt, receipts.evidence()))?;
             *ordinal = Some(pushed);
             ruling.issued = receipts.leave(*issued, pushed);
+            self.pushed.add(ruling.verdict());
         }
+        let mut before = Before::default();
         for Entrant { check, generation, issued } in &mut self.checks {
             let mut ruling = check.ruling();
             if ruling.issued.is_some() {
                 return Err(PushError::Kind("a check has its receipt already"));
             }
-            issue::require_decided(&ruling, generation, &check.always)?;
+            issue::require_decided(&ruling, generation, check.always())?;
             let id = issue.next_id(ruling.now);
-            let ordinal = check.push(issue, &ruling, id)?;
+            let ordinal = check.push(issue, &ruling, id, &mut before)?;
             *issued = Some(Issued::sealed(id, ordinal));
             ruling.issued = *issued;
+            self.pushed.add(ruling.verdict());
         }
         Ok(())
     }

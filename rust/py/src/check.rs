@@ -13,10 +13,14 @@ use chio_rulings::{Generation, Question, Ruling};
 
 use crate::decision::{self, read_run};
 use crate::matter::Matter;
-use crate::outlet::Output;
+use crate::outlet::{Before, Output};
+
+/// Checks that were freed and whose memory is used again.
+const SPARE: usize = 1024;
 
 /// What is asked.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are outputs, and nobody moves them")]
 pub enum Asked {
     /// A request of any boundary, spelled out.
     Matter(Box<Matter>),
@@ -25,19 +29,25 @@ pub enum Asked {
 }
 
 /// One request with its decision.
-#[pyclass(frozen, module = "chio_fast._native")]
+#[pyclass(frozen, freelist = SPARE, module = "chio_fast._native")]
 pub struct Check {
     /// What was asked.
     pub asked: Asked,
-    /// Guards that run for every decision.
-    pub always: Arc<[String]>,
     ruling: Mutex<Ruling>,
 }
 
 impl Check {
     /// A request that was just decided.
-    pub fn new(asked: Asked, always: &Arc<[String]>, ruling: Ruling) -> Self {
-        Self { asked, always: Arc::clone(always), ruling: Mutex::new(ruling) }
+    pub fn new(asked: Asked, ruling: Ruling) -> Self {
+        Self { asked, ruling: Mutex::new(ruling) }
+    }
+
+    /// Guards that run for every decision.
+    pub fn always(&self) -> &[String] {
+        match &self.asked {
+            Asked::Matter(matter) => &matter.always,
+            Asked::Output(output) => output.always(),
+        }
     }
 
     /// The ruling; no Python code may run while it is held.
@@ -80,10 +90,16 @@ impl Check {
     }
 
     /// Hands its receipt to the log; needs no Python.
-    pub fn push(&self, issue: &mut chio_store::Issue<'_>, ruling: &Ruling, id: ReceiptId) -> Result<u64, PushError> {
+    pub fn push(
+        &self,
+        issue: &mut chio_store::Issue<'_>,
+        ruling: &Ruling,
+        id: ReceiptId,
+        before: &mut Before,
+    ) -> Result<u64, PushError> {
         match &self.asked {
             Asked::Matter(matter) => matter.push(issue, ruling, id),
-            Asked::Output(output) => output.push(issue, ruling, id),
+            Asked::Output(output) => output.push(issue, ruling, id, before),
         }
     }
 
@@ -129,13 +145,13 @@ impl Check {
 
     #[getter]
     fn guards_due<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let due: Vec<String> = self.ruling().due(&self.always).map(str::to_owned).collect();
+        let due: Vec<String> = self.ruling().due(self.always()).map(str::to_owned).collect();
         PyTuple::new(py, due)
     }
 
     #[getter]
     fn decision<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let snapshot = self.ruling().snapshot(&self.question(), &self.always);
+        let snapshot = self.ruling().snapshot(&self.question(), self.always());
         decision::build(py, &snapshot)
     }
 
@@ -204,7 +220,7 @@ impl Check {
 
     fn guards_ran(&self, runs: &Bound<'_, PyAny>) -> PyResult<()> {
         let runs = runs.try_iter()?.map(|run| read_run(&run?)).collect::<PyResult<Vec<_>>>()?;
-        self.ruling().record(runs, &self.always);
+        self.ruling().record(runs, self.always());
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyBytes, PyType};
 
 use chio_client::{Handle, HandleKind, Library};
 
@@ -105,6 +105,14 @@ pub fn is_cooperative(consumer: &Bound<'_, PyAny>) -> PyResult<Option<bool>> {
     let py = consumer.py();
     let (handle, library) = (handle(consumer, HandleKind::Consumer)?, library(py)?);
     Ok(py.detach(|| library.is_cooperative(handle)))
+}
+
+/// What the group knows a consumer by; `None` if there is none.
+#[pyfunction]
+pub fn group_metadata<'py>(consumer: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    let py = consumer.py();
+    let (handle, library) = (handle(consumer, HandleKind::Consumer)?, library(py)?);
+    Ok(py.detach(|| library.group_metadata(handle)).map(|found| PyBytes::new(py, &found)))
 }
 
 /// An error of the client's, by its code.

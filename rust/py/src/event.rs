@@ -16,9 +16,10 @@ use chio_rulings::{Issued, NOTHING, Recalled, Ruling};
 use crate::admitted::AdmittedHeaders;
 use crate::decision::{self, read_run};
 use crate::headers;
+use crate::held::{self, Held};
 use crate::letter::{self, Form, Letter};
 use crate::message::{Accessor, Reader};
-use crate::original::{Body, Original};
+use crate::original::{Body, Original, Taken};
 use crate::place::Place;
 use crate::read::{self, Read};
 use crate::reader;
@@ -28,7 +29,7 @@ use crate::record::Header;
 const SPARE: usize = 1024;
 
 /// What a message held when it came.
-type Admitted<'a, 'py> = (&'a str, &'a Option<Py<PyAny>>, &'a Option<Py<PyAny>>, Bound<'py, PyAny>);
+type Admitted<'a, 'py> = (&'a str, Option<Bound<'py, PyAny>>, Option<Bound<'py, PyAny>>, Bound<'py, PyAny>);
 
 /// A decided message.
 ///
@@ -40,18 +41,16 @@ pub struct Event {
     original: Original,
     /// What the events of the partition share.
     pub place: Arc<Place>,
-    /// Key as the client gave it: bytes, str, or absent.
-    pub key: Option<Py<PyAny>>,
+    /// Key as the client gave it.
+    pub key: Option<Held>,
     /// Value as the client gave it.
-    pub value: Option<Py<PyAny>>,
+    pub value: Option<Held>,
     /// Offset within the partition.
     pub offset: i64,
     /// Timestamp of the record, Unix ms.
     pub timestamp: Option<i64>,
     /// Stamp of the partition at admission.
     pub stamp: i64,
-    /// Guards that run for every decision.
-    pub always: Arc<[String]>,
     /// `handed` of the partition just before this event got its receipt.
     pub floor: AtomicI64,
     ruling: Mutex<Ruling>,
@@ -62,16 +61,15 @@ pub struct Event {
 
 impl Event {
     /// An event that was just decided.
-    pub fn new(original: Original, read: Read<'_>, place: &Arc<Place>, always: &Arc<[String]>, ruling: Ruling) -> Self {
+    pub fn new(original: Original, read: Read, place: &Arc<Place>, ruling: Ruling) -> Self {
         Self {
             original,
             place: Arc::clone(place),
-            key: read.key.map(Bound::unbind),
-            value: read.value.map(Bound::unbind),
+            key: read.key,
+            value: read.value,
             offset: read.offset,
             timestamp: read.timestamp,
             stamp: place.progress.stamp.load(Ordering::Acquire),
-            always: Arc::clone(always),
             floor: AtomicI64::new(NOTHING),
             ruling: Mutex::new(ruling),
             changed: AtomicBool::new(false),
@@ -82,6 +80,11 @@ impl Event {
     /// The ruling; no Python code may run while it is held.
     pub fn ruling(&self) -> MutexGuard<'_, Ruling> {
         self.ruling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Guards that run for every decision.
+    pub fn always(&self) -> &[String] {
+        &self.place.always
     }
 
     /// Whether the partition is still assigned as it was at admission.
@@ -105,10 +108,9 @@ impl Event {
     }
 
     /// Calls `f` with the event as it was admitted.
-    pub fn with_view<R>(&self, py: Python<'_>, headers: &[Header], f: impl FnOnce(&EventView<'_>) -> R) -> PyResult<R> {
+    pub fn with_view<R>(&self, headers: &[Header], f: impl FnOnce(&EventView<'_>) -> R) -> R {
         let at = (&*self.place, self.offset, self.timestamp);
-        let (key, value) = (self.key.as_ref().map(|key| key.bind(py)), self.value.as_ref().map(|value| value.bind(py)));
-        read::view(key, value, at, headers, f)
+        read::view(self.key.as_deref(), self.value.as_deref(), at, headers, f)
     }
 
     /// The trace that it is part of.
@@ -119,16 +121,24 @@ impl Event {
                 found = value.map(|value| PyBytes::new(py, value));
             }
         };
-        self.each_header(py, seek).ok()?;
+        self.each_header(seek).ok()?;
         found
     }
 
-    /// Calls `each` with name and value of every header, as the message came.
+    /// Calls `each` with name and value of every header, as the message came; waits for Python where it has to be asked.
     ///
     /// # Errors
     /// They are unreadable.
-    pub fn each_header(&self, py: Python<'_>, each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
-        self.headers.each(py, &self.original, each)
+    pub fn each_header(&self, each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
+        self.headers.each(&self.original, each)
+    }
+
+    /// The rest of the message as it came, if Python need not be asked for it.
+    pub fn taken(&self) -> Option<&Taken> {
+        match &self.original {
+            Original::Client(_) => None,
+            Original::Taken(taken) => Some(taken),
+        }
     }
 
     /// All headers, as the message came; `None` if they are unreadable.
@@ -144,15 +154,15 @@ impl Event {
                 topic: &self.place.topic_object,
                 partition: self.place.number,
                 offset: self.offset,
-                key: &self.key,
-                value: &self.value,
+                key: self.key.as_ref(),
+                value: self.value.as_ref(),
             },
         )
     }
 
-    fn current(&self, py: Python<'_>, accessor: Accessor) -> PyResult<Py<PyAny>> {
+    fn current<'py>(&self, py: Python<'py>, accessor: Accessor) -> PyResult<Bound<'py, PyAny>> {
         let message = self.message(py)?;
-        Ok(Reader::new(py, Some(&message))?.call(&message, accessor)?.unbind())
+        Reader::new(py, Some(&message))?.call(&message, accessor)
     }
 
     fn set(&self, py: Python<'_>, name: &str, value: Bound<'_, PyAny>) -> PyResult<()> {
@@ -176,7 +186,7 @@ impl Event {
 
     #[getter]
     fn chio_decision<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let snapshot = self.ruling().snapshot(&self.place.question(), &self.always);
+        let snapshot = self.ruling().snapshot(&self.place.question(), self.always());
         decision::build(py, &snapshot)
     }
 
@@ -208,13 +218,14 @@ impl Event {
         value: bool,
         rest: bool,
     ) -> PyResult<Option<Letter<'py>>> {
-        let snapshot = self.ruling().snapshot(&self.place.question(), &self.always);
+        let snapshot = self.ruling().snapshot(&self.place.question(), self.always());
         letter::of(self, py, &snapshot, attempt, Form { value, rest })
     }
 
     /// Topic, key, value and headers as the message came, whatever was set since.
     fn admitted<'py>(&self, py: Python<'py>) -> PyResult<Admitted<'_, 'py>> {
-        Ok((&self.place.topic, &self.key, &self.value, self.headers.given(py, &self.original)?))
+        let (key, value) = (held::object(py, self.key.as_ref())?, held::object(py, self.value.as_ref())?);
+        Ok((&self.place.topic, key, value, self.headers.given(py, &self.original)?))
     }
 
     #[getter]
@@ -223,8 +234,8 @@ impl Event {
         self.trace(py)
     }
 
-    #[getter]
-    fn partition_key<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
+    #[getter(partition_key)]
+    pub fn get_partition_key<'py>(&self, py: Python<'py>) -> Option<Bound<'py, PyBytes>> {
         Some(PyBytes::new(py, &self.place.target.partition_key()?.0))
     }
 
@@ -235,9 +246,9 @@ impl Event {
     }
 
     #[getter]
-    fn digest<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
-        let digest = self.with_view(py, &[], |view| chio_receipts::digest::event(view.key, &[], view.value, None))?;
-        Ok(PyBytes::new(py, &digest))
+    fn digest<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        let digest = chio_receipts::digest::event(self.key.as_deref(), &[], self.value.as_deref(), None);
+        PyBytes::new(py, &digest)
     }
 
     #[getter]
@@ -262,13 +273,13 @@ impl Event {
 
     #[getter]
     fn guards_due<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        let due: Vec<String> = self.ruling().due(&self.always).map(str::to_owned).collect();
+        let due: Vec<String> = self.ruling().due(self.always()).map(str::to_owned).collect();
         PyTuple::new(py, due)
     }
 
     fn guards_ran(&self, runs: &Bound<'_, PyAny>) -> PyResult<()> {
         let runs = runs.try_iter()?.map(|run| read_run(&run?)).collect::<PyResult<Vec<_>>>()?;
-        self.ruling().record(runs, &self.always);
+        self.ruling().record(runs, self.always());
         Ok(())
     }
 
@@ -288,13 +299,13 @@ impl Event {
         Ok(())
     }
 
-    fn has_scope(&self, py: Python<'_>, scope: &str) -> PyResult<bool> {
+    fn has_scope(&self, py: Python<'_>, scope: &str) -> bool {
         let (generation, now) = {
             let ruling = self.ruling();
             (Arc::clone(&ruling.generation), ruling.now)
         };
         let headers = self.all_headers(py);
-        self.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
+        self.with_view(headers.as_deref().unwrap_or_default(), |view| {
             let request =
                 Request { scope, event: headers.is_some().then_some(view), ..self.place.question().request(now) };
             generation.policy.has_scope(&request, &mut Scratch::new())
@@ -312,11 +323,11 @@ impl Event {
         Ok(())
     }
 
-    fn topic(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn topic<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         if self.changed.load(Ordering::Acquire) {
             return self.current(py, Accessor::Topic);
         }
-        Ok(self.place.topic_object.clone_ref(py).into_any())
+        Ok(self.place.topic_object.bind(py).clone().into_any())
     }
 
     fn partition(&self) -> i32 {
@@ -327,25 +338,25 @@ impl Event {
         self.offset
     }
 
-    fn key(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn key<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         if self.changed.load(Ordering::Acquire) {
             return self.current(py, Accessor::Key).map(Some);
         }
-        Ok(self.key.as_ref().map(|key| key.clone_ref(py)))
+        held::object(py, self.key.as_ref())
     }
 
-    fn value(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+    fn value<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
         if self.changed.load(Ordering::Acquire) {
             return self.current(py, Accessor::Value).map(Some);
         }
-        Ok(self.value.as_ref().map(|value| value.clone_ref(py)))
+        held::object(py, self.value.as_ref())
     }
 
-    fn timestamp(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn timestamp<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.current(py, Accessor::Timestamp)
     }
 
-    fn error(&self, py: Python<'_>) -> PyResult<Py<PyAny>> {
+    fn error<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         self.current(py, Accessor::Error)
     }
 

@@ -1,15 +1,15 @@
-//! Where the handlers of a processor may produce to, and the decision about what they do produce.
+//! What the handlers of a processor share: where they may produce to, and the decision about what they do produce.
 
 use std::collections::HashMap;
 
 use foldhash::fast::RandomState;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use chio_policy::Verdict;
 
 use crate::check::Check;
-use crate::event::Event;
 use crate::gate::Gate;
 use crate::outlet::{Given, Outlet};
 
@@ -18,6 +18,10 @@ use crate::outlet::{Given, Outlet};
 #[derive(Debug)]
 pub struct Exits {
     gate: Py<Gate>,
+    /// The `Boundaries` that have made this: the long way.
+    pub boundaries: Py<PyAny>,
+    /// What `produce` gives: to await it is possible and not necessary.
+    pub done: Py<PyAny>,
     by_topic: HashMap<String, Exit, RandomState>,
 }
 
@@ -31,43 +35,39 @@ struct Exit {
 #[pymethods]
 impl Exits {
     #[new]
-    fn new(gate: Py<Gate>, outlets: Vec<(Py<Outlet>, Option<i64>)>) -> Self {
+    fn new(gate: Py<Gate>, outlets: Vec<(Py<Outlet>, Option<i64>)>, boundaries: Py<PyAny>, done: Py<PyAny>) -> Self {
         let exit = |(outlet, largest): (Py<Outlet>, _)| (outlet.get().topic().to_owned(), Exit { outlet, largest });
-        Self { gate, by_topic: outlets.into_iter().map(exit).collect() }
+        Self { gate, boundaries, done, by_topic: outlets.into_iter().map(exit).collect() }
     }
 
+    /// The boundaries hold this, too.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.boundaries)?;
+        visit.call(&self.gate)
+    }
+}
+
+impl Exits {
     /// An output of the handler of `event`, if it may be sent as it is. What is given is not used up otherwise.
-    #[expect(clippy::too_many_arguments, reason = "these are the arguments of the Python method")]
-    fn output<'py>(
-        &self,
-        event: Bound<'py, Event>,
-        topic: &str,
-        value: Option<Bound<'py, PyAny>>,
-        key: Option<Bound<'py, PyAny>>,
-        headers: Option<&Bound<'py, PyAny>>,
-        partition: i32,
-        timestamp: i64,
-        parents: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Option<Bound<'py, Check>>> {
+    pub fn output<'py>(&self, topic: &str, given: Given<'_, 'py>) -> PyResult<Option<Bound<'py, Check>>> {
         let Some(exit) = self.by_topic.get(topic) else { return Ok(None) };
         let fits = |(value, key): (usize, usize)| {
             exit.largest.is_none_or(|largest| i64::try_from(value + key).is_ok_and(|size| size <= largest))
         };
-        let sizes = size_of_value(value.as_ref()).zip(size_of_key(key.as_ref()));
+        let sizes = size_of_value(given.value.as_ref()).zip(size_of_key(given.key.as_ref()));
+        let Some(event) = given.event.as_ref() else { return Ok(None) };
         if !sizes.is_some_and(fits) || !event.get().is_current() {
             return Ok(None);
         }
         // Headers that can be read once only would be gone for whoever decides after this.
-        if headers.is_some_and(|headers| !is_lasting(headers)) {
+        if given.headers.is_some_and(|headers| !is_lasting(headers)) {
             return Ok(None);
         }
         let outlet = exit.outlet.bind(event.py());
-        let event = Some(event);
-        let given = Given { key, value, headers, partition, timestamp, event, parents, correlation: None };
         let check = self.gate.get().decide_output(outlet, given)?;
         let is_clear = {
             let ruling = check.get().ruling();
-            ruling.verdict() == Verdict::Allow && !ruling.is_due(&check.get().always)
+            ruling.verdict() == Verdict::Allow && !ruling.is_due(check.get().always())
         };
         Ok(is_clear.then_some(check))
     }

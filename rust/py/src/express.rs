@@ -91,7 +91,17 @@ impl Backlog {
         }
 
         let partition = Some(given.partition).filter(|number| *number >= 0);
-        let offer = Offer { outlet, key, value, headers: &headers, partition, event: event.as_ref(), origin: &origin };
+        let correlation = origin.correlation.as_deref();
+        let offer = Offer {
+            outlet,
+            key,
+            value,
+            headers: &headers,
+            partition,
+            event: event.as_ref(),
+            origin: &origin,
+            correlation,
+        };
         let (generation, now) = (gate.generation(), clock::now());
         let resolved = offer.resolved(&generation);
         let decision = gate.with_scratch(|scratch| offer.decide(py, &resolved, now, scratch))?;

@@ -1,5 +1,6 @@
 //! The native half of an `Enforcer`: the current policy, and the way into the log.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +29,7 @@ use crate::outlet::{Given, Outlet, Output, Whither};
 use crate::place::{Partition, Whereabouts};
 use crate::policy::Policy;
 use crate::record::Record;
+use crate::runs::Stretch;
 use crate::untracked::untracked;
 
 /// Joins a policy that can change with a log.
@@ -38,7 +40,7 @@ pub struct Gate {
     /// Guards that run for every decision.
     pub always: Arc<[String]>,
     /// Headers that carry a correlation text, the preferred one first.
-    pub correlation: Box<[String]>,
+    pub correlation: Arc<[String]>,
     /// What was decided so far.
     pub counts: Counts,
     log_object: Py<Log>,
@@ -69,6 +71,17 @@ impl Counts {
             Verdict::Delay => &self.delayed,
         };
         counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Counts the receipts that others have counted.
+    pub fn add_all(&self, others: &Self) {
+        for (counter, other) in self.verdicts().into_iter().zip(others.verdicts()) {
+            counter.fetch_add(other.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    fn verdicts(&self) -> [&AtomicU64; 4] {
+        [&self.allowed, &self.denied, &self.escalated, &self.delayed]
     }
 }
 
@@ -102,11 +115,11 @@ impl Gate {
         outlet: &Bound<'py, Outlet>,
         given: Given<'_, 'py>,
     ) -> PyResult<Bound<'py, Check>> {
-        let output = Output::new(outlet, given, &self.correlation)?;
+        let output = Output::new(outlet, given)?;
         let (generation, now) = (self.generation(), clock::now());
         let decision = self.with_scratch(|scratch| output.decide(outlet.py(), &generation, now, scratch))?;
         let ruling = output.ruling(generation, decision, now);
-        untracked(outlet.py(), Check::new(Asked::Output(output), &self.always, ruling))
+        untracked(outlet.py(), Check::new(Asked::Output(output), ruling))
     }
 }
 
@@ -178,8 +191,11 @@ impl Gate {
         stamp: i64,
     ) -> Partition {
         let (cluster, topic_id, group) = (cluster.unwrap_or(""), topic_id.unwrap_or(""), group.unwrap_or(""));
-        let partition =
-            Partition::new(py, Whereabouts { topic, number, scope, identity, cluster, topic_id, group, stamp });
+        let partition = Partition::new(
+            py,
+            Whereabouts { topic, number, scope, identity, cluster, topic_id, group, stamp },
+            &self.always,
+        );
         if let Some(key) = partition.place.target.partition_key() {
             self.log.partition_assigned(key);
         }
@@ -238,6 +254,19 @@ impl Gate {
         crate::attest::attest(self, py, &events, &checks, &transaction)
     }
 
+    #[pyo3(signature = (stretches, *, group, transactional_id, attestation))]
+    fn attest_stretches(
+        &self,
+        py: Python<'_>,
+        stretches: Vec<Bound<'_, Stretch>>,
+        group: &str,
+        transactional_id: &str,
+        attestation: &[u8],
+    ) -> PyResult<Vec<u64>> {
+        let transaction = Transaction { group, transactional_id, attestation };
+        crate::attest::attest_stretches(self, py, &stretches, &transaction)
+    }
+
     fn attempt(&self, py: Python<'_>, events: Vec<Bound<'_, Event>>) -> PyResult<Option<u64>> {
         crate::attest::attempt(self, py, &events)
     }
@@ -278,6 +307,7 @@ impl Gate {
             arguments,
             output: output.as_ref().map(|output| Record::read(output, "output")).transpose()?,
             origin: Origin { correlation, ..Origin::default() },
+            always: Arc::clone(&self.always),
             shown: (event.map(Bound::unbind), output.map(Bound::unbind)),
         };
         matter.origin.add_parents(parents.iter().map(String::as_bytes));
@@ -287,7 +317,10 @@ impl Gate {
         }
         if matter.origin.correlation.is_none() {
             let mut records = [&matter.output, &matter.event].into_iter().flatten();
-            matter.origin.correlation = records.find_map(|record| correlation_in(&record.headers, &self.correlation));
+            matter.origin.correlation = records.find_map(|record| {
+                let headers = record.headers.iter().map(|(name, value)| (name.as_bytes(), value.as_deref()));
+                correlation_in(headers, &self.correlation).map(Cow::into_owned)
+            });
         }
         let (generation, now) = (self.generation(), clock::now());
         let decision = self.with_scratch(|scratch| {
@@ -295,7 +328,7 @@ impl Gate {
             matter.with_request(&matter.scope, now, |request| generation.policy.decide(request, scratch))
         });
         let ruling = Ruling::new(generation, decision, now);
-        Ok(Check::new(Asked::Matter(Box::new(matter)), &self.always, ruling))
+        Ok(Check::new(Asked::Matter(Box::new(matter)), ruling))
     }
 
     #[pyo3(signature = (topic, *, scope, identity, cluster = None, topic_id = None, closed = None, carries_trace = false))]
@@ -312,7 +345,9 @@ impl Gate {
         carries_trace: bool,
     ) -> PyResult<Outlet> {
         let (cluster, topic_id) = (cluster.unwrap_or(""), topic_id.unwrap_or(""));
-        Outlet::new(py, Whither { topic, scope, identity, cluster, topic_id, closed, carries_trace })
+        let (correlation, always) = (Arc::clone(&self.correlation), Arc::clone(&self.always));
+        let whither = Whither { topic, scope, identity, cluster, topic_id, closed, carries_trace, correlation, always };
+        Outlet::new(py, whither)
     }
 
     #[pyo3(signature = (outlet, key, value, headers, partition = -1, timestamp = 0, event = None, parents = None,

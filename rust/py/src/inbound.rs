@@ -26,7 +26,7 @@ impl<'py> HandedOn<'py> {
     pub fn read(py: Python<'py>, event: &Event, names: &[String], wants_trace: bool) -> Self {
         let mut handed_on = Self::default();
         let mut rank = names.len();
-        let outcome = event.each_header(py, |name, value| {
+        let outcome = event.each_header(|name, value| {
             let Some(value) = value else { return };
             if wants_trace && handed_on.trace.is_none() && name == TRACE.as_bytes() {
                 handed_on.trace = Some(PyBytes::new(py, value));
@@ -74,11 +74,11 @@ impl Inbound {
     /// is there gives the correlation text.
     ///
     /// Unreadable headers count as one rejected parent, so that the receipt shows that there was something.
-    pub fn read(&mut self, py: Python<'_>, event: &Event, names: &HeaderNames, correlation: &[String]) -> Part {
+    pub fn read(&mut self, event: &Event, names: &HeaderNames, correlation: &[String]) -> Part {
         let (parents, text, kept) = (self.parents.len(), self.text.len(), self.headers.len());
         let mut rejected = 0;
         let mut rank = correlation.len();
-        let outcome = event.each_header(py, |name, value| {
+        let outcome = event.each_header(|name, value| {
             if name == RECEIPT.as_bytes() {
                 match ReceiptId::parse(value.unwrap_or_default()) {
                     Ok(id) => self.parents.push(id),

@@ -1,14 +1,15 @@
 //! A consumer's messages, taken from the client's library without its Python objects.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 
-use chio_client::{Handle, HandleKind, Message};
+use chio_client::{Handle, HandleKind, Headers, Message};
 
 use crate::client;
+use crate::original::Taken;
 
 /// Where the partitions of one consumer lead; for one thread at a time.
 #[pyclass(frozen, module = "chio_fast._native")]
@@ -21,9 +22,17 @@ pub struct Inlet {
 
 #[derive(Default)]
 struct State {
-    queue: Option<chio_client::Inlet>,
+    queue: Option<Arc<chio_client::Inlet>>,
     /// Taken, and not admitted yet.
-    taken: Vec<Message>,
+    taken: Vec<Arrival>,
+}
+
+/// A message that was taken.
+pub struct Arrival {
+    /// The message.
+    pub message: Message,
+    /// What an event does not hold itself.
+    pub rest: Taken,
 }
 
 impl Inlet {
@@ -32,19 +41,16 @@ impl Inlet {
     }
 
     /// What was taken, oldest first; it is not given again.
-    pub fn taken(&self) -> Vec<Message> {
+    pub fn taken(&self) -> Vec<Arrival> {
         std::mem::take(&mut self.state().taken)
     }
 
-    /// Calls `f` with the queue, unless the client or this was closed.
-    fn with_queue<R>(&self, py: Python<'_>, f: impl FnOnce(&chio_client::Inlet) -> R) -> PyResult<R> {
+    /// The queue, unless the client or this was closed.
+    fn queue(&self, py: Python<'_>) -> PyResult<Arc<chio_client::Inlet>> {
         if !client::is_open(self.consumer.bind(py), self.handle) {
             return Err(PyRuntimeError::new_err("the Consumer was closed"));
         }
-        match &self.state().queue {
-            Some(queue) => Ok(f(queue)),
-            None => Err(PyRuntimeError::new_err("the inlet was closed")),
-        }
+        self.state().queue.clone().ok_or_else(|| PyRuntimeError::new_err("the inlet was closed"))
     }
 }
 
@@ -56,7 +62,7 @@ impl Inlet {
         let library = client::library(consumer.py())?;
         let queue = chio_client::Inlet::new(library, handle)
             .ok_or_else(|| PyRuntimeError::new_err("the Consumer belongs to no group"))?;
-        let state = Mutex::new(State { queue: Some(queue), taken: Vec::new() });
+        let state = Mutex::new(State { queue: Some(Arc::new(queue)), taken: Vec::new() });
         Ok(Self { consumer: consumer.unbind(), handle, state })
     }
 
@@ -66,23 +72,36 @@ impl Inlet {
     }
 
     fn lead_in(&self, py: Python<'_>, topic: &str, partition: i32) -> PyResult<()> {
-        let is_led_in = self.with_queue(py, |queue| queue.lead_in(topic, partition))?;
+        let is_led_in = self.queue(py)?.lead_in(topic, partition);
         client::require(is_led_in, || format!("{topic}[{partition}] is no partition"))
     }
 
     fn wake(&self, py: Python<'_>) -> PyResult<()> {
-        self.with_queue(py, chio_client::Inlet::wake)
+        self.queue(py)?.wake();
+        Ok(())
     }
 
     #[getter]
     fn has_news(&self, py: Python<'_>) -> bool {
-        self.with_queue(py, chio_client::Inlet::has_news).unwrap_or(false)
+        self.queue(py).is_ok_and(|queue| queue.has_news())
     }
 
     /// Gives how many messages were taken and the bytes of their values.
     fn take(&self, py: Python<'_>, most: usize) -> PyResult<(usize, usize)> {
-        let taken = self.with_queue(py, |queue| queue.take(most))?;
-        let found = (taken.len(), taken.iter().map(|message| message.value().map_or(0, <[u8]>::len)).sum());
+        let queue = self.queue(py)?;
+        let taken: Vec<Arrival> = py.detach(|| {
+            let messages = queue.take(most);
+            let mut room = Vec::new();
+            let places: Vec<_> = messages.iter().map(|message| message.headers(&mut room)).collect();
+            let room = room.into();
+            let arrive = |(message, place): (Message, Option<_>)| Arrival {
+                rest: Taken::of(&message, place.map(|place| Headers::at(&room, place))),
+                message,
+            };
+            messages.into_iter().zip(places).map(arrive).collect()
+        });
+        let size = |arrival: &Arrival| arrival.message.value().map_or(0, <[u8]>::len);
+        let found = (taken.len(), taken.iter().map(size).sum());
         // What is still there was given up: an exception came before its admission, and it is fetched again.
         self.state().taken = taken;
         Ok(found)

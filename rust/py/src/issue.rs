@@ -1,5 +1,7 @@
 //! Giving receipts: everything that needs Python is read first, then one lock of the log covers a whole list.
 
+use std::ops::Deref;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,9 +21,8 @@ use crate::event::Event;
 use crate::gate::{Gate, wait_for_room};
 use crate::inbound::{Inbound, Part};
 use crate::line::Unsent;
-use crate::outlet::Address;
+use crate::outlet::{Address, Before};
 use crate::place::Place;
-use crate::record;
 
 /// What became of a list of events.
 #[derive(Default)]
@@ -71,13 +72,14 @@ pub fn hand_out(gate: &Gate, py: Python<'_>, event: &Event, now: i64) -> PyResul
     }
     let generation = gate.current();
     gate.with_inbound(|inbound| {
-        let reading = Reading::new(gate, py, event, event.place.resolved(&generation), inbound);
+        let resolved = event.place.resolved(&generation);
+        let reading = Reading::new(gate, event, &resolved, inbound);
         let mut is_simple = false;
         issue(gate, py, &generation, |issue| {
             let mut ruling = event.ruling();
             let holds = event.is_current() && !ruling.is_stale(&generation, now);
             is_simple = holds && ruling.verdict() == Verdict::Allow && !ruling.is_due(&gate.always);
-            if is_simple { give(gate, issue, inbound, &reading, &mut ruling, None) } else { Ok(()) }
+            if is_simple { give(gate, issue, inbound, (&reading, &resolved), &mut ruling, None) } else { Ok(()) }
         })?;
         Ok(is_simple)
     })
@@ -114,22 +116,48 @@ pub fn live<'py>(
     Ok((live, due))
 }
 
+/// What many threads share, where one of them counts its own uses of it: all would write to the common count.
+pub struct Common<T>(pub Arc<T>);
+
+impl<T> Deref for Common<T> {
+    type Target = Arc<T>;
+
+    fn deref(&self) -> &Arc<T> {
+        &self.0
+    }
+}
+
+/// What was resolved for the event before, which is mostly what the next one needs.
+#[derive(Default)]
+pub struct Known<'a>(Option<(&'a Arc<Place>, Rc<Common<Resolved>>)>);
+
+impl<'a> Known<'a> {
+    /// What a policy says of the events of a partition in general.
+    pub fn of(&mut self, event: &'a Event, generation: &Arc<Generation>) -> Rc<Common<Resolved>> {
+        let is_same = |(place, resolved): &&(&Arc<Place>, Rc<Common<Resolved>>)| {
+            Arc::ptr_eq(place, &event.place) && Arc::ptr_eq(&resolved.generation, generation)
+        };
+        if let Some((_, resolved)) = self.0.as_ref().filter(is_same) {
+            return Rc::clone(resolved);
+        }
+        let resolved = Rc::new(Common(event.place.resolved(generation)));
+        self.0 = Some((&event.place, Rc::clone(&resolved)));
+        resolved
+    }
+}
+
 /// An event with what its receipt takes from Python.
 pub struct Reading<'a> {
     /// The event.
     pub event: &'a Event,
-    key: Option<&'a [u8]>,
-    value: Option<&'a [u8]>,
-    resolved: Arc<Resolved>,
     part: Part,
 }
 
 impl<'a> Reading<'a> {
     /// Reads an event whose place was `resolved` under the policy that decided it.
-    pub fn new(gate: &Gate, py: Python<'a>, event: &'a Event, resolved: Arc<Resolved>, into: &mut Inbound) -> Self {
-        let part = into.read(py, event, resolved.generation.policy.header_names(), &gate.correlation);
-        let bytes = |content| record::checked_bytes(py, content);
-        Self { event, key: bytes(&event.key), value: bytes(&event.value), resolved, part }
+    pub fn new(gate: &Gate, event: &'a Event, resolved: &Resolved, into: &mut Inbound) -> Self {
+        let part = into.read(event, resolved.generation.policy.header_names(), &gate.correlation);
+        Self { event, part }
     }
 
     /// Hands the receipt to the log; needs no Python.
@@ -137,18 +165,19 @@ impl<'a> Reading<'a> {
         &self,
         issue: &mut chio_store::Issue<'_>,
         inbound: &Inbound,
+        resolved: &Resolved,
         ruling: &Ruling,
         (id, attempt, evidence): (ReceiptId, Attempt, Option<Evidence>),
     ) -> Result<u64, PushError> {
-        let Self { event, key, value, resolved, part } = self;
-        require_decided(ruling, &resolved.generation, &event.always)?;
+        let Self { event, part } = self;
+        require_decided(ruling, &resolved.generation, event.always())?;
         let headers = inbound.headers(part);
         let parents = ruling.parents(inbound.parents(part));
         resolved.with_template(ruling, &event.place.question(), |template| {
             issue.push(&Draft {
                 offset: Some(event.offset),
                 timestamp: event.timestamp,
-                content: Content::Event { key: *key, headers: &headers, value: *value },
+                content: Content::Event { key: event.key.as_deref(), headers: &headers, value: event.value.as_deref() },
                 parents: &parents,
                 parents_rejected: part.rejected,
                 attempt,
@@ -178,19 +207,15 @@ fn push_events(
 ) -> PyResult<()> {
     gate.with_inbound(|inbound| {
         let mut ready = Vec::with_capacity(live.len());
-        let mut known: Option<(&Arc<Place>, Arc<Resolved>)> = None;
+        let mut known = Known::default();
         for event in live.iter().map(Bound::get) {
-            // Events of one partition follow each other.
-            let (_, resolved) = match known.take().filter(|(place, _)| Arc::ptr_eq(place, &event.place)) {
-                Some(same) => known.insert(same),
-                None => known.insert((&event.place, event.place.resolved(generation))),
-            };
-            ready.push(Reading::new(gate, py, event, Arc::clone(resolved), inbound));
+            let resolved = known.of(event, generation);
+            ready.push((Reading::new(gate, event, &resolved, inbound), resolved));
         }
         issue(gate, py, generation, |issue| {
-            ready
-                .iter()
-                .try_for_each(|reading| give(gate, issue, inbound, reading, &mut reading.event.ruling(), evidence))
+            ready.iter().try_for_each(|(reading, resolved)| {
+                give(gate, issue, inbound, (reading, resolved), &mut reading.event.ruling(), evidence)
+            })
         })
         .map(drop)
     })
@@ -201,7 +226,7 @@ fn give(
     gate: &Gate,
     issue: &mut chio_store::Issue<'_>,
     inbound: &Inbound,
-    reading: &Reading<'_>,
+    (reading, resolved): (&Reading<'_>, &Resolved),
     ruling: &mut Ruling,
     evidence: Option<Evidence>,
 ) -> Result<(), PushError> {
@@ -209,7 +234,7 @@ fn give(
         return Ok(());
     }
     let id = issue.next_id(ruling.now);
-    let ordinal = reading.push(issue, inbound, ruling, (id, Attempt::Ask, evidence))?;
+    let ordinal = reading.push(issue, inbound, resolved, ruling, (id, Attempt::Ask, evidence))?;
     reading.event.receipted(ruling, Issued::sealed(id, ordinal));
     gate.counts.add(ruling.verdict());
     Ok(())
@@ -237,15 +262,16 @@ pub fn checks<'py>(gate: &Gate, py: Python<'py>, given: Vec<Bound<'py, Check>>) 
         return Ok(due);
     }
     issue(gate, py, &generation, |issue| {
+        let mut before = Before::default();
         for bound in &given {
             let check = bound.get();
             let mut ruling = check.ruling();
             if ruling.issued.is_some() {
                 continue;
             }
-            require_decided(&ruling, &generation, &check.always)?;
+            require_decided(&ruling, &generation, check.always())?;
             let id = issue.next_id(ruling.now);
-            let ordinal = check.push(issue, &ruling, id)?;
+            let ordinal = check.push(issue, &ruling, id, &mut before)?;
             ruling.issued = Some(Issued::sealed(id, ordinal));
             gate.counts.add(ruling.verdict());
         }

@@ -9,7 +9,6 @@ use chio_receipts::{hex, jcs};
 use chio_rulings::{Snapshot, headers as names};
 
 use crate::event::Event;
-use crate::record;
 
 /// How much of the original a record holds, as in `envelope.Form`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,8 +30,7 @@ pub fn of<'py>(
     attempt: Option<u64>,
     form: Form,
 ) -> PyResult<Option<Letter<'py>>> {
-    let bytes = |content| record::checked_bytes(py, content);
-    let (key, value) = (bytes(&event.key).filter(|_| form.rest), bytes(&event.value));
+    let (key, value) = (event.key.as_deref().filter(|_| form.rest), event.value.as_deref());
     let (Ok(key), Ok(text)) = (utf8(key), utf8(value.filter(|_| form.value))) else { return Ok(None) };
     let request = event.request_text();
     let mut out = Object::default();
@@ -46,7 +44,7 @@ pub fn of<'py>(
     out.text("original_value_encoding", Some("utf-8"));
     out.raw("original_value_omitted", if form.value { b"false" } else { b"true" });
     out.text("original_value_digest", value.map(|value| hex::encode(blake3::hash(value).as_bytes())).as_deref());
-    let Some(headers) = original_headers(event, py, form)? else { return Ok(None) };
+    let Some(headers) = original_headers(event, form)? else { return Ok(None) };
     out.raw("original_headers", &headers);
     out.text("request", Some(&request));
     out.number("attempt", attempt.and_then(|attempt| i64::try_from(attempt).ok()));
@@ -64,11 +62,11 @@ pub fn of<'py>(
 }
 
 /// The list of the original's headers; `None` if one is not UTF-8.
-fn original_headers(event: &Event, py: Python<'_>, form: Form) -> PyResult<Option<Vec<u8>>> {
+fn original_headers(event: &Event, form: Form) -> PyResult<Option<Vec<u8>>> {
     let mut list = vec![b'['];
     let mut is_text = true;
     if form.rest {
-        event.each_header(py, |name, value| {
+        event.each_header(|name, value| {
             let (Ok(name), Ok(value)) = (str::from_utf8(name), utf8(value)) else {
                 is_text = false;
                 return;

@@ -1,5 +1,7 @@
 //! A request of any boundary as a caller spelled it out, copied into Rust's own memory.
 
+use std::sync::Arc;
+
 use pyo3::prelude::*;
 
 use chio_conditions::Kind;
@@ -29,6 +31,8 @@ pub struct Matter {
     pub output: Option<Record>,
     /// What led to this.
     pub origin: Origin,
+    /// Guards that run for every decision.
+    pub always: Arc<[String]>,
     /// The caller's own event and output, which guards are shown.
     pub shown: (Option<Py<PyAny>>, Option<Py<PyAny>>),
 }

@@ -15,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyString, PyType};
 
+use crate::held::Held;
 use crate::layout::{Each, Fields, Headers, Layout};
 use crate::record;
 use crate::untracked::untrack;
@@ -149,16 +150,16 @@ impl Reader {
     }
 }
 
-/// Refuses a key or value that is none of bytes, str and absent, as a client with deserializers gives them.
-pub fn check_content(content: Option<&Bound<'_, PyAny>>, name: &str) -> PyResult<()> {
-    match content {
-        Some(given) if record::bytes_of(given)?.is_none() => Err(PyTypeError::new_err(format!(
-            "{name}() of a consumed message is a {}: use a Consumer without deserializers, and decode the {name} of the \
-             event that is handed out",
-            given.get_type().name()?
-        ))),
-        _ => Ok(()),
-    }
+/// A key or value; refuses what is none of bytes, str and absent, as a client with deserializers gives them.
+pub fn content(given: Option<Bound<'_, PyAny>>, name: &str) -> PyResult<Option<Held>> {
+    let Some(given) = given else { return Ok(None) };
+    Held::take(given.clone())?.ok_or_else(|| match given.get_type().name() {
+        Ok(kind) => PyTypeError::new_err(format!(
+            "{name}() of a consumed message is a {kind}: use a Consumer without deserializers, and decode the {name} of \
+             the event that is handed out"
+        )),
+        Err(error) => error,
+    })
 }
 
 impl Client {

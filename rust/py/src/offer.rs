@@ -33,6 +33,8 @@ pub struct Offer<'a, 'py> {
     pub event: Option<&'a Bound<'py, Event>>,
     /// What led to it.
     pub origin: &'a Origin,
+    /// Correlation text.
+    pub correlation: Option<&'a str>,
 }
 
 impl Offer<'_, '_> {
@@ -70,9 +72,9 @@ impl Offer<'_, '_> {
         let Some(event) = self.event.map(Bound::get) else { return Ok(f(&base)) };
         // Unreadable headers make the whole event absent, so that every condition that looks at it errs.
         let headers = if needs_headers { event.all_headers(py) } else { Some(Vec::new()) };
-        event.with_view(py, headers.as_deref().unwrap_or_default(), |view| {
+        Ok(event.with_view(headers.as_deref().unwrap_or_default(), |view| {
             f(&Request { event: headers.is_some().then_some(view), ..base })
-        })
+        }))
     }
 
     /// Hands its receipt to the log; calls no Python.
@@ -94,7 +96,7 @@ impl Offer<'_, '_> {
                 content: Content::Event { key: self.key, headers: &digested, value: self.value },
                 parents: &self.origin.parents,
                 parents_rejected: self.origin.rejected,
-                correlation: self.origin.correlation.as_deref(),
+                correlation: self.correlation,
                 ..Draft::new(id, ruling.now, template, &self.outlet.address.target)
             })
         })

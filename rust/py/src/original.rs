@@ -10,6 +10,7 @@ use chio_client::{Headers, Message};
 
 use crate::client;
 use crate::headers;
+use crate::held::{self, Held};
 use crate::record::Header;
 
 /// The rest of a message.
@@ -31,7 +32,7 @@ pub struct Taken {
 }
 
 /// Where a message was, and its content: what a message of the client's is made of beside the rest.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Body<'a> {
     /// Topic.
     pub topic: &'a Py<pyo3::types::PyString>,
@@ -40,20 +41,15 @@ pub struct Body<'a> {
     /// Offset.
     pub offset: i64,
     /// Key.
-    pub key: &'a Option<Py<PyAny>>,
+    pub key: Option<&'a Held>,
     /// Value.
-    pub value: &'a Option<Py<PyAny>>,
+    pub value: Option<&'a Held>,
 }
 
 impl Taken {
-    /// Takes what an event does not hold itself; `scratch` is room that is used again.
-    pub fn of(message: &Message, scratch: &mut Vec<u8>) -> Self {
-        Self {
-            headers: message.headers(scratch),
-            timestamp: message.timestamp(),
-            leader_epoch: message.leader_epoch(),
-            message: OnceLock::new(),
-        }
+    /// Takes what an event does not hold itself.
+    pub fn of(message: &Message, headers: Option<Headers>) -> Self {
+        Self { headers, timestamp: message.timestamp(), leader_epoch: message.leader_epoch(), message: OnceLock::new() }
     }
 
     /// Unix ms, if the message has a time.
@@ -62,18 +58,14 @@ impl Taken {
         Some(time).filter(|time| kind != 0 && *time >= 0)
     }
 
-    /// Calls `each` with name and value of every header.
-    pub fn each_header(&self, each: impl FnMut(&[u8], Option<&[u8]>)) {
-        if let Some(headers) = &self.headers {
-            headers.each(each);
-        }
+    /// Name and value of every header.
+    pub fn headers(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
+        self.headers.iter().flat_map(Headers::iter)
     }
 
     /// All headers.
     pub fn all_headers(&self) -> Vec<Header> {
-        let mut all = Vec::new();
-        self.each_header(|name, value| all.push(headers::owned(name, value)));
-        all
+        self.headers().map(|(name, value)| headers::owned(name, value)).collect()
     }
 
     /// A message of the client's with all that this one had.
@@ -82,8 +74,8 @@ impl Taken {
         members.set_item(intern!(py, "topic"), body.topic)?;
         members.set_item(intern!(py, "partition"), body.partition)?;
         members.set_item(intern!(py, "offset"), body.offset)?;
-        members.set_item(intern!(py, "key"), body.key)?;
-        members.set_item(intern!(py, "value"), body.value)?;
+        members.set_item(intern!(py, "key"), held::object(py, body.key)?)?;
+        members.set_item(intern!(py, "value"), held::object(py, body.value)?)?;
         members.set_item(intern!(py, "timestamp"), self.timestamp)?;
         members.set_item(intern!(py, "leader_epoch"), self.leader_epoch)?;
         if self.headers.is_some() {
@@ -116,11 +108,11 @@ impl Original {
     ///
     /// # Errors
     /// They are unreadable.
-    pub fn each_header(&self, py: Python<'_>, each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
+    pub fn each_header(&self, mut each: impl FnMut(&[u8], Option<&[u8]>)) -> PyResult<()> {
         match self {
-            Self::Client(message) => headers::each(message.bind(py), each),
+            Self::Client(message) => Python::attach(|py| headers::each(message.bind(py), each)),
             Self::Taken(taken) => {
-                taken.each_header(each);
+                taken.headers().for_each(|(name, value)| each(name, value));
                 Ok(())
             }
         }
@@ -150,12 +142,15 @@ impl Original {
 /// A message of the client's that carries an error, or one that belongs to no event.
 pub fn message_of<'py>(py: Python<'py>, message: &Message) -> PyResult<Bound<'py, PyAny>> {
     let topic = pyo3::types::PyString::new(py, &String::from_utf8_lossy(message.topic())).unbind();
-    let content = |bytes: Option<&[u8]>| bytes.map(|bytes| PyBytes::new(py, bytes).into_any().unbind());
+    let content = |bytes: Option<&[u8]>| bytes.map(|bytes| Held::Bytes(PyBytes::new(py, bytes).into()));
     let (key, value) = (content(message.key()), content(message.value()));
     let (partition, offset, code) = (message.partition(), message.offset(), message.error());
-    let body = Body { topic: &topic, partition, offset, key: &key, value: &value };
+    let body = Body { topic: &topic, partition, offset, key: key.as_ref(), value: value.as_ref() };
     if code == 0 {
-        return Ok(Taken::of(message, &mut Vec::new()).make(py, body)?.into_bound(py));
+        let mut room = Vec::new();
+        let place = message.headers(&mut room);
+        let headers = place.map(|place| Headers::at(&room.into(), place));
+        return Ok(Taken::of(message, headers).make(py, body)?.into_bound(py));
     }
     let members = PyDict::new(py);
     let error = client::error(py, code, &message.error_text())?;
@@ -163,6 +158,6 @@ pub fn message_of<'py>(py: Python<'py>, message: &Message) -> PyResult<Bound<'py
     members.set_item(intern!(py, "topic"), body.topic)?;
     members.set_item(intern!(py, "partition"), body.partition)?;
     members.set_item(intern!(py, "offset"), body.offset)?;
-    members.set_item(intern!(py, "value"), body.value)?;
+    members.set_item(intern!(py, "value"), held::object(py, body.value)?)?;
     client::module(py)?.getattr(intern!(py, "Message"))?.call((), Some(&members))
 }

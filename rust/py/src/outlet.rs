@@ -1,24 +1,28 @@
 //! The produce boundary: what all events produced to one topic share, and single ones on their way there.
 
+use std::borrow::Cow;
 use std::ffi::{CStr, CString};
 use std::sync::Arc;
 
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyString};
+use pyo3::types::{PyBytes, PyDict, PyList, PyString};
 
 use chio_client::{Record, Refusal, Series};
 use chio_conditions::Kind;
 use chio_policy::{Decision, Reads, Request, Scratch};
 use chio_receipts::{EventTarget, GuardVerdict, PushError, ReceiptId, TargetTemplate};
-use chio_rulings::headers::{RECEIPT, RECEIPT_TERMINATED, SCOPE, SCOPE_TERMINATED};
-use chio_rulings::{Generation, Latest, Origin, Question, Ruling, Run};
+use chio_rulings::headers::{
+    RECEIPT, RECEIPT_TERMINATED, SCOPE, SCOPE_TERMINATED, TRACE, TRACE_TERMINATED, correlation_in, trace_in,
+};
+use chio_rulings::{Generation, Latest, Origin, Question, Resolved, Ruling, Run};
 
 use crate::event::Event;
 use crate::held::{self, Held};
 use crate::inbound::HandedOn;
 use crate::offer::{self, Offer};
+use crate::original::Taken;
 use crate::outbound::{self, OutboundHeader};
 use crate::record;
 
@@ -43,6 +47,10 @@ pub struct Outlet {
     pub closed: Option<String>,
     /// Whether outputs carry on the trace of the event that is handled.
     carries_trace: bool,
+    /// Headers that carry a correlation text, the preferred one first.
+    correlation: Arc<[String]>,
+    /// Guards that run for every decision.
+    pub always: Arc<[String]>,
     /// The topic as the client's `produce` takes it.
     topic_object: Py<PyString>,
     /// What the policy in force says about it in general.
@@ -76,6 +84,10 @@ pub struct Whither<'a> {
     pub closed: Option<String>,
     /// Whether outputs carry on the trace of the event that is handled.
     pub carries_trace: bool,
+    /// Headers that carry a correlation text, the preferred one first.
+    pub correlation: Arc<[String]>,
+    /// Guards that run for every decision.
+    pub always: Arc<[String]>,
 }
 
 impl Outlet {
@@ -95,6 +107,8 @@ impl Outlet {
         Ok(Self {
             topic: to.topic.to_owned(),
             carries_trace: to.carries_trace,
+            correlation: to.correlation,
+            always: to.always,
             topic_object: PyString::new(py, to.topic).unbind(),
             scope: to.scope,
             address: Arc::new(Address { topic: topic.into(), identity: to.identity.clone(), target: Arc::new(target) }),
@@ -143,6 +157,31 @@ pub struct Output {
     timestamp: i64,
     event: Option<Py<Event>>,
     origin: Origin,
+    along: Along,
+}
+
+/// What an output takes along from its event and does not hold: it is read where the event has it, without Python's lock.
+#[derive(Clone, Copy, Debug, Default)]
+struct Along {
+    trace: bool,
+    correlation: bool,
+}
+
+/// What was resolved for the output before, which is mostly what the next one needs.
+#[derive(Debug, Default)]
+pub struct Before(Option<(*const Outlet, Arc<Resolved>)>);
+
+impl Before {
+    fn resolved(&mut self, outlet: &Outlet, generation: &Arc<Generation>) -> &Resolved {
+        let is_same = |(before, resolved): &(*const Outlet, Arc<Resolved>)| {
+            std::ptr::eq(*before, outlet) && Arc::ptr_eq(&resolved.generation, generation)
+        };
+        let (_, resolved) = match self.0.take().filter(is_same) {
+            Some(same) => self.0.insert(same),
+            None => self.0.insert((outlet, outlet.latest.under(generation, &outlet.question()))),
+        };
+        resolved
+    }
 }
 
 /// What is to be produced: the keywords of `Gate.output`.
@@ -168,7 +207,8 @@ pub struct Given<'a, 'py> {
 impl Output {
     /// Checks and keeps what is to be produced. Without a correlation text of its own, that of its headers counts, else that
     /// of the event.
-    pub fn new(outlet: &Bound<'_, Outlet>, given: Given<'_, '_>, correlation: &[String]) -> PyResult<Self> {
+    pub fn new(outlet: &Bound<'_, Outlet>, given: Given<'_, '_>) -> PyResult<Self> {
+        let correlation = &*outlet.get().correlation;
         let held = |content: Option<Bound<'_, PyAny>>, name| {
             let Some(content) = content else { return Ok(None) };
             Held::take(content.clone())?.ok_or_else(|| record::content_type_error(&content, ROLE, name))
@@ -177,6 +217,7 @@ impl Output {
         let (mut headers, text) =
             given.headers.map(|headers| outbound::carried(headers, correlation)).transpose()?.unwrap_or_default();
         let mut origin = Origin { correlation: given.correlation.or(text), ..Origin::default() };
+        let mut along = Along::default();
         if let Some(event) = &given.event {
             let issued = event.get().ruling().issued;
             if let Some(issued) = issued {
@@ -184,7 +225,9 @@ impl Output {
             }
             let names = if origin.correlation.is_none() { correlation } else { &[] };
             let wants_trace = outlet.get().carries_trace && !outbound::hold_trace(&headers);
-            if wants_trace || !names.is_empty() {
+            if event.get().taken().is_some() {
+                along = Along { trace: wants_trace, correlation: !names.is_empty() };
+            } else if wants_trace || !names.is_empty() {
                 let handed_on = HandedOn::read(event.py(), event.get(), names, wants_trace);
                 origin.correlation = origin.correlation.or(handed_on.correlation);
                 headers.extend(handed_on.trace.map(OutboundHeader::trace));
@@ -205,6 +248,7 @@ impl Output {
             timestamp: given.timestamp,
             event: given.event.map(Bound::unbind),
             origin,
+            along,
         })
     }
 
@@ -216,6 +260,11 @@ impl Output {
     /// What led to it.
     pub fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// Guards that run for every decision.
+    pub fn always(&self) -> &[String] {
+        &self.outlet.get().always
     }
 
     /// The target of its receipts.
@@ -257,27 +306,56 @@ impl Output {
     }
 
     /// Hands its receipt to the log; needs no Python.
-    pub fn push(&self, issue: &mut chio_store::Issue<'_>, ruling: &Ruling, id: ReceiptId) -> Result<u64, PushError> {
+    pub fn push(
+        &self,
+        issue: &mut chio_store::Issue<'_>,
+        ruling: &Ruling,
+        id: ReceiptId,
+        before: &mut Before,
+    ) -> Result<u64, PushError> {
         let headers = self.headers(!ruling.generation.policy.header_names().is_empty());
-        let resolved = self.outlet.get().latest.under(&ruling.generation, &self.question());
-        self.offered(None, &headers).push(issue, ruling, &resolved, id)
+        let resolved = before.resolved(self.outlet.get(), &ruling.generation);
+        let correlation = self.correlation();
+        self.offered(None, &headers, correlation.as_deref()).push(issue, ruling, resolved, id)
+    }
+
+    /// The trace that its event has, if it is to take that along.
+    fn trace(&self) -> Option<&[u8]> {
+        trace_in(self.taken().filter(|_| self.along.trace)?.headers())
+    }
+
+    /// Its correlation text, or that of its event.
+    fn correlation(&self) -> Option<Cow<'_, str>> {
+        if let Some(own) = &self.origin.correlation {
+            return Some(own.into());
+        }
+        let taken = self.taken().filter(|_| self.along.correlation)?;
+        correlation_in(taken.headers(), &self.outlet.get().correlation).filter(|text| !text.is_empty())
+    }
+
+    fn taken(&self) -> Option<&Taken> {
+        self.event.as_ref()?.get().taken()
     }
 
     /// Calls `f` with the output, with or without its headers.
     fn offer<R>(&self, py: Python<'_>, needs_headers: bool, f: impl FnOnce(&Offer<'_, '_>) -> R) -> R {
         let event = self.event.as_ref().map(|event| event.bind(py));
-        f(&self.offered(event, &self.headers(needs_headers)))
+        f(&self.offered(event, &self.headers(needs_headers), None))
     }
 
     fn headers(&self, are_needed: bool) -> Vec<offer::Header<'_>> {
-        let own = if are_needed { self.headers.as_slice() } else { &[] };
-        own.iter().map(OutboundHeader::view).collect()
+        if !are_needed {
+            return Vec::new();
+        }
+        let trace = self.trace().map(|trace| (TRACE, Some(trace)));
+        self.headers.iter().map(OutboundHeader::view).chain(trace).collect()
     }
 
     fn offered<'a, 'py>(
         &'a self,
         event: Option<&'a Bound<'py, Event>>,
         headers: &'a [offer::Header<'a>],
+        correlation: Option<&'a str>,
     ) -> Offer<'a, 'py> {
         Offer {
             outlet: self.outlet.get(),
@@ -287,6 +365,7 @@ impl Output {
             partition: self.partition,
             event,
             origin: &self.origin,
+            correlation,
         }
     }
 
@@ -309,9 +388,12 @@ impl Output {
 
     /// The headers as they are sent: the caller's, the trace, then receipt and scope once there is a receipt.
     pub fn sent_headers<'py>(&self, py: Python<'py>, receipt: Option<ReceiptId>) -> PyResult<Bound<'py, PyList>> {
-        let mut sent = Vec::with_capacity(self.headers.len() + 2);
+        let mut sent = Vec::with_capacity(self.headers.len() + 3);
         for header in &self.headers {
             sent.push(header.pair(py)?);
+        }
+        if let Some(trace) = self.trace() {
+            sent.push((intern!(py, TRACE), PyBytes::new(py, trace)).into_pyobject(py)?);
         }
         if let Some(receipt) = receipt {
             sent.push((intern!(py, RECEIPT), receipt.to_string()).into_pyobject(py)?);
@@ -349,6 +431,8 @@ impl Output {
         };
         let spelled = receipt.spelled();
         let own = [(RECEIPT_TERMINATED, Some(spelled.as_slice())), (SCOPE_TERMINATED, Some(outlet.scope.as_bytes()))];
-        series.send(&record, self.headers.iter().map(|header| (&*header.name, header.value.as_deref())).chain(own))
+        let carried = self.headers.iter().map(|header| (&*header.name, header.value.as_deref()));
+        let trace = self.trace().map(|trace| (TRACE_TERMINATED, Some(trace)));
+        series.send(&record, carried.chain(trace).chain(own))
     }
 }

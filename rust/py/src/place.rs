@@ -26,6 +26,8 @@ pub struct Place {
     pub target: Arc<TargetTemplate>,
     /// Template of `rollback` receipts.
     pub rollback: Arc<Template>,
+    /// Guards that run for every decision.
+    pub always: Arc<[String]>,
     /// Its stamp, and how far its events have come.
     pub progress: Progress,
     latest: Latest,
@@ -73,7 +75,7 @@ pub struct Whereabouts<'a> {
 
 impl Partition {
     /// Renders what receipts of the partition share.
-    pub fn new(py: Python<'_>, at: Whereabouts<'_>) -> Self {
+    pub fn new(py: Python<'_>, at: Whereabouts<'_>, always: &Arc<[String]>) -> Self {
         let target = TargetTemplate::event(&EventTarget {
             cluster: at.cluster,
             group: at.group,
@@ -101,6 +103,7 @@ impl Partition {
                 identity: at.identity,
                 target: Arc::new(target),
                 rollback: Arc::new(rollback),
+                always: Arc::clone(always),
                 progress: Progress::new(at.stamp),
                 latest: Latest::default(),
             }),

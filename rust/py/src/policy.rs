@@ -189,6 +189,7 @@ fn matter(
         arguments: arguments.map(encode).transpose()?,
         output: output.map(|output| Record::read(output, "output")).transpose()?,
         origin: Origin::default(),
+        always: [].into(),
         shown: (None, None),
     })
 }

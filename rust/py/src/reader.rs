@@ -100,6 +100,11 @@ impl Reader {
         })
     }
 
+    fn state(&self, py: Python<'_>, batch: u64) -> PyResult<&'static str> {
+        let state = py.detach(|| self.inner.state(batch)).map_err(|error| errors::log(py, &error))?;
+        Ok(state.as_str())
+    }
+
     fn prepared<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         self.ask(py, |reader| {
             let batches: Vec<_> = reader.prepared()?.iter().map(prepared_json).collect();

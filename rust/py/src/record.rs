@@ -136,11 +136,6 @@ pub fn bytes_of<'a>(given: &'a Bound<'_, PyAny>) -> PyResult<Option<Option<&'a [
     }
 }
 
-/// The bytes of a key or value that was checked when it was taken.
-pub fn checked_bytes<'a>(py: Python<'a>, given: &'a Option<Py<PyAny>>) -> Option<&'a [u8]> {
-    bytes_of(given.as_ref()?.bind(py)).ok()??
-}
-
 /// Refuses headers of another form.
 pub fn headers_error(role: &str) -> PyErr {
     PyTypeError::new_err(format!("`headers` of `{role}` must be a list of (name, value) pairs, or a dictionary"))

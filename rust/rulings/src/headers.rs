@@ -57,7 +57,20 @@ pub fn correlation_text(value: &[u8]) -> Cow<'_, str> {
 }
 
 /// The correlation text among headers: of the first of `names` that one of them bears, the preferred name first.
-pub fn correlation_in(headers: &[(String, Option<Vec<u8>>)], names: &[String]) -> Option<String> {
-    let value = |known: &String| headers.iter().find_map(|(name, value)| value.as_ref().filter(|_| name == known));
-    names.iter().find_map(value).map(|value| correlation_text(value).into_owned())
+pub fn correlation_in<'h>(
+    headers: impl IntoIterator<Item = (&'h [u8], Option<&'h [u8]>)>,
+    names: &[String],
+) -> Option<Cow<'h, str>> {
+    let (mut found, mut rank) = (None, names.len());
+    for (name, value) in headers.into_iter().filter_map(|(name, value)| Some((name, value?))) {
+        if let Some(better) = names.iter().take(rank).position(|known| known.as_bytes() == name) {
+            (found, rank) = (Some(value), better);
+        }
+    }
+    found.map(correlation_text)
+}
+
+/// The trace among headers.
+pub fn trace_in<'h>(headers: impl IntoIterator<Item = (&'h [u8], Option<&'h [u8]>)>) -> Option<&'h [u8]> {
+    headers.into_iter().find_map(|(name, value)| value.filter(|_| name == TRACE.as_bytes()))
 }

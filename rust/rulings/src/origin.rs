@@ -1,12 +1,13 @@
 //! What led to a request.
 
 use chio_receipts::{MAX_LIST, ReceiptId};
+use smallvec::SmallVec;
 
 /// What led to a request.
 #[derive(Debug, Default)]
 pub struct Origin {
     /// Receipts that led to it.
-    pub parents: Vec<ReceiptId>,
+    pub parents: SmallVec<[ReceiptId; 1]>,
     /// How many asserted parents were no receipt ids, or too many.
     pub rejected: u32,
     /// Correlation text.

@@ -5,8 +5,10 @@ use chio_policy::Policy;
 use chio_receipts::IdSource;
 use chio_rulings::Origin;
 use chio_rulings::headers::{
-    CORRELATION, RECEIPT, SCOPE, correlation_in, correlation_text, is_digested, is_stated_by_receipt,
+    CORRELATION, RECEIPT, SCOPE, correlation_in, correlation_text, is_digested, is_stated_by_receipt, trace_in,
 };
+
+type Header<'a> = (&'a [u8], Option<&'a [u8]>);
 
 #[test]
 fn the_digest_covers_what_conditions_look_at_and_never_our_own() {
@@ -44,12 +46,17 @@ fn a_correlation_text_is_cut_and_always_a_text() {
 #[test]
 fn the_preferred_header_gives_the_correlation_wherever_it_stands() {
     let names = CORRELATION.map(str::to_owned);
-    let header = |name: &str, value: Option<&[u8]>| (name.to_owned(), value.map(<[u8]>::to_vec));
-    let (other, trace) = (header("X-Correlation-Id", Some(b"order-7")), header("traceparent", Some(b"00-abc-01")));
-    assert_eq!(correlation_in(&[other.clone(), trace.clone()], &names).as_deref(), Some("00-abc-01"));
-    assert_eq!(correlation_in(&[trace, other.clone()], &names).as_deref(), Some("00-abc-01"));
-    assert_eq!(correlation_in(&[header("traceparent", None), other], &names).as_deref(), Some("order-7"));
-    assert_eq!(correlation_in(&[header("tenant", Some(b"a"))], &names), None);
+    let header = |name: &'static str, value: Option<&'static str>| (name.as_bytes(), value.map(str::as_bytes));
+    let other = header("X-Correlation-Id", Some("order-7"));
+    let (trace, absent) = (header("traceparent", Some("00-abc-01")), header("traceparent", None));
+    let found = |headers: &[Header<'static>]| correlation_in(headers.iter().copied(), &names);
+    assert_eq!(found(&[other, trace]).as_deref(), Some("00-abc-01"));
+    assert_eq!(found(&[trace, other]).as_deref(), Some("00-abc-01"));
+    assert_eq!(found(&[other, header("X-Correlation-Id", Some("late"))]).as_deref(), Some("order-7"));
+    assert_eq!(found(&[absent, other]).as_deref(), Some("order-7"));
+    assert_eq!(found(&[header("tenant", Some("a"))]), None);
+    assert_eq!(trace_in([other, absent, trace, header("traceparent", Some("late"))]), trace.1);
+    assert_eq!(trace_in([other]), None);
 }
 
 #[test]
@@ -59,6 +66,6 @@ fn a_parent_counts_once_and_what_is_no_id_is_counted() {
     origin.add_parent(id);
     let spelled = id.to_string();
     origin.add_parents([spelled.as_bytes(), b"rcpt_", b"", b"\xff"]);
-    assert_eq!(origin.parents, [id]);
+    assert_eq!(origin.parents.as_slice(), [id]);
     assert_eq!(origin.rejected, 3);
 }

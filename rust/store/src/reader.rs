@@ -13,7 +13,7 @@ use chio_receipts::trust::Trust;
 use chio_receipts::verify::{LogVerifier, Report};
 use chio_receipts::{Kind, PartitionKey, ReceiptId};
 
-use crate::batch_store::{BatchInfo, BatchStore};
+use crate::batch_store::{BatchInfo, BatchStore, State};
 use crate::error::LogError;
 use crate::filter::{Filter, Order, Position};
 use crate::index::{self, Frames, Index};
@@ -99,6 +99,15 @@ impl LogReader {
     /// What reading the file fails with.
     pub fn batches(&self, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError> {
         self.store.scan(from, limit)
+    }
+
+    /// The state of a batch.
+    ///
+    /// # Errors
+    /// `NotFound`, or what reading the file fails with.
+    pub fn state(&self, batch: u64) -> Result<State, LogError> {
+        let found = self.store.scan(batch, 1)?.into_iter().find(|found| found.batch == batch);
+        found.map(|found| found.state).ok_or_else(|| LogError::NotFound { what: format!("batch {batch}") })
     }
 
     /// The frame of a batch, as it is stored.

@@ -60,7 +60,8 @@ const COLUMNS: &str = "SELECT batch.batch, issuer.name, epoch, first_seq, count,
 
 pub(super) fn scan(database: &Database, from: u64, limit: usize) -> Result<Vec<BatchInfo>, LogError> {
     database.run(|c| {
-        c.prepare_cached(&format!("{COLUMNS} WHERE batch.batch >= ?1 ORDER BY batch.batch LIMIT ?2"))?
+        // A limit that is a parameter alone would have SQLite plan the query anew whenever another one is bound.
+        c.prepare_cached(&format!("{COLUMNS} WHERE batch.batch >= ?1 ORDER BY batch.batch LIMIT ?2 + 0"))?
             .query_map((int(from), int(limit as u64)), info)?
             .collect()
     })
