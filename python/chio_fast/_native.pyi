@@ -859,6 +859,9 @@ class Work:
     def outputs(self) -> tuple[Check, ...]:
         """What the handler produced, as it was decided; the receipts follow when the work is attested."""
 
+    def is_running(self, attempt: int) -> bool:
+        """Whether the attempt of this number is not over."""
+
     def keep(self, output: Check) -> None:
         """Add an output."""
 
@@ -1025,8 +1028,8 @@ class HandlerContext:
     @property
     def work(self) -> Work: ...
     @property
-    def is_running(self) -> bool:
-        """Whether the attempt that this belongs to is not over."""
+    def attempt(self) -> int:
+        """Number of the attempt that this belongs to, from 0."""
 
     @property
     def calls(self) -> tuple[str, ...]:

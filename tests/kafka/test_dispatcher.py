@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from chio_fast import ChioError, ChioRevoked, Enforcer, Event, Policy
 from chio_fast._native import Run, Runs, Work
 from chio_fast.context import current, current_event
 from chio_fast.kafka.assignment import Assigned
-from chio_fast.kafka.calls import ToolCaller
+from chio_fast.kafka.calls import EventCalls, ToolCaller
 from chio_fast.kafka.dispatcher import Dispatcher
 from chio_fast.kafka.failures import Failures
 from chio_fast.kafka.frontier import NOTHING
@@ -161,3 +162,18 @@ def test_an_attempt_that_failed_adds_nothing_to_the_next_one(table: Table) -> No
 
     [work] = table.handle(handle, 1)
     assert [output.output["value"] for output in work.outputs] == [b"second"]
+
+
+def test_nothing_is_left_of_an_attempt_that_has_called_tools(table: Table) -> None:
+    """Python's garbage collector does not look at contexts, so nothing that they hold may hold them."""
+
+    def handle(event: Event, ctx: Any) -> None:
+        ctx.chio.invoke  # noqa: B018 - what calls tools is made
+        ctx.produce("results", event.value())
+
+    gc.collect()
+    before = sum(isinstance(found, EventCalls) for found in gc.get_objects())
+    table.handle(handle, 5)
+    for _ in patiently("workers that let go of what they had"):
+        if sum(isinstance(found, EventCalls) for found in gc.get_objects()) == before:
+            break

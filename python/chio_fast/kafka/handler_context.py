@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -66,7 +67,7 @@ class Boundaries:
     def tools_for(self, ctx: HandlerContext) -> Tools:
         """Give the tools of the processor's enforcer, called on behalf of an event."""
         if ctx.made is None:
-            ctx.made = self.tools.of(ctx.event, lambda: require_current(ctx))
+            ctx.made = self._calls_of(ctx)
         return Tools(ctx.work, ctx.made)
 
     def ended(self, ctx: HandlerContext) -> None:
@@ -75,7 +76,11 @@ class Boundaries:
         Raises:
             ChioCallDiverged: the handler has not repeated a call.
         """
-        self.tools.of(ctx.event, lambda: require_current(ctx)).ended()
+        self._calls_of(ctx).ended()
+
+    def _calls_of(self, ctx: HandlerContext) -> EventCalls:
+        """Begin the tool calls of an attempt; they hold its work, not its context, which holds them."""
+        return self.tools.of(ctx.event, partial(require_current, ctx.work, ctx.attempt))
 
     def produce(  # noqa: PLR0917 - what `HandlerContext.produce` was given
         self,
@@ -89,7 +94,7 @@ class Boundaries:
         parents: Collection[str],
     ) -> Awaitable[None]:
         """Do what `HandlerContext.produce` does with an output that is not plain; it says what is raised."""
-        require_current(ctx)
+        require_current(ctx.work, ctx.attempt)
         event = ctx.event
         outlet = self.outlets.get(topic) or self.closed(topic)
         value = _encode(value)
@@ -112,24 +117,24 @@ class Boundaries:
         self._keep(ctx, output)
 
     def _keep(self, ctx: HandlerContext, output: Check) -> None:
-        require_current(ctx)
+        require_current(ctx.work, ctx.attempt)
         if not output.is_allowed:
             self.gate.issue_checks([output])
             raise ChioDenied(output.decision)
         ctx.work.keep(output)
 
 
-def require_current(ctx: HandlerContext) -> None:
-    """Raise unless something may still be done for this attempt at the event.
+def require_current(work: Work, attempt: int) -> None:
+    """Raise unless something may still be done for an attempt at an event.
 
     Raises:
         ChioRevoked: its partition was revoked, lost or sought.
         ChioError: the handler has returned or failed; what it has left running adds nothing to the next attempt.
     """
-    event = ctx.event
+    event = work.event
     if not event.is_current:
         raise ChioRevoked.of(event.request, "it is handled again by whoever holds it")
-    if not ctx.is_running:
+    if not work.is_running(attempt):
         raise ChioError(f"the handler of `{event.request}` has returned; await what it starts")
 
 

@@ -27,6 +27,7 @@ pub struct HandlerContext {
     /// The attempt that it belongs to, from 0.
     attempt: u32,
     calls: Mutex<Vec<Py<PyString>>>,
+    /// The tool calls that were made; they do not hold on to this, which Python's garbage collector does not look at.
     made: Mutex<Option<Py<PyAny>>>,
 }
 
@@ -98,8 +99,8 @@ impl HandlerContext {
     }
 
     #[getter]
-    fn is_running(&self) -> bool {
-        self.work.get().is_running(self.attempt)
+    fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     #[getter]

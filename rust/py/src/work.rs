@@ -263,6 +263,11 @@ impl Work {
         PyTuple::new(py, outputs)
     }
 
+    #[pyo3(name = "is_running")]
+    fn is_it_running(&self, attempt: u32) -> bool {
+        self.is_running(attempt)
+    }
+
     fn keep(&self, output: Py<Check>) {
         self.kept().outputs.push(output);
     }
