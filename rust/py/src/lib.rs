@@ -6,7 +6,7 @@
 //! | [`gate`], [`admit`], [`issue`], [`hatch`] | the hot path: decide a list of messages, give receipts to a list of events, or to one |
 //! | [`attest`], [`outcome`] | transactions: ids first, receipts when it is known what becomes of the events |
 //! | [`place`], [`event`], [`outlet`], [`matter`], [`check`] | what is decided: a partition's events, a topic's outputs, single requests |
-//! | [`together`], [`work`], [`run`], [`runs`] | a processor's events in flight, by partition, and what a transaction may cover |
+//! | [`together`], [`work`], [`run`], [`runs`] | a processor's events in flight, by partition, and what a transaction may cover (decision 17) |
 //! | [`lanes`], [`handler_context`], [`exits`] | its handlers: in order, with what they may do and produce |
 //! | [`backlog`], [`express`], [`offer`], [`line`](mod@line), [`lease`] | from a producer's call to the client: decided in one call, sent without Python's lock |
 //! | [`client`], [`message`], [`layout`], [`roads`], [`headers`], [`original`], [`inlet`], [`admitted`], [`inbound`], [`outbound`], [`held`], [`record`] | reading what Python hands over |
