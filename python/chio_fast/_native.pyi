@@ -859,6 +859,10 @@ class Work:
     def outputs(self) -> tuple[Check, ...]:
         """What the handler produced, as it was decided; the receipts follow when the work is attested."""
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether its handler may begin without another look: it is no suspect, has not failed, and its run goes on."""
+
     def is_running(self, attempt: int) -> bool:
         """Whether the attempt of this number is not over."""
 

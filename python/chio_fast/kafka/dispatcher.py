@@ -135,7 +135,7 @@ class Dispatcher:
 
     async def _handle_async(self, work: Work) -> Work | None:
         """Run an async handler; give the next work of the lane."""
-        if work.attempts or work.is_suspect or not work.run.alive:
+        if not work.is_plain:
             may_run = await asyncio.to_thread(self.may_run, work)
             if not may_run:
                 return work.finish() if may_run is None else None

@@ -38,23 +38,6 @@ impl HandlerContext {
         Self { work, exits, attempt, calls: Mutex::default(), made: Mutex::default() }
     }
 
-    /// Compares the tool calls with those of earlier attempts, now that the handler has returned.
-    pub fn end(slf: &Bound<'_, Self>) -> PyResult<()> {
-        let (py, inner) = (slf.py(), slf.get());
-        let (work, boundaries) = (inner.work.get(), inner.boundaries(py));
-        if let Some(made) = inner.made(py) {
-            made.call_method0(intern!(py, "ended"))?;
-            return Ok(());
-        }
-        let begun = work.run.get().begun(py, || {
-            boundaries.getattr(intern!(py, "tools"))?.call_method1(intern!(py, "begun"), (&work.event,))
-        })?;
-        if begun.len()? > 0 && begun.contains(work.event.get().offset)? {
-            boundaries.call_method1(intern!(py, "ended"), (slf,))?;
-        }
-        Ok(())
-    }
-
     fn boundaries<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.exits.get().boundaries.bind(py)
     }
@@ -181,8 +164,20 @@ impl HandlerContext {
         inner.boundaries(py).call_method1(intern!(py, "produce"), slow).map(Bound::unbind)
     }
 
-    #[pyo3(name = "end")]
-    fn end_it(slf: &Bound<'_, Self>) -> PyResult<()> {
-        Self::end(slf)
+    /// Compares the tool calls with those of earlier attempts, now that the handler has returned.
+    pub fn end(slf: &Bound<'_, Self>) -> PyResult<()> {
+        let (py, inner) = (slf.py(), slf.get());
+        let (work, boundaries) = (inner.work.get(), inner.boundaries(py));
+        if let Some(made) = inner.made(py) {
+            made.call_method0(intern!(py, "ended"))?;
+            return Ok(());
+        }
+        let begun = work.run.get().begun(py, || {
+            boundaries.getattr(intern!(py, "tools"))?.call_method1(intern!(py, "begun"), (&work.event,))
+        })?;
+        if begun.len()? > 0 && begun.contains(work.event.get().offset)? {
+            boundaries.call_method1(intern!(py, "ended"), (slf,))?;
+        }
+        Ok(())
     }
 }

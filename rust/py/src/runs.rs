@@ -48,17 +48,6 @@ pub struct State {
     max_batch: Duration,
 }
 
-impl Runs {
-    /// Has Python's garbage collector see what is held.
-    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        // Who holds the lock has Python's as well, which the collector has now.
-        match self.track.state.try_lock() {
-            Ok(state) => state.runs.values().try_for_each(|run| visit.call(run)),
-            Err(_) => Ok(()),
-        }
-    }
-}
-
 impl Track {
     /// No Python code may run while it is held.
     pub fn state(&self) -> MutexGuard<'_, State> {
@@ -182,7 +171,11 @@ impl Runs {
 
     /// Handlers may hold on to the processor that holds this.
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.visit(&visit)
+        // Who holds the lock has Python's as well, which the collector has now.
+        match self.track.state.try_lock() {
+            Ok(state) => state.runs.values().try_for_each(|run| visit.call(run)),
+            Err(_) => Ok(()),
+        }
     }
 
     fn __len__(&self) -> usize {

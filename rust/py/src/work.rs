@@ -118,11 +118,6 @@ impl Work {
         self.attempts.load(Ordering::Acquire)
     }
 
-    /// Whether its handler may begin without another look.
-    pub fn is_plain(&self) -> bool {
-        !self.is_suspect.load(Ordering::Acquire) && self.attempts() == 0 && self.run.get().is_alive()
-    }
-
     /// Whether its record goes to the DLQ or to the error topic.
     pub fn is_letter(&self) -> bool {
         self.is_denied() || self.kept().failure.is_some()
@@ -145,11 +140,6 @@ impl Work {
             self.kept().outputs.push(output);
         }
         runs
-    }
-
-    /// Whether attempt number `attempt` is not over.
-    pub fn is_running(&self, attempt: u32) -> bool {
-        self.state() == RUNNING && self.attempts() == attempt
     }
 
     /// No Python code may run while it is held, and nobody may wait for Python's lock.
@@ -263,9 +253,15 @@ impl Work {
         PyTuple::new(py, outputs)
     }
 
-    #[pyo3(name = "is_running")]
-    fn is_it_running(&self, attempt: u32) -> bool {
-        self.is_running(attempt)
+    /// Whether its handler may begin without another look.
+    #[getter]
+    pub fn is_plain(&self) -> bool {
+        !self.is_suspect.load(Ordering::Acquire) && self.attempts() == 0 && self.run.get().is_alive()
+    }
+
+    /// Whether attempt number `attempt` is not over.
+    pub fn is_running(&self, attempt: u32) -> bool {
+        self.state() == RUNNING && self.attempts() == attempt
     }
 
     fn keep(&self, output: Py<Check>) {
